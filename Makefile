@@ -1,0 +1,60 @@
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+ARGS       ?=
+RACE_PKGS  ?= ./...
+FUZZTIME   ?= 30s
+BENCH      ?= .
+BENCHCOUNT ?= 6
+
+# Tools are pinned here and installed into .bin/, so that go.mod stays free of them.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BENCHSTAT   := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+
+.PHONY: help setup build test race fuzz bench lint clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## Install the servers the tests run, unless they are there
+	@scripts/setup.sh
+
+build: ## Compile everything
+	go build ./...
+
+test: setup ## Vet and test everything; ARGS adds flags, as in ARGS='-run Append -v'
+	go vet ./...
+	go test -timeout 15m $(ARGS) ./...
+
+race: setup ## Test RACE_PKGS (everything) under the race detector; needs a C compiler
+	go test -race -timeout 30m $(ARGS) $(RACE_PKGS)
+
+fuzz: setup ## Run every fuzz target for FUZZTIME (30s) each
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+bench: setup .bin/benchstat ## Run BENCH BENCHCOUNT times; compares with bench-base.txt, a copy of an earlier bench-new.txt
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) -timeout 2h $(ARGS) ./... | tee bench-new.txt
+	@.bin/benchstat $$(ls bench-base.txt 2>/dev/null) bench-new.txt
+
+lint: .bin/staticcheck ## Check formatting, vet and staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
+	go vet ./...
+	.bin/staticcheck ./...
+
+clean: ## Remove what the other targets left in this directory
+	rm -rf .bin bench-new.txt
+	go clean ./...
+
+# A new version means a changed Makefile, hence the dependency.
+.bin/staticcheck: Makefile
+	GOBIN=$(CURDIR)/.bin go install $(STATICCHECK)
+	@touch $@
+
+.bin/benchstat: Makefile
+	GOBIN=$(CURDIR)/.bin go install $(BENCHSTAT)
+	@touch $@
