@@ -1,0 +1,226 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/redisx"
+)
+
+// A script call takes this many appends and about this many bytes, so that it
+// never holds the server for more than a few milliseconds.
+const (
+	maxCallAppends = 256
+	maxCallBytes   = 1 << 20
+)
+
+// request is one append on its way to the server.
+type request struct {
+	append    eventstore.StreamAppend
+	envelopes [][]byte
+	bytes     int
+	outcome   eventstore.Outcome
+	done      chan struct{} // closed when outcome is set; nil under AppendMany
+}
+
+// Append implements [eventstore.Appender]. Concurrent calls are gathered into
+// shared script calls, see [commitQueue].
+func (s *Store) Append(ctx context.Context, stream eventstore.StreamID, expected eventstore.ExpectedVersion, events ...eventstore.Event) (eventstore.Appended, error) {
+	if err := ctx.Err(); err != nil {
+		return eventstore.Appended{}, fmt.Errorf("appending to %s: %w", stream, err)
+	}
+	r, err := prepare(eventstore.StreamAppend{Stream: stream, Expected: expected, Events: events}, time.Now())
+	if err != nil {
+		return eventstore.Appended{}, err
+	}
+	r.done = make(chan struct{})
+	p := s.keys.Partition(stream.String())
+	// The call serves other callers too, so it outlives this one's context.
+	shared := context.WithoutCancel(ctx)
+	o := s.queues[p].commit(ctx, r, func(batch []*request) { s.call(shared, p, batch) })
+	return o.Appended, o.Err
+}
+
+// AppendMany implements [eventstore.Appender].
+func (s *Store) AppendMany(ctx context.Context, appends []eventstore.StreamAppend) []eventstore.Outcome {
+	now := time.Now()
+	requests := make([]*request, len(appends))
+	byPartition := make(map[int][]*request)
+	for i, a := range appends {
+		r, err := prepare(a, now)
+		if err != nil {
+			r = &request{outcome: eventstore.Outcome{Err: err}}
+		} else {
+			p := s.keys.Partition(a.Stream.String())
+			byPartition[p] = append(byPartition[p], r)
+		}
+		requests[i] = r
+	}
+	var wg sync.WaitGroup
+	for p, rs := range byPartition {
+		wg.Go(func() {
+			for len(rs) > 0 {
+				batch := rs[:callSize(rs)]
+				s.call(ctx, p, batch)
+				rs = rs[len(batch):]
+			}
+		})
+	}
+	wg.Wait()
+	outcomes := make([]eventstore.Outcome, len(appends))
+	for i, r := range requests {
+		outcomes[i] = r.outcome
+	}
+	return outcomes
+}
+
+// prepare checks an append and encodes its events. The caller's events stay as
+// they are.
+func prepare(a eventstore.StreamAppend, now time.Time) (*request, error) {
+	refuse := func(why string, args ...any) (*request, error) {
+		return nil, fmt.Errorf("appending to %s: %w: "+why, append([]any{a.Stream, eventstore.ErrInvalidEvent}, args...)...)
+	}
+	switch {
+	case a.Stream.IsZero():
+		return nil, fmt.Errorf("appending: %w: the stream id is empty", eventstore.ErrInvalidStream)
+	case !a.Expected.IsValid():
+		return refuse("the expected version %d is none", int64(a.Expected))
+	case len(a.Events) == 0:
+		return refuse("there are no events")
+	case len(a.Events) > eventstore.MaxAppendEvents:
+		return refuse("%d events in one append, more than %d: split it", len(a.Events), eventstore.MaxAppendEvents)
+	}
+	r := &request{append: a, envelopes: make([][]byte, len(a.Events))}
+	var ids map[uuid.UUID]int
+	if len(a.Events) > 1 {
+		ids = make(map[uuid.UUID]int, len(a.Events))
+	}
+	for i, e := range a.Events {
+		if err := e.Complete(now); err != nil {
+			return nil, fmt.Errorf("appending to %s: event %d: %w", a.Stream, i, err)
+		}
+		if first, twice := ids[e.ID]; twice {
+			return refuse("events %d and %d have the same id %s", first, i, e.ID)
+		}
+		if ids != nil {
+			ids[e.ID] = i
+		}
+		envelope, err := eventstore.AppendEnvelope(make([]byte, 0, 64+len(e.Type)+len(e.Data)), &e)
+		if err != nil {
+			return nil, fmt.Errorf("appending to %s: event %d: %w", a.Stream, i, err)
+		}
+		r.envelopes[i] = envelope
+		r.bytes += len(envelope)
+	}
+	if r.bytes > eventstore.MaxAppendBytes {
+		return refuse("%d bytes of events in one append, more than %d: split it", r.bytes, eventstore.MaxAppendBytes)
+	}
+	return r, nil
+}
+
+// callSize returns how many of the first requests fit one script call, at
+// least one.
+func callSize(rs []*request) int {
+	bytes := 0
+	for i, r := range rs {
+		bytes += r.bytes
+		if i == maxCallAppends || i > 0 && bytes > maxCallBytes {
+			return i
+		}
+	}
+	return len(rs)
+}
+
+// call appends a batch that concerns one partition by one script call, repeats
+// it where the reply was lost, and sets every outcome.
+func (s *Store) call(ctx context.Context, partition int, batch []*request) {
+	keys := make([]string, 0, 2+len(batch))
+	keys = append(keys, s.keys.Heads(partition), s.keys.Log(partition))
+	args := make([]any, 0, 4*len(batch))
+	for _, r := range batch {
+		keys = append(keys, s.keys.Stream(r.append.Stream.String()))
+		args = append(args, r.append.Stream.String(), int64(r.append.Expected), len(r.envelopes))
+		for _, e := range r.envelopes {
+			args = append(args, e)
+		}
+	}
+	var replies []any
+	sent := false
+	err := redisx.Retry(ctx, func() (err error) {
+		replies, err = s.runAppend(ctx, keys, args)
+		sent = sent || err == nil || !redisx.NotSent(err) && !redisx.IsReply(err)
+		return err
+	})
+	switch {
+	case err == nil && len(replies) != 2*len(batch):
+		err = fmt.Errorf("%w: the append script returned %d values for %d appends", eventstore.ErrOutcomeUnknown, len(replies), len(batch))
+	case err != nil && sent && !errors.Is(err, eventstore.ErrNotReplicated):
+		err = fmt.Errorf("%w: append again with the same event ids: %w", eventstore.ErrOutcomeUnknown, err)
+	}
+	for i, r := range batch {
+		if err != nil {
+			r.outcome.Err = fmt.Errorf("appending to %s: %w", r.append.Stream, redisx.Explain(err))
+			continue
+		}
+		r.outcome = outcome(&r.append, s.keys.Stream(r.append.Stream.String()), replies[2*i], replies[2*i+1])
+	}
+}
+
+// outcome translates what the script returned for one append.
+func outcome(a *eventstore.StreamAppend, key string, code, value any) eventstore.Outcome {
+	version := func() eventstore.Version { v, _ := value.(int64); return eventstore.Version(v) }
+	switch code {
+	case int64(codeAppended), int64(codeDuplicate):
+		last := version()
+		first := last - eventstore.Version(len(a.Events)) + 1
+		return eventstore.Outcome{Appended: eventstore.Appended{First: first, Last: last, Duplicate: code == int64(codeDuplicate)}}
+	case int64(codeConflict):
+		return eventstore.Outcome{Err: &eventstore.ConflictError{Stream: a.Stream, Expected: a.Expected, Actual: version()}}
+	}
+	return eventstore.Outcome{Err: fmt.Errorf("appending to %s: key %s: %w", a.Stream, key, redisx.Explain(redisx.ReplyError(fmt.Sprint(value))))}
+}
+
+// runAppend calls the script once and, where replicas are wanted, waits for
+// them on the connection that wrote.
+func (s *Store) runAppend(ctx context.Context, keys []string, args []any) ([]any, error) {
+	if s.config.Replicas == 0 {
+		return appendScript.Run(ctx, s.client, keys, args...).Slice()
+	}
+	node, err := s.master(ctx, keys[0])
+	if err != nil {
+		return nil, err
+	}
+	conn := node.Conn()
+	defer conn.Close()
+	replies, err := appendScript.Run(ctx, conn, keys, args...).Slice()
+	if err != nil {
+		if cluster, ok := s.client.(*redis.ClusterClient); ok && redis.HasErrorPrefix(err, "MOVED") {
+			cluster.ReloadState(ctx)
+		}
+		return nil, err
+	}
+	confirmed, err := conn.Wait(ctx, s.config.Replicas, s.config.ReplicaTimeout).Result()
+	if err != nil {
+		return nil, err
+	}
+	if confirmed < int64(s.config.Replicas) {
+		return nil, backoff.Permanent(fmt.Errorf("%w: the events are stored, but %d of the %d replicas wanted confirmed them within %s", eventstore.ErrNotReplicated, confirmed, s.config.Replicas, s.config.ReplicaTimeout))
+	}
+	return replies, nil
+}
+
+// master returns the client of the server that holds a key.
+func (s *Store) master(ctx context.Context, key string) (*redis.Client, error) {
+	if cluster, ok := s.client.(*redis.ClusterClient); ok {
+		return cluster.MasterForKey(ctx, key)
+	}
+	return s.client.(*redis.Client), nil
+}

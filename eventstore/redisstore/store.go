@@ -1,0 +1,128 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/keyspace"
+	"github.com/projectord/projectord/internal/redisx"
+)
+
+// Config configures a [Store].
+type Config struct {
+	// Namespace separates stores that share a server: [a-z][a-z0-9_]{0,47}.
+	// Defaults to "projectord".
+	Namespace string
+
+	// Partitions is how many partitions a new namespace gets, 1 to 1024; it
+	// can never be changed. 0 takes the number an existing namespace has and
+	// creates a new one with 16. Any other number must be the one the
+	// namespace was created with.
+	Partitions int
+
+	// Replicas is how many replicas must confirm an append before it is
+	// acknowledged, 0 for none. Confirmed appends survive a failover to a
+	// replica that confirmed them.
+	Replicas int
+
+	// ReplicaTimeout is how long an append waits for its replicas before it
+	// fails with [eventstore.ErrNotReplicated]. Defaults to one second.
+	ReplicaTimeout time.Duration
+}
+
+// Store is an [eventstore.Store] in Redis. It is safe for concurrent use and
+// needs no closing; the client belongs to the caller.
+type Store struct {
+	config Config
+	client redis.UniversalClient
+	keys   *keyspace.Namespace
+	queues []commitQueue // by partition
+}
+
+var _ eventstore.Store = (*Store)(nil)
+
+// Open returns the store of a namespace and creates the namespace where it does
+// not exist. The client is a *redis.Client or a *redis.ClusterClient.
+//
+// Open refuses a server older than Redis 7.0, one whose eviction policy is not
+// noeviction (it would delete events silently), and a namespace that was
+// created with another number of partitions or a newer key layout.
+func Open(ctx context.Context, client redis.UniversalClient, config Config) (*Store, error) {
+	if config.Namespace == "" {
+		config.Namespace = keyspace.DefaultNamespace
+	}
+	if config.ReplicaTimeout == 0 {
+		config.ReplicaTimeout = time.Second
+	}
+	s := &Store{config: config, client: client}
+	if err := s.open(ctx); err != nil {
+		return nil, fmt.Errorf("redisstore: opening namespace %q: %w", config.Namespace, err)
+	}
+	return s, nil
+}
+
+// Namespace returns the name of the store's namespace.
+func (s *Store) Namespace() string { return s.config.Namespace }
+
+// Partitions returns how many partitions the namespace has.
+func (s *Store) Partitions() int { return s.keys.Partitions() }
+
+func (s *Store) open(ctx context.Context) error {
+	if err := s.config.validate(); err != nil {
+		return err
+	}
+	if err := redisx.EachMaster(ctx, s.client, redisx.CheckServer); err != nil {
+		return err
+	}
+	partitions, err := s.createOrLoad(ctx)
+	if err != nil {
+		return err
+	}
+	s.keys = keyspace.New(s.config.Namespace, partitions)
+	s.queues = make([]commitQueue, partitions)
+	return nil
+}
+
+func (c Config) validate() error {
+	if err := keyspace.CheckNamespace(c.Namespace); err != nil {
+		return err
+	}
+	switch {
+	case c.Partitions < 0 || c.Partitions > keyspace.MaxPartitions:
+		return fmt.Errorf("config: Partitions is %d; it is 1 to %d, or 0 for the default", c.Partitions, keyspace.MaxPartitions)
+	case c.Replicas < 0:
+		return fmt.Errorf("config: Replicas is %d; it is 0 or more", c.Replicas)
+	case c.ReplicaTimeout < 0:
+		return fmt.Errorf("config: ReplicaTimeout is %s; it is more than 0", c.ReplicaTimeout)
+	}
+	return nil
+}
+
+// createOrLoad settles how many partitions the namespace has.
+func (s *Store) createOrLoad(ctx context.Context) (int, error) {
+	wanted := s.config.Partitions
+	if wanted == 0 {
+		wanted = keyspace.DefaultPartitions
+	}
+	key := keyspace.Meta(s.config.Namespace)
+	stored, err := openScript.Run(ctx, s.client, []string{key}, wanted, keyspace.Layout).StringSlice()
+	if err != nil {
+		return 0, fmt.Errorf("key %s: %w", key, redisx.Explain(err))
+	}
+	partitions, err := strconv.Atoi(stored[0])
+	if err != nil || partitions < 1 || partitions > keyspace.MaxPartitions {
+		return 0, fmt.Errorf("key %s says there are %q partitions, which is no number from 1 to %d", key, stored[0], keyspace.MaxPartitions)
+	}
+	if layout := stored[1]; layout != strconv.Itoa(keyspace.Layout) {
+		return 0, fmt.Errorf("key %s says its layout is version %s, this program knows version %d: use the version of projectord that created it, or a newer one", key, layout, keyspace.Layout)
+	}
+	if s.config.Partitions != 0 && s.config.Partitions != partitions {
+		return 0, fmt.Errorf("it was created with %d partitions, which cannot change; Partitions is %d: set it to %d, or to 0", partitions, s.config.Partitions, partitions)
+	}
+	return partitions, nil
+}

@@ -1,0 +1,83 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/redisx"
+)
+
+// scanCount is how many registry entries one HSCAN asks for.
+const scanCount = 1000
+
+// Head implements [eventstore.Reader].
+func (s *Store) Head(ctx context.Context, stream eventstore.StreamID) (eventstore.Version, error) {
+	key := s.keys.Heads(s.keys.Partition(stream.String()))
+	var head uint64
+	err := redisx.Retry(ctx, func() (err error) {
+		head, err = s.client.HGet(ctx, key, stream.String()).Uint64()
+		if errors.Is(err, redis.Nil) {
+			head, err = 0, nil
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("reading the head of %s: key %s: %w", stream, key, redisx.Explain(err))
+	}
+	return eventstore.Version(head), nil
+}
+
+// Streams implements [eventstore.Reader]. It goes partition by partition, so
+// that neighbours can be read by one pipeline on a cluster too.
+func (s *Store) Streams(ctx context.Context, category string) iter.Seq2[eventstore.StreamHead, error] {
+	return func(yield func(eventstore.StreamHead, error) bool) {
+		if err := eventstore.CheckCategory(category); err != nil {
+			yield(eventstore.StreamHead{}, err)
+			return
+		}
+		for p := range s.keys.Partitions() {
+			if !s.scan(ctx, s.keys.Heads(p), category, yield) {
+				return
+			}
+		}
+	}
+}
+
+// scan yields the streams of a category that a registry holds; it reports
+// whether to go on.
+func (s *Store) scan(ctx context.Context, key, category string, yield func(eventstore.StreamHead, error) bool) bool {
+	for cursor := uint64(0); ; {
+		var page []string
+		err := redisx.Retry(ctx, func() (err error) {
+			page, cursor, err = s.client.HScan(ctx, key, cursor, category+"-*", scanCount).Result()
+			return err
+		})
+		if err != nil {
+			yield(eventstore.StreamHead{}, fmt.Errorf("listing the streams of %s: key %s: %w", category, key, redisx.Explain(err)))
+			return false
+		}
+		for i := 0; i+1 < len(page); i += 2 {
+			stream, err := eventstore.ParseStreamID(page[i])
+			head, err2 := strconv.ParseUint(page[i+1], 10, 64)
+			if err := errors.Join(err, err2); err != nil {
+				err = fmt.Errorf("listing the streams of %s: key %s, field %q: %w", category, key, page[i], err)
+				if !yield(eventstore.StreamHead{}, err) {
+					return false
+				}
+				continue
+			}
+			if !yield(eventstore.StreamHead{Stream: stream, Head: eventstore.Version(head)}, nil) {
+				return false
+			}
+		}
+		if cursor == 0 {
+			return true
+		}
+	}
+}

@@ -1,0 +1,114 @@
+// Package keyspace builds every Redis key projectord uses. It is the one place
+// where the layout can be read, and the only one where it can be changed.
+//
+// Everything that belongs to one partition carries the hash tag {ns:p}, so that
+// it lies in one slot of a Redis Cluster and one script can touch it. A stream's
+// partition is the xxHash64 of its name modulo the number of partitions, which
+// is fixed when a namespace is created.
+//
+//	{ns}:meta              hash    partition count, layout version
+//	{ns}:projections       hash    projection → active generation
+//	{ns:p}:s:<stream>      stream  the events; entry id <version>-0, one field
+//	{ns:p}:heads           hash    stream → head version
+//	{ns:p}:log             stream  the load-balancer stream: a pointer per append
+//	<model>:<id>           hash    a document of generation 1
+//	<model>@<gen>:<id>     hash    a document of a later generation
+//
+// A model's name begins with the namespace and a colon unless that is the
+// default one.
+package keyspace
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+const (
+	// DefaultNamespace is used where none is named.
+	DefaultNamespace = "projectord"
+	// DefaultPartitions is how many partitions a namespace has unless its
+	// creator says otherwise.
+	DefaultPartitions = 16
+	// MaxPartitions is the most a namespace can have.
+	MaxPartitions = 1024
+	// Layout is the version of the key layout written to the meta hash.
+	Layout = 1
+	// EventField is the one field of a stream entry: the envelope.
+	EventField = "e"
+	// PointerStream and PointerHead are the fields of a pointer in the log.
+	PointerStream, PointerHead = "s", "v"
+)
+
+// CheckNamespace returns an error unless name matches [a-z][a-z0-9_]{0,47}: it
+// stands in hash tags and names a Postgres schema.
+func CheckNamespace(name string) error {
+	ok := len(name) > 0 && len(name) <= 48 && 'a' <= name[0] && name[0] <= 'z'
+	for i := 1; ok && i < len(name); i++ {
+		c := name[i]
+		ok = 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_'
+	}
+	if !ok {
+		return fmt.Errorf("namespace %q does not match [a-z][a-z0-9_]{0,47}", name)
+	}
+	return nil
+}
+
+// Meta returns the key of a namespace's own settings.
+func Meta(namespace string) string { return "{" + namespace + "}:meta" }
+
+// Projections returns the key of the pointers from projections to their active
+// generations, which every reader of a read model follows.
+func Projections(namespace string) string { return "{" + namespace + "}:projections" }
+
+// Namespace builds the keys of partitions. It is immutable and safe for
+// concurrent use.
+type Namespace struct {
+	tags []string // {ns:p} of each partition
+}
+
+// New returns the namespace of this name with a number of partitions.
+func New(name string, partitions int) *Namespace {
+	n := &Namespace{tags: make([]string, partitions)}
+	for p := range n.tags {
+		n.tags[p] = "{" + name + ":" + strconv.Itoa(p) + "}"
+	}
+	return n
+}
+
+// Partitions returns how many partitions there are.
+func (n *Namespace) Partitions() int { return len(n.tags) }
+
+// Partition returns the partition of a stream.
+func (n *Namespace) Partition(stream string) int {
+	return int(xxhash.Sum64String(stream) % uint64(len(n.tags)))
+}
+
+// Stream returns the key of a stream's events.
+func (n *Namespace) Stream(stream string) string {
+	return n.tags[n.Partition(stream)] + ":s:" + stream
+}
+
+// Heads returns the key of a partition's registry of streams and their heads.
+func (n *Namespace) Heads(partition int) string { return n.tags[partition] + ":heads" }
+
+// Log returns the key of a partition's load-balancer stream.
+func (n *Namespace) Log(partition int) string { return n.tags[partition] + ":log" }
+
+// ModelName returns the full name of a read model: in the default namespace the
+// model's own, in others with the namespace in front.
+func ModelName(namespace, model string) string {
+	if namespace == DefaultNamespace {
+		return model
+	}
+	return namespace + ":" + model
+}
+
+// Document returns the key of a document, given its model's full name.
+func Document(model string, generation int, id string) string {
+	if generation == 1 {
+		return model + ":" + id
+	}
+	return model + "@" + strconv.Itoa(generation) + ":" + id
+}

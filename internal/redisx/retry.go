@@ -1,0 +1,109 @@
+// Package redisx says what the errors of a Redis mean and when a round trip is
+// worth repeating. Everything that speaks to Redis shares it.
+package redisx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/redis/go-redis/v9"
+)
+
+// retries is how often a failed round trip is repeated before the caller hears
+// of it. Together they wait about half a second: enough for a dropped
+// connection, not for an outage, about which the caller knows better.
+const retries = 4
+
+// Retry calls f until it succeeds, fails for good, or has been retried enough,
+// and returns its last error. What f does must be safe to repeat. It does not
+// call f once ctx has ended.
+func Retry(ctx context.Context, f func() error) error {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval = 20 * time.Millisecond
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := ctx.Err()
+		if err == nil {
+			err = f()
+		}
+		if err != nil && !MayPass(err) {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(wait), backoff.WithMaxTries(1+retries), backoff.WithMaxElapsedTime(0))
+	if permanent := new(backoff.PermanentError); errors.As(err, &permanent) {
+		return permanent.Unwrap()
+	}
+	return err
+}
+
+// MayPass reports whether trying again soon can help: the connection failed, or
+// the server says that it is starting, failing over or moving a slot.
+func MayPass(err error) bool {
+	permanent := new(backoff.PermanentError)
+	if errors.As(err, &permanent) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	if !IsReply(err) {
+		var network net.Error
+		return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, redis.ErrPoolTimeout)
+	}
+	for _, prefix := range []string{"LOADING", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "READONLY"} {
+		if redis.HasErrorPrefix(err, prefix) {
+			return true
+		}
+	}
+	return Redirects(err)
+}
+
+// IsReply reports whether the server answered with an error, which means that
+// the connection is fine and the command was refused.
+func IsReply(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
+}
+
+// NotSent reports whether a command certainly did not reach the server.
+func NotSent(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout)
+}
+
+// Redirects reports whether a cluster says that a slot lies, or will soon lie,
+// elsewhere.
+func Redirects(err error) bool {
+	return err != nil && (redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "ASK"))
+}
+
+// ReplyError is an error that the server gave in a form go-redis does not see:
+// within a script's result or a raw reply.
+type ReplyError string
+
+// Error implements error.
+func (r ReplyError) Error() string { return string(r) }
+
+// RedisError marks it as a reply, like the errors of go-redis.
+func (ReplyError) RedisError() {}
+
+// Explain adds to an error what a user can do about it. It returns nil for nil.
+func Explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case redis.HasErrorPrefix(err, "WRONGPASS"), redis.HasErrorPrefix(err, "NOAUTH"):
+		return fmt.Errorf("%w (check the user and the password in the Redis URL)", err)
+	case redis.HasErrorPrefix(err, "NOPERM"):
+		return fmt.Errorf("%w (allow the Redis user this command on the keys of the namespace)", err)
+	case redis.HasErrorPrefix(err, "OOM"):
+		return fmt.Errorf("%w (Redis has reached maxmemory: raise it or trim streams; nothing was written)", err)
+	case redis.HasErrorPrefix(err, "READONLY"):
+		return fmt.Errorf("%w (this is a replica: connect to the master)", err)
+	case NotSent(err):
+		return fmt.Errorf("%w (is the server running, and the Redis URL right?)", err)
+	}
+	return err
+}
