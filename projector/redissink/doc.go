@@ -1,0 +1,17 @@
+// Package redissink keeps read models in Redis hashes: one hash per document,
+// with the document's checkpoint inside, so that the compare-and-set concerns
+// one key and is atomic on a single Redis and on Redis Cluster alike.
+//
+// # Keys and fields
+//
+// The document of key 42 of the model "cart:current" is the hash
+// cart:current:42 in generation 1 and cart:current@2:42 in generation 2. In a
+// namespace other than the default one, its name and a colon stand in front:
+// shop:cart:current:42. Beside the document's own fields the hash has
+//
+//	_position  position of the last event folded, for example 7-0
+//	_event     id of that event
+//
+// A reader in any language finds the generation to read at the projection's
+// name in the hash {ns}:projections. [Reader] does so in Go.
+package redissink

@@ -1,0 +1,240 @@
+package redissink_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/generations"
+	"github.com/projectord/projectord/projector/redissink"
+	"github.com/projectord/projectord/projector/sinktest"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+// servers are the kinds of Redis everything here runs on.
+var servers = []struct {
+	name string
+	open func(testing.TB) redis.UniversalClient
+}{
+	{"Embedded", func(tb testing.TB) redis.UniversalClient { return testenv.Embedded(tb) }},
+	{"Single", func(tb testing.TB) redis.UniversalClient { return testenv.Redis(tb) }},
+	{"Cluster", func(tb testing.TB) redis.UniversalClient { return testenv.Cluster(tb) }},
+}
+
+func onEachServer(t *testing.T, test func(*testing.T, redis.UniversalClient)) {
+	for _, s := range servers {
+		t.Run(s.name, func(t *testing.T) { test(t, s.open(t)) })
+	}
+}
+
+func TestSink(t *testing.T) {
+	onEachServer(t, func(t *testing.T, client redis.UniversalClient) {
+		sinktest.Run(t, func(t *testing.T) projector.Sink { return open(t, client, testenv.Namespace(t)) })
+	})
+}
+
+func open(t *testing.T, client redis.UniversalClient, namespace string) *redissink.Sink {
+	t.Helper()
+	s, err := redissink.New(client, namespace, "cart:current")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func document(n string) *projector.Document {
+	d := new(projector.Document)
+	d.SetString("n", n)
+	return d
+}
+
+func change(id string, n string) projector.Change {
+	return projector.Change{
+		Stream: eventstore.MustStreamID("cart", id), Key: id, Document: document(n),
+		To: projector.Checkpoint{Position: projector.Position{Major: 1}, EventID: uuid.New()},
+	}
+}
+
+func commit(t *testing.T, s *redissink.Sink, g projector.Generation, c projector.Change) {
+	t.Helper()
+	refused, err := s.Commit(t.Context(), g, []projector.Change{c})
+	if err := errors.Join(append(refused, err)...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The keys are a contract with readers in other languages.
+func TestKeysAndFields(t *testing.T) {
+	onEachServer(t, func(t *testing.T, client redis.UniversalClient) {
+		ns := testenv.Namespace(t)
+		s, c := open(t, client, ns), change("42", "1")
+		commit(t, s, 1, c)
+		commit(t, s, 2, c)
+		for _, key := range []string{ns + ":cart:current:42", ns + ":cart:current@2:42"} {
+			got, err := client.HGetAll(t.Context(), key).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got) != 3 || got["n"] != "1" || got["_position"] != "1-0" || got["_event"] != c.To.EventID.String() {
+				t.Errorf("%s holds %v", key, got)
+			}
+		}
+	})
+}
+
+// A key that holds something else is that document's failure alone, names the
+// key, and is left as it is.
+func TestForeignKeys(t *testing.T) {
+	onEachServer(t, func(t *testing.T, client redis.UniversalClient) {
+		ns := testenv.Namespace(t)
+		s := open(t, client, ns)
+		list, hash := ns+":cart:current:list", ns+":cart:current:hash"
+		client.LPush(t.Context(), list, "x")
+		client.HSet(t.Context(), hash, "mine", "yes")
+		changes := []projector.Change{change("list", "1"), change("good", "1"), change("hash", "1")}
+		refused, err := s.Commit(t.Context(), 1, changes)
+		if err != nil || len(refused) != 3 || refused[1] != nil {
+			t.Fatalf("Commit = %v, %v; want the first and last refused", refused, err)
+		}
+		if msg := refused[0].Error(); !strings.Contains(msg, list) || !strings.Contains(msg, "WRONGTYPE") {
+			t.Errorf("the error does not name key and reason: %s", msg)
+		}
+		if msg := refused[2].Error(); !strings.Contains(msg, hash) || !strings.Contains(msg, "not a read model") {
+			t.Errorf("the error does not name key and reason: %s", msg)
+		}
+		if n := client.HLen(t.Context(), hash).Val(); n != 1 {
+			t.Errorf("the foreign hash has %d fields now", n)
+		}
+		if _, err := s.Checkpoints(t.Context(), 1, []string{"list"}); err == nil || !strings.Contains(err.Error(), list) {
+			t.Errorf("Checkpoints of a list: %v", err)
+		}
+	})
+}
+
+func TestDamagedCheckpoint(t *testing.T) {
+	onEachServer(t, func(t *testing.T, client redis.UniversalClient) {
+		ns := testenv.Namespace(t)
+		s := open(t, client, ns)
+		commit(t, s, 1, change("42", "1"))
+		key := ns + ":cart:current:42"
+		client.HSet(t.Context(), key, "_position", "seven")
+		if _, err := s.Checkpoints(t.Context(), 1, []string{"42"}); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("Checkpoints = %v; want an error that names %s", err, key)
+		}
+		if _, _, err := s.Document(t.Context(), 1, "42"); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("Document = %v; want an error that names %s", err, key)
+		}
+	})
+}
+
+func TestReaderFollowsThePointer(t *testing.T) {
+	onEachServer(t, func(t *testing.T, client redis.UniversalClient) {
+		ns := testenv.Namespace(t)
+		s := open(t, client, ns)
+		r, err := redissink.NewReader(client, ns, "cart_current", "cart:current")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := r.Document(t.Context(), "42"); !errors.Is(err, generations.ErrNotStarted) {
+			t.Fatalf("reading before the start: %v", err)
+		}
+		pointers, err := generations.New(client, ns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g, err := pointers.Start(t.Context(), "cart_current"); err != nil || g != 1 {
+			t.Fatalf("Start = %d, %v", g, err)
+		}
+		one, two := change("42", "one"), change("42", "two")
+		commit(t, s, 1, one)
+		commit(t, s, 2, two)
+		read := func(want string, at projector.Checkpoint) {
+			t.Helper()
+			documents, checkpoints, err := r.Documents(t.Context(), []string{"42", "absent"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if documents[0]["n"] != want || checkpoints[0] != at || documents[1] != nil || !checkpoints[1].IsZero() {
+				t.Errorf("read %v at %v; want n = %s at %s", documents, checkpoints, want, at)
+			}
+		}
+		read("one", one.To)
+		key := "{" + ns + "}:projections"
+		if err := client.HSet(t.Context(), key, "cart_current", 2).Err(); err != nil {
+			t.Fatal(err)
+		}
+		read("two", two.To)
+		if g, err := pointers.Start(t.Context(), "cart_current"); err != nil || g != 2 {
+			t.Errorf("Start = %d, %v; want the active generation 2", g, err)
+		}
+		client.HSet(t.Context(), key, "cart_current", "none")
+		if _, _, err := r.Document(t.Context(), "42"); err == nil || !strings.Contains(err.Error(), "cart_current") {
+			t.Errorf("a damaged pointer: %v", err)
+		}
+	})
+}
+
+func TestModelNames(t *testing.T) {
+	for _, model := range []string{"", "a{b", "a}b", "a@2", "a:", strings.Repeat("x", 201), "a\xff"} {
+		if _, err := redissink.New(nil, "", model); err == nil {
+			t.Errorf("the model name %q was accepted", model)
+		}
+	}
+	if _, err := redissink.New(nil, "No", "m"); err == nil {
+		t.Error("the namespace No was accepted")
+	}
+}
+
+// When memory runs out nothing is written, and the error says what to do.
+func TestOutOfMemory(t *testing.T) {
+	server := testenv.StartRedis(t)
+	client := server.Client(t)
+	s := open(t, client, "oom")
+	kept := change("kept", "before")
+	commit(t, s, 1, kept)
+	if err := client.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	next := change("kept", "after")
+	next.From = kept.To
+	next.To.Position.Major = 2
+	_, err := s.Commit(t.Context(), 1, []projector.Change{next, change("new", "1")})
+	if err == nil || !strings.Contains(err.Error(), "maxmemory") {
+		t.Fatalf("Commit = %v; want an error about maxmemory", err)
+	}
+	if err := client.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	d, at, err := s.Document(t.Context(), 1, "kept")
+	if err != nil || d["n"] != "before" || at != kept.To {
+		t.Errorf("the document is %v at %s, %v; want it unchanged", d, at, err)
+	}
+	commit(t, s, 1, next)
+}
+
+func TestEvictionPolicyRefused(t *testing.T) {
+	server := testenv.StartRedis(t, "--maxmemory-policy", "allkeys-lru")
+	err := open(t, server.Client(t), "evict").Begin(t.Context(), 1)
+	if err == nil || !strings.Contains(err.Error(), "noeviction") {
+		t.Errorf("Begin = %v; want the refusal of allkeys-lru", err)
+	}
+}
+
+// A server that was restarted does not know the script any more.
+func TestScriptForgotten(t *testing.T) {
+	onEachServer(t, func(t *testing.T, client redis.UniversalClient) {
+		s := open(t, client, testenv.Namespace(t))
+		commit(t, s, 1, change("a", "1"))
+		if err := client.ScriptFlush(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, s, 1, change("b", "1"))
+	})
+}

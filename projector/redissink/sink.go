@@ -1,0 +1,168 @@
+package redissink
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/internal/keyspace"
+	"github.com/projectord/projectord/internal/redisx"
+	"github.com/projectord/projectord/projector"
+)
+
+const (
+	positionField = "_position"
+	eventField    = "_event"
+
+	// callBytes bounds a script call, so that it never holds the server for
+	// more than a few milliseconds; pipelineKeys bounds a pipeline.
+	callBytes    = 1 << 20
+	callKeys     = 256
+	pipelineKeys = 256
+)
+
+//go:embed lua/commit.lua
+var commitSource string
+
+var commitScript = redis.NewScript(commitSource)
+
+// Codes that commit.lua returns.
+const (
+	codeMade = iota
+	codeRefused
+)
+
+// Sink is a [projector.Sink] that keeps one read model in Redis hashes. It is
+// safe for concurrent use and needs no closing; the client belongs to the
+// caller.
+type Sink struct {
+	client redis.UniversalClient
+	model  string
+}
+
+var _ projector.Sink = (*Sink)(nil)
+
+// New returns the sink of a read model, for example "cart:current". A model's
+// name is 1 to 200 bytes of UTF-8 without braces or at signs, and does not end
+// in a colon. The namespace is the one the projection's streams are in; empty
+// is the default one. The client is a *redis.Client or a *redis.ClusterClient.
+func New(client redis.UniversalClient, namespace, model string) (*Sink, error) {
+	name, err := modelName(namespace, model)
+	if err != nil {
+		return nil, err
+	}
+	return &Sink{client: client, model: name}, nil
+}
+
+func modelName(namespace, model string) (string, error) {
+	if namespace == "" {
+		namespace = keyspace.DefaultNamespace
+	}
+	if err := keyspace.CheckNamespace(namespace); err != nil {
+		return "", fmt.Errorf("redissink: %w", err)
+	}
+	if model == "" || len(model) > 200 || !utf8.ValidString(model) || strings.ContainsAny(model, "{}@") || strings.HasSuffix(model, ":") {
+		return "", fmt.Errorf("redissink: the model name %.80q is empty, too long, not UTF-8, has a brace or an at sign, or ends in a colon", model)
+	}
+	return keyspace.ModelName(namespace, model), nil
+}
+
+func (s *Sink) key(g projector.Generation, key string) string {
+	return keyspace.Document(s.model, int(g), key)
+}
+
+// Begin implements [projector.Sink]. Hashes need no preparation; it refuses a
+// server that would lose them.
+func (s *Sink) Begin(ctx context.Context, g projector.Generation) error {
+	if g < 1 {
+		return fmt.Errorf("redissink: generation %d; they start at 1", g)
+	}
+	if err := redisx.EachMaster(ctx, s.client, redisx.CheckServer); err != nil {
+		return fmt.Errorf("redissink: read model %s: %w", s.model, err)
+	}
+	return nil
+}
+
+// Checkpoints implements [projector.Sink].
+func (s *Sink) Checkpoints(ctx context.Context, g projector.Generation, keys []string) ([]projector.Checkpoint, error) {
+	checkpoints := make([]projector.Checkpoint, len(keys))
+	for start := 0; start < len(keys); start += pipelineKeys {
+		part := keys[start:min(start+pipelineKeys, len(keys))]
+		var replies []redis.Cmder
+		err := redisx.Retry(ctx, func() (err error) {
+			replies, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+				for _, k := range part {
+					p.HMGet(ctx, s.key(g, k), positionField, eventField)
+				}
+				return nil
+			})
+			return err
+		})
+		for i, reply := range replies {
+			values, replyErr := reply.(*redis.SliceCmd).Result()
+			if replyErr == nil {
+				checkpoints[start+i], replyErr = parseCheckpoint(values[0], values[1])
+			}
+			if replyErr != nil {
+				return nil, fmt.Errorf("redissink: reading the checkpoint in key %s: %w", s.key(g, part[i]), redisx.Explain(replyErr))
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("redissink: reading checkpoints of %s: %w", s.model, redisx.Explain(err))
+		}
+	}
+	return checkpoints, nil
+}
+
+// parseCheckpoint reads the two checkpoint fields; both are nil where there is
+// none.
+func parseCheckpoint(position, event any) (projector.Checkpoint, error) {
+	if position == nil && event == nil {
+		return projector.Checkpoint{}, nil
+	}
+	p, _ := position.(string)
+	e, _ := event.(string)
+	at, err := projector.ParsePosition(p)
+	id, err2 := uuid.Parse(e)
+	if err := errors.Join(err, err2); err != nil {
+		return projector.Checkpoint{}, fmt.Errorf("fields %s and %s are damaged: %w", positionField, eventField, err)
+	}
+	return projector.Checkpoint{Position: at, EventID: id}, nil
+}
+
+// Document implements [projector.Sink].
+func (s *Sink) Document(ctx context.Context, g projector.Generation, key string) (map[string]string, projector.Checkpoint, error) {
+	name := s.key(g, key)
+	var fields map[string]string
+	err := redisx.Retry(ctx, func() (err error) {
+		fields, err = s.client.HGetAll(ctx, name).Result()
+		return err
+	})
+	if err != nil {
+		return nil, projector.Checkpoint{}, fmt.Errorf("redissink: reading key %s: %w", name, redisx.Explain(err))
+	}
+	document, at, err := split(fields)
+	if err != nil {
+		return nil, at, fmt.Errorf("redissink: reading key %s: %w", name, err)
+	}
+	return document, at, nil
+}
+
+// split parts a hash into document and checkpoint. A hash without a checkpoint
+// is no document.
+func split(fields map[string]string) (map[string]string, projector.Checkpoint, error) {
+	position, ok := fields[positionField]
+	if !ok {
+		return nil, projector.Checkpoint{}, nil
+	}
+	at, err := parseCheckpoint(position, fields[eventField])
+	delete(fields, positionField)
+	delete(fields, eventField)
+	return fields, at, err
+}
