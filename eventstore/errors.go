@@ -31,6 +31,9 @@ var (
 var (
 	// ErrCorrupt is wrapped by errors about stored bytes that are no event.
 	ErrCorrupt = errors.New("corrupt event")
+	// ErrHole is wrapped by errors about streams that lack an event between
+	// two others, or before the first. The version is the one missing.
+	ErrHole = errors.New("hole in the stream")
 	// ErrPayload is wrapped by errors about payloads that do not decode:
 	// malformed, too large, too deep or not of the registered type.
 	ErrPayload = errors.New("bad payload")

@@ -286,7 +286,7 @@ func TestScenario26_ChangedHistoryHalts(t *testing.T) {
 		s = prepare(30)
 		f.append(s, 4, 5)
 		f.client.XDel(f.Context(), f.keys.Stream(s.String()), "4-0")
-		if e := f.halted(s, projector.ErrHole); e.Version != 4 {
+		if e := f.halted(s, eventstore.ErrHole); e.Version != 4 {
 			f.Errorf("a hole at version %d; want 4", e.Version)
 		}
 		check(s, 30)

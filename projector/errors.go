@@ -8,7 +8,8 @@ import (
 	"github.com/projectord/projectord/eventstore"
 )
 
-// Why a stream is halted. They reach the caller inside a [*StreamError].
+// Why a stream is halted, beside [eventstore.ErrHole]. They reach the caller
+// inside a [*StreamError].
 var (
 	// ErrRegressed means that the stream is shorter than what was folded
 	// from it, or than its registry says: its end was lost.
@@ -16,8 +17,6 @@ var (
 	// ErrForked means that another event stands where the checkpoint is: the
 	// stream's end was lost and others were appended since.
 	ErrForked = errors.New("forked")
-	// ErrHole means that versions are missing in the stream.
-	ErrHole = errors.New("hole")
 	// ErrPoison means that an event cannot be decoded or folded, or the
 	// document made of it not be stored.
 	ErrPoison = errors.New("poison event")
@@ -30,7 +29,7 @@ type StreamError struct {
 	Stream     eventstore.StreamID
 	// Version is that of the event concerned, 0 where there is none.
 	Version eventstore.Version
-	// Reason is ErrRegressed, ErrForked, ErrHole or ErrPoison.
+	// Reason is ErrRegressed, ErrForked, ErrPoison or [eventstore.ErrHole].
 	Reason error
 	// Err says what happened.
 	Err error

@@ -47,7 +47,7 @@ func foldStreams(ctx context.Context, store eventstore.Reader, p Projection, str
 // take folds the next event.
 func (f *folding) take(p Projection, e *eventstore.Recorded) error {
 	if want := f.to.Position.Major + 1; uint64(e.Version) != want {
-		return f.halt(p, eventstore.Version(want), ErrHole, fmt.Errorf("version %d follows %d", e.Version, want-1))
+		return f.halt(p, eventstore.Version(want), eventstore.ErrHole, fmt.Errorf("version %d follows %d", e.Version, want-1))
 	}
 	at := Checkpoint{Position: PositionOf(e.Version), EventID: e.ID}
 	if at.Position == f.from.Position && at != f.from {

@@ -2,8 +2,6 @@ package projector
 
 import (
 	"fmt"
-	"reflect"
-	"sync"
 
 	"github.com/projectord/projectord/eventstore"
 )
@@ -36,7 +34,7 @@ type Projection interface {
 type State[S any] struct {
 	name   string
 	config StateConfig[S]
-	folds  map[string]func(*S, *eventstore.Recorded) error // by event name
+	folds  *eventstore.Folds[S]
 }
 
 // StateConfig declares a [State].
@@ -82,7 +80,7 @@ func NewState[S any](name string, config StateConfig[S]) *State[S] {
 			panic(fmt.Sprintf("projector: projection %s: %v", name, err))
 		}
 	}
-	return &State[S]{name: name, config: config, folds: make(map[string]func(*S, *eventstore.Recorded) error)}
+	return &State[S]{name: name, config: config, folds: eventstore.NewFolds[S](config.Events)}
 }
 
 // On says how an event is folded into the state. E is registered with the
@@ -96,25 +94,7 @@ func On[S, E any](p *State[S], fold func(s *S, e E)) {
 // OnRecorded is [On] for folds that need to know the event's stream, version,
 // time or metadata too. The recorded event is valid during the call.
 func OnRecorded[S, E any](p *State[S], fold func(s *S, e E, r *eventstore.Recorded)) {
-	t := reflect.TypeFor[E]()
-	name, newest := p.config.Events.Newest(t)
-	if !newest {
-		panic(fmt.Sprintf("projector: projection %s: %s is not registered as the newest schema of an event", p.name, t))
-	}
-	if p.folds[name] != nil {
-		panic(fmt.Sprintf("projector: projection %s has a fold for %s already", p.name, name))
-	}
-	// Decoding needs a place on the heap; it is used again and again.
-	places := sync.Pool{New: func() any { return new(E) }}
-	p.folds[name] = func(s *S, r *eventstore.Recorded) error {
-		e := places.Get().(*E)
-		defer places.Put(e)
-		if _, err := eventstore.DecodeInto(p.config.Events, r, e); err != nil {
-			return err
-		}
-		fold(s, *e, r)
-		return nil
-	}
+	eventstore.AddFold(p.folds, fold)
 }
 
 // Name implements [Projection].
@@ -141,18 +121,8 @@ func (p *State[S]) begin() any {
 	return s
 }
 
-func (p *State[S]) apply(state any, e *eventstore.Recorded) (err error) {
-	fold := p.folds[e.Type]
-	if fold == nil {
-		_, err := p.config.Events.Knows(e)
-		return err
-	}
-	defer func() {
-		if v := recover(); v != nil {
-			err = &eventstore.EventError{Stream: e.Stream, Version: e.Version, Err: fmt.Errorf("projection %s, folding %s: panic: %v", p.name, e.Type, v)}
-		}
-	}()
-	return fold(state.(*S), e)
+func (p *State[S]) apply(state any, e *eventstore.Recorded) error {
+	return p.folds.Apply(state.(*S), e)
 }
 
 func (p *State[S]) render(state any, s eventstore.StreamID, d *Document) (err error) {
