@@ -74,7 +74,7 @@ func (r *Reader) read(ctx context.Context, generation int, keys []string) ([]map
 	var pointer *redis.StringCmd
 	hashes := make([]*redis.MapStringStringCmd, len(keys))
 	// The errors stand in the commands; a missing pointer is one of them.
-	_ = redisx.Retry(ctx, func() error {
+	err := redisx.Retry(ctx, func() error {
 		_, err := r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			pointer = p.HGet(ctx, r.pointer, r.projection)
 			for i, k := range keys {
@@ -84,6 +84,9 @@ func (r *Reader) read(ctx context.Context, generation int, keys []string) ([]map
 		})
 		return err
 	})
+	if pointer == nil {
+		return nil, nil, 0, err // the context had ended before anything was asked
+	}
 	active, err := generations.Parse(r.projection, pointer)
 	if err != nil {
 		return nil, nil, 0, redisx.Explain(err)

@@ -1,6 +1,7 @@
 package redissink_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -179,6 +180,18 @@ func TestReaderFollowsThePointer(t *testing.T) {
 			t.Errorf("a damaged pointer: %v", err)
 		}
 	})
+}
+
+func TestReaderContextEnded(t *testing.T) {
+	r, err := redissink.NewReader(testenv.Embedded(t), "", "cart_current", "cart:current")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := r.Document(ctx, "42"); !errors.Is(err, context.Canceled) {
+		t.Errorf("reading with an ended context: %v", err)
+	}
 }
 
 func TestModelNames(t *testing.T) {
