@@ -1,0 +1,83 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/eventstore/redisstore"
+)
+
+const (
+	defaultURL   = "redis://127.0.0.1:6379"
+	urlEnv       = "PROJECTORD_REDIS_URL"
+	namespaceEnv = "PROJECTORD_NAMESPACE"
+)
+
+// connection is where the commands find their Redis.
+type connection struct {
+	url       string
+	namespace string
+	cluster   bool
+}
+
+// addFlags adds the flags all commands share. What the environment says is no
+// default of a flag, because help would print it, a password included.
+func (c *connection) addFlags(root *cobra.Command) {
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.url, "redis", "", "`URL` of the Redis (default "+urlEnv+" or "+defaultURL+")")
+	flags.StringVar(&c.namespace, "namespace", "", "`name` that keeps this shop apart (default "+namespaceEnv+" or projectord)")
+	flags.BoolVar(&c.cluster, "cluster", false, "the Redis is one node of a Redis Cluster")
+}
+
+// given reports whether any of the flags was used.
+func (c *connection) given(cmd *cobra.Command) bool {
+	return cmd.Flags().Changed("redis") || cmd.Flags().Changed("namespace") || cmd.Flags().Changed("cluster")
+}
+
+// shopAt is a connected Redis with the store in it. The caller closes client.
+type shopAt struct {
+	client    redis.UniversalClient
+	store     *redisstore.Store
+	namespace string
+}
+
+// open connects.
+func (c *connection) open(ctx context.Context) (*shopAt, error) {
+	client, err := c.client()
+	if err != nil {
+		return nil, err
+	}
+	store, err := redisstore.Open(ctx, client, redisstore.Config{Namespace: cmp.Or(c.namespace, os.Getenv(namespaceEnv))})
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &shopAt{client: client, store: store, namespace: store.Namespace()}, nil
+}
+
+// client returns a client that leaves retries to the store, which knows what is
+// safe to repeat.
+func (c *connection) client() (redis.UniversalClient, error) {
+	url := cmp.Or(c.url, os.Getenv(urlEnv), defaultURL)
+	// The parsers repeat parts of the URL in their errors, perhaps a password.
+	bad := usageError{errors.New("the Redis URL cannot be read: it is like redis://user:password@127.0.0.1:6379/0, with special characters percent-encoded")}
+	if c.cluster {
+		options, err := redis.ParseClusterURL(url)
+		if err != nil {
+			return nil, bad
+		}
+		options.MaxRetries, options.DisableIdentity, options.Protocol = -1, true, 2
+		return redis.NewClusterClient(options), nil
+	}
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, bad
+	}
+	options.MaxRetries, options.DisableIdentity, options.Protocol = -1, true, 2
+	return redis.NewClient(options), nil
+}

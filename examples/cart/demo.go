@@ -1,0 +1,196 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/projectord/projectord/aggregates"
+	"github.com/projectord/projectord/examples/cart/shop"
+	"github.com/projectord/projectord/internal/embedded"
+	"github.com/projectord/projectord/internal/keyspace"
+)
+
+var (
+	demoCarts = []string{"ada", "ben", "cho", "dee", "eli"}
+	demoItems = []string{"clock", "lamp", "mug", "scarf", "tea"}
+)
+
+const demoCommands = 200
+
+// demo shows a small shop from commands to read models, and that a read model
+// can be thrown away. It is the same on every run.
+func demo(ctx context.Context, out io.Writer) error {
+	server, err := embedded.Start()
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	at, err := (&connection{url: server.URL(), namespace: keyspace.DefaultNamespace}).open(ctx)
+	if err != nil {
+		return err
+	}
+	defer at.client.Close()
+
+	fmt.Fprintf(out, "A shop with %d carts, on a server inside this process.\n", len(demoCarts))
+	for _, step := range []struct {
+		title string
+		run   func(context.Context, *shopAt, io.Writer) error
+	}{
+		{"Customers do this and that", demoTrade},
+		{"Nonsense is refused", demoRefuse},
+		{"Two projections fold the events into read models", demoProject},
+		{"The read model of cart_current is deleted, and built again from the first event", demoRebuild},
+	} {
+		fmt.Fprintf(out, "\n%s\n", step.title)
+		if err := step.run(ctx, at, out); err != nil {
+			return fmt.Errorf("%s: %w", strings.ToLower(step.title), err)
+		}
+	}
+	fmt.Fprint(out, `
+Try next, with a redis-server running on this machine:
+  go run ./examples/cart import FILE        a real shop's history; -h tells which
+  go run ./examples/cart project            its read models
+  go run ./examples/cart listing holdings   all of them
+The domain is in examples/cart/shop; add an event there and see what has to change.
+`)
+	return nil
+}
+
+// demoTrade executes commands made up by chance; what they would do wrong is
+// refused.
+func demoTrade(ctx context.Context, at *shopAt, out io.Writer) error {
+	repository := aggregates.NewRepository(at.store, shop.Define(), aggregates.Config{})
+	random := rand.New(rand.NewPCG(2, 11))
+	done, refused := 0, 0
+	for n := range demoCommands {
+		item, ref := random.IntN(len(demoItems)), fmt.Sprintf("order-%d", n)
+		qty, price := 1+random.Int64N(4), int64(item+1)*2_490
+		decide := shop.AddItem(demoItems[item], qty, price, ref)
+		switch random.IntN(5) {
+		case 0:
+			decide = shop.RemoveItem(demoItems[item], qty, price, ref)
+		case 1:
+			decide = shop.CheckOut(ref)
+		}
+		_, err := repository.Execute(ctx, demoCarts[random.IntN(len(demoCarts))], decide)
+		switch {
+		case err == nil:
+			done++
+		case isRefusal(err):
+			refused++
+		default:
+			return err
+		}
+	}
+	fmt.Fprintf(out, "  %d commands took effect, %d were refused\n", done, refused)
+	return nil
+}
+
+// refusals are what the shop's commands are refused with.
+var refusals = []error{shop.ErrItem, shop.ErrQuantity, shop.ErrPrice, shop.ErrNotInCart, shop.ErrNothingToPay}
+
+func isRefusal(err error) bool {
+	return slices.ContainsFunc(refusals, func(r error) bool { return errors.Is(err, r) })
+}
+
+func demoRefuse(ctx context.Context, at *shopAt, out io.Writer) error {
+	repository := aggregates.NewRepository(at.store, shop.Define(), aggregates.Config{})
+	for _, c := range []struct {
+		what, cart string
+		decide     shop.Decision
+	}{
+		{"ada adds -3 mugs", "ada", shop.AddItem("mug", -3, 2_490, "order-a")},
+		{"ben removes 1,000 lamps", "ben", shop.RemoveItem("lamp", 1_000, 4_980, "order-b")},
+		{"fay pays for an empty cart", "fay", shop.CheckOut("order-c")},
+	} {
+		_, err := repository.Execute(ctx, c.cart, c.decide)
+		if !isRefusal(err) {
+			return fmt.Errorf("%s: it was not refused: %w", c.what, err)
+		}
+		fmt.Fprintf(out, "  %s: %v\n", c.what, err)
+	}
+	return nil
+}
+
+func demoProject(ctx context.Context, at *shopAt, out io.Writer) error {
+	for _, m := range models() {
+		report, err := at.catchUp(ctx, m, nil)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "  %s: %d events into %d documents\n", m.projection.Name(), report.Events, report.Documents)
+	}
+	current, err := at.all(ctx, shop.CurrentProjection, shop.CurrentModel)
+	if err != nil {
+		return err
+	}
+	chains, err := at.all(ctx, shop.ChainProjection, shop.ChainModel)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "  cart\t%s\t%s\tchain\n", strings.Join(shop.CounterFields[:3], "\t"), strings.Join(demoItems, "\t"))
+	for _, cart := range slices.Sorted(maps.Keys(current)) {
+		fmt.Fprintf(table, "  %s", cart)
+		for _, name := range shop.CounterFields[:3] {
+			fmt.Fprintf(table, "\t%s", current[cart][name])
+		}
+		for _, item := range demoItems {
+			fmt.Fprintf(table, "\t%s", cmp.Or(current[cart][shop.ItemField+item], "-"))
+		}
+		fmt.Fprintf(table, "\t%.8s…\n", chains[cart][shop.HashField])
+	}
+	return table.Flush()
+}
+
+// demoRebuild deletes the documents together with the checkpoints in them, so
+// that projecting begins at the first event again.
+func demoRebuild(ctx context.Context, at *shopAt, out io.Writer) error {
+	before, err := at.all(ctx, shop.CurrentProjection, shop.CurrentModel)
+	if err != nil {
+		return err
+	}
+	name := keyspace.ModelName(at.namespace, shop.CurrentModel)
+	for cart := range before {
+		if err := at.client.Del(ctx, keyspace.Document(name, 1, cart)).Err(); err != nil {
+			return err
+		}
+	}
+	gone, err := at.all(ctx, shop.CurrentProjection, shop.CurrentModel)
+	if err != nil {
+		return err
+	}
+	report, err := at.catchUp(ctx, models()[0], nil)
+	if err != nil {
+		return err
+	}
+	after, err := at.all(ctx, shop.CurrentProjection, shop.CurrentModel)
+	if err != nil {
+		return err
+	}
+	if len(gone) != 0 || len(before) != len(demoCarts) || !maps.EqualFunc(before, after, maps.Equal) {
+		return fmt.Errorf("%d documents before, %d deleted, and not the same after", len(before), len(before)-len(gone))
+	}
+	fmt.Fprintf(out, "  %d documents deleted; %d events folded into %d documents, equal to those before\n", len(before), report.Events, report.Documents)
+	return nil
+}
+
+// all returns the documents of a read model by cart.
+func (at *shopAt) all(ctx context.Context, projection, name string) (map[string]map[string]string, error) {
+	reader, err := at.reader(ctx, projection, name)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]map[string]string)
+	_, err = at.documents(ctx, reader, func(d document) { all[d.cart] = d.fields })
+	return all, err
+}

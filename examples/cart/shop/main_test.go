@@ -1,0 +1,9 @@
+package shop_test
+
+import (
+	"testing"
+
+	"github.com/projectord/projectord/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
