@@ -108,6 +108,13 @@ func (g *guard) value(s *shape, depth int) error {
 		shift := 64 - 8*f.size
 		return s.takesInt(int64(n<<shift) >> shift)
 	case formBytes:
+		return g.skip(n)
+	case formExt:
+		// Where it wants a map, the library passes over the header of an
+		// extension and takes what is inside for the length of the map.
+		if s.noExt {
+			return fmt.Errorf("an extension where a map is expected")
+		}
 		return g.skip(n + f.extra)
 	case formArray:
 		return g.sequence(n, s, depth)
@@ -160,11 +167,11 @@ func (g *guard) claim(n, size uint64) error {
 }
 
 // form is how the values of one type byte go on: a number of size bytes, which
-// for formBytes, formArray and formMap is a length.
+// for formBytes, formExt, formArray and formMap is a length.
 type form struct {
 	kind  uint8
 	size  uint8
-	extra uint64 // bytes beyond the length: an extension's type
+	extra uint64 // of formExt: bytes beyond the length, its type among them
 }
 
 const (
@@ -173,6 +180,7 @@ const (
 	formUint
 	formInt
 	formBytes
+	formExt
 	formArray
 	formMap
 )
@@ -199,14 +207,14 @@ var forms = [256]form{
 	wireBin8:     {kind: formBytes, size: 1},
 	wireBin16:    {kind: formBytes, size: 2},
 	wireBin32:    {kind: formBytes, size: 4},
-	wireExt8:     {kind: formBytes, size: 1, extra: 1},
-	wireExt16:    {kind: formBytes, size: 2, extra: 1},
-	wireExt32:    {kind: formBytes, size: 4, extra: 1},
-	wireFixExt1:  {kind: formBytes, extra: 2},
-	wireFixExt2:  {kind: formBytes, extra: 3},
-	wireFixExt4:  {kind: formBytes, extra: 5},
-	wireFixExt8:  {kind: formBytes, extra: 9},
-	wireFixExt16: {kind: formBytes, extra: 17},
+	wireExt8:     {kind: formExt, size: 1, extra: 1},
+	wireExt16:    {kind: formExt, size: 2, extra: 1},
+	wireExt32:    {kind: formExt, size: 4, extra: 1},
+	wireFixExt1:  {kind: formExt, extra: 2},
+	wireFixExt2:  {kind: formExt, extra: 3},
+	wireFixExt4:  {kind: formExt, extra: 5},
+	wireFixExt8:  {kind: formExt, extra: 9},
+	wireFixExt16: {kind: formExt, extra: 17},
 	wireArray16:  {kind: formArray, size: 2},
 	wireArray32:  {kind: formArray, size: 4},
 	wireMap16:    {kind: formMap, size: 2},
@@ -229,3 +237,6 @@ func (s *shape) takesInt(v int64) error {
 
 // anything is the shape of values that take whatever comes.
 var anything = &shape{name: "any", min: math.MinInt64, max: math.MaxUint64, elemSize: 16}
+
+// anyMap is the shape of maps that bring a decoder of their own.
+var anyMap = &shape{name: "map", min: math.MinInt64, max: math.MaxUint64, elemSize: 16, noExt: true}

@@ -190,7 +190,7 @@ func DecodeInto[T any](r *Registry, e *Recorded, into *T) (bool, error) {
 	if s == nil || err != nil {
 		return false, err
 	}
-	if s.goType == reflect.TypeFor[T]() {
+	if s.goType == reflect.TypeFor[T]() && s.version == s.event.newest {
 		// What a former event left in its maps and slices may be part of a
 		// state by now; a decoder would fill them again.
 		*into = *new(T)
@@ -209,15 +209,6 @@ func DecodeInto[T any](r *Registry, e *Recorded, into *T) (bool, error) {
 	}
 	*into = *lifted
 	return true, nil
-}
-
-// Knows reports whether events of this type are to be folded: true where the
-// type is registered, false where it is unknown and passed over. It is an error
-// where the type is unknown and the policy is [FailUnknown], and where the
-// schema is one that cannot be read.
-func (r *Registry) Knows(e *Recorded) (bool, error) {
-	s, err := r.schemaOf(e)
-	return s != nil, err
 }
 
 // schemaOf finds the schema an event was written with; nil without an error

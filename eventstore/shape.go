@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 
@@ -21,7 +22,8 @@ type shape struct {
 	key      *shape            // of a map key
 	elemSize uint64            // memory an element takes
 	byName   map[string]*shape // struct fields
-	inOrder  []*shape          // struct fields, for structs stored as arrays
+	inOrder  []field           // struct fields, for structs stored as arrays
+	noExt    bool              // an extension must not stand here
 }
 
 // at returns the shape of element i of a sequence.
@@ -30,7 +32,7 @@ func (s *shape) at(i uint64) *shape {
 	case s.elem != nil:
 		return s.elem
 	case i < uint64(len(s.inOrder)):
-		return s.inOrder[i]
+		return s.inOrder[i].shape
 	}
 	return anything
 }
@@ -49,12 +51,22 @@ func (s *shape) under(key []byte) *shape {
 	case s.elem != nil:
 		return s.elem
 	case s.byName != nil:
-		c := cursor{b: key}
-		if field, ok := s.byName[string(c.str())]; ok && c.err == nil {
+		if field, ok := s.byName[string(keyText(key))]; ok {
 			return field
 		}
 	}
 	return anything
+}
+
+// keyText returns the text of an encoded map key. The library takes byte strings
+// for field names as well.
+func keyText(key []byte) []byte {
+	c := cursor{b: key}
+	if text := c.str(); c.err == nil {
+		return text
+	}
+	c = cursor{b: key}
+	return c.bin()
 }
 
 var shapes sync.Map // reflect.Type to *shape
@@ -79,6 +91,9 @@ func makeShape(t reflect.Type, seen map[reflect.Type]*shape) *shape {
 		return s
 	}
 	if decodesItself(t) {
+		if t.Kind() == reflect.Map {
+			return anyMap
+		}
 		return anything
 	}
 	s := &shape{name: t.String(), min: math.MinInt64, max: math.MaxUint64}
@@ -88,11 +103,14 @@ func makeShape(t reflect.Type, seen map[reflect.Type]*shape) *shape {
 		s.min, s.max = -1<<(t.Bits()-1), 1<<(t.Bits()-1)-1
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
 		s.min, s.max = 0, math.MaxUint64>>(64-t.Bits())
+	case reflect.Float32, reflect.Float64:
+		s.max = math.MaxInt64 // the library takes larger ones for negative
 	case reflect.Slice, reflect.Array:
 		s.elem, s.elemSize = makeShape(t.Elem(), seen), uint64(indirect(t.Elem()).Size())
 	case reflect.Map:
 		s.key, s.elem = makeShape(t.Key(), seen), makeShape(t.Elem(), seen)
 		s.elemSize = uint64(t.Key().Size()+indirect(t.Elem()).Size()) + 16
+		s.noExt = true
 	case reflect.Struct:
 		s.byName = make(map[string]*shape, t.NumField())
 		s.addFields(t, seen)
@@ -102,7 +120,14 @@ func makeShape(t reflect.Type, seen map[reflect.Type]*shape) *shape {
 	return s
 }
 
-// addFields adds the fields of a struct type and of those embedded in it.
+// field is a field of a struct as the library stores it.
+type field struct {
+	name  string
+	shape *shape
+}
+
+// addFields adds the fields of a struct type and of those embedded in it, in the
+// order and under the names by which the library finds them.
 func (s *shape) addFields(t reflect.Type, seen map[reflect.Type]*shape) {
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -110,32 +135,47 @@ func (s *shape) addFields(t reflect.Type, seen map[reflect.Type]*shape) {
 		if tag[0] == "-" || !f.IsExported() && !f.Anonymous {
 			continue
 		}
-		if inner := indirect(f.Type); f.Anonymous && inner.Kind() == reflect.Struct && !decodesItself(inner) {
-			s.addFields(inner, seen)
+		own := field{name: tag[0], shape: makeShape(f.Type, seen)}
+		if own.name == "" {
+			own.name = f.Name
+		}
+		if inner := s.embedded(f, tag[1:], seen); inner != nil {
+			for _, in := range inner {
+				s.byName[in.name] = in.shape
+				s.inOrder = append(s.inOrder, in)
+			}
+			// The embedded struct still answers to its own name.
+			s.byName[own.name] = own.shape
 			continue
 		}
-		field := makeShape(f.Type, seen)
-		s.inOrder = append(s.inOrder, field)
-		name := tag[0]
-		if name == "" {
-			name = f.Name
-		}
-		s.nameField(name, field)
+		s.byName[own.name] = own.shape
+		s.inOrder = append(s.inOrder, own)
 		for _, option := range tag[1:] {
 			if alias, ok := strings.CutPrefix(option, "alias:"); ok {
-				s.nameField(alias, field)
+				s.byName[alias] = own.shape
 			}
 		}
 	}
 }
 
-// nameField says what is stored under a name. Which of two fields of one name
-// the library fills depends on how they are embedded, so then anything goes.
-func (s *shape) nameField(name string, field *shape) {
-	if _, twice := s.byName[name]; twice {
-		field = anything
+// embedded returns the fields that an embedded struct adds to the one around
+// it. It is nil where the library treats it as a field like any other: because
+// it encodes itself, is told not to be inlined, or would hide a field.
+func (s *shape) embedded(f reflect.StructField, options []string, seen map[reflect.Type]*shape) []field {
+	inner := indirect(f.Type)
+	if !f.Anonymous || inner.Kind() != reflect.Struct || codesItself(inner) || slices.Contains(options, "noinline") {
+		return nil
 	}
-	s.byName[name] = field
+	in := &shape{byName: make(map[string]*shape, inner.NumField())}
+	in.addFields(inner, seen)
+	hides := func(f field) bool { _, taken := s.byName[f.name]; return taken }
+	if slices.Contains(options, "inline") {
+		return slices.DeleteFunc(in.inOrder, hides)
+	}
+	if slices.ContainsFunc(in.inOrder, hides) {
+		return nil
+	}
+	return in.inOrder
 }
 
 func indirect(t reflect.Type) reflect.Type {
@@ -145,20 +185,30 @@ func indirect(t reflect.Type) reflect.Type {
 	return t
 }
 
-var selfDecoders = []reflect.Type{
-	reflect.TypeFor[msgpack.CustomDecoder](),
-	reflect.TypeFor[msgpack.Unmarshaler](),
-	reflect.TypeFor[encoding.BinaryUnmarshaler](),
-	reflect.TypeFor[encoding.TextUnmarshaler](),
-}
+var (
+	selfDecoders = []reflect.Type{
+		reflect.TypeFor[msgpack.CustomDecoder](),
+		reflect.TypeFor[msgpack.Unmarshaler](),
+		reflect.TypeFor[encoding.BinaryUnmarshaler](),
+		reflect.TypeFor[encoding.TextUnmarshaler](),
+	}
+	selfEncoders = []reflect.Type{
+		reflect.TypeFor[msgpack.CustomEncoder](),
+		reflect.TypeFor[msgpack.Marshaler](),
+		reflect.TypeFor[encoding.BinaryMarshaler](),
+		reflect.TypeFor[encoding.TextMarshaler](),
+	}
+)
 
 // decodesItself reports whether a type brings its own decoder, which then
 // answers for the integers it reads.
-func decodesItself(t reflect.Type) bool {
-	for _, d := range selfDecoders {
-		if t.Implements(d) || reflect.PointerTo(t).Implements(d) {
-			return true
-		}
-	}
-	return false
+func decodesItself(t reflect.Type) bool { return implementsOne(t, selfDecoders) }
+
+// codesItself reports whether a type brings its own encoder or decoder.
+func codesItself(t reflect.Type) bool { return decodesItself(t) || implementsOne(t, selfEncoders) }
+
+func implementsOne(t reflect.Type, interfaces []reflect.Type) bool {
+	return slices.ContainsFunc(interfaces, func(i reflect.Type) bool {
+		return t.Implements(i) || reflect.PointerTo(t).Implements(i)
+	})
 }

@@ -41,8 +41,8 @@ type Appender interface {
 	AppendMany(ctx context.Context, appends []StreamAppend) []Outcome
 }
 
-// LookBack is how many of a stream's last events, beside as many as are
-// offered, an append with [Any] or [StreamExists] searches for the ids offered.
+// LookBack is how many of a stream's last events, beside as many as the call
+// offers it, an append with [Any] or [StreamExists] searches for the ids offered.
 const LookBack = 128
 
 // StreamAppend is one append of many.

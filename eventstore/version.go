@@ -1,6 +1,9 @@
 package eventstore
 
-import "strconv"
+import (
+	"math"
+	"strconv"
+)
 
 // Version numbers the events of one stream densely from 1. Version 0 stands
 // before the first event: it is the head of a stream that does not exist.
@@ -26,7 +29,11 @@ const (
 )
 
 // Exact appends only where the head of the stream is v.
-func Exact(v Version) ExpectedVersion { return ExpectedVersion(v) }
+func Exact(v Version) ExpectedVersion {
+	// A version that was computed as 0 - 1 must not come out as Any: as the
+	// highest version it conflicts with every stream.
+	return ExpectedVersion(min(v, math.MaxInt64))
+}
 
 // IsValid reports whether e is one of the named expectations or an exact
 // version.

@@ -159,10 +159,15 @@ func (s *Store) call(ctx context.Context, partition int, batch []*request) {
 		sent = sent || err == nil || !redisx.NotSent(err) && !redisx.IsReply(err)
 		return err
 	})
+	// What was refused or in conflict stays so, however few replicas confirmed.
+	var notReplicated error
+	if errors.Is(err, eventstore.ErrNotReplicated) {
+		notReplicated, err = err, nil
+	}
 	switch {
 	case err == nil && len(replies) != 2*len(batch):
 		err = fmt.Errorf("%w: the append script returned %d values for %d appends", eventstore.ErrOutcomeUnknown, len(replies), len(batch))
-	case err != nil && sent && !errors.Is(err, eventstore.ErrNotReplicated):
+	case err != nil && sent:
 		err = fmt.Errorf("%w: append again with the same event ids: %w", eventstore.ErrOutcomeUnknown, err)
 	}
 	for i, r := range batch {
@@ -171,6 +176,9 @@ func (s *Store) call(ctx context.Context, partition int, batch []*request) {
 			continue
 		}
 		r.outcome = outcome(&r.append, s.keys.Stream(r.append.Stream.String()), replies[2*i], replies[2*i+1])
+		if r.outcome.Err == nil && notReplicated != nil {
+			r.outcome.Err = fmt.Errorf("appending to %s: %w", r.append.Stream, notReplicated)
+		}
 	}
 }
 
@@ -189,7 +197,8 @@ func outcome(a *eventstore.StreamAppend, key string, code, value any) eventstore
 }
 
 // runAppend calls the script once and, where replicas are wanted, waits for
-// them on the connection that wrote.
+// them on the connection that wrote. With [eventstore.ErrNotReplicated] it
+// returns the replies too.
 func (s *Store) runAppend(ctx context.Context, keys []string, args []any) ([]any, error) {
 	if s.config.Replicas == 0 {
 		return appendScript.Run(ctx, s.client, keys, args...).Slice()
@@ -212,7 +221,7 @@ func (s *Store) runAppend(ctx context.Context, keys []string, args []any) ([]any
 		return nil, err
 	}
 	if confirmed < int64(s.config.Replicas) {
-		return nil, backoff.Permanent(fmt.Errorf("%w: the events are stored, but %d of the %d replicas wanted confirmed them within %s", eventstore.ErrNotReplicated, confirmed, s.config.Replicas, s.config.ReplicaTimeout))
+		return replies, backoff.Permanent(fmt.Errorf("%w: the events are stored, but %d of the %d replicas wanted confirmed them within %s", eventstore.ErrNotReplicated, confirmed, s.config.Replicas, s.config.ReplicaTimeout))
 	}
 	return replies, nil
 }

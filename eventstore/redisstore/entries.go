@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 
 	"github.com/projectord/projectord/eventstore"
@@ -52,6 +53,10 @@ const (
 	expectValue
 )
 
+// maxLine is how long a line may be. The longest are error messages, which name
+// a key.
+const maxLine = 64 << 10
+
 // parseAt is how much arrives before it is parsed: a socket's worth, because
 // go-redis writes a reply in pieces of a few bytes.
 const parseAt = 32 << 10
@@ -60,6 +65,9 @@ const parseAt = 32 << 10
 // the connection in the middle of a pipeline.
 func (r *entryReader) Write(p []byte) (int, error) {
 	n := len(p)
+	if r.err != nil {
+		return n, nil // nothing is understood after that, so nothing is kept
+	}
 	dropped := min(r.skip, len(p))
 	r.skip -= dropped
 	r.buf = append(r.buf, p[dropped:]...)
@@ -73,7 +81,7 @@ func (r *entryReader) Write(p []byte) (int, error) {
 // the bytes were no replies of XRANGE, or ended in the middle of one.
 func (r *entryReader) finish() error {
 	r.parse()
-	if r.err == nil && (r.expect != expectReply || r.off != len(r.buf)) {
+	if r.err == nil && (r.expect != expectReply || r.off != len(r.buf) || r.skip > 0) {
 		return fmt.Errorf("redis: the reply of XRANGE was cut short: %w", io.ErrUnexpectedEOF)
 	}
 	return r.err
@@ -96,7 +104,11 @@ type token struct {
 func (r *entryReader) next() (t token, ok bool) {
 	rest := r.buf[r.off:]
 	end := bytes.IndexByte(rest, '\n')
-	if end < 1 {
+	if end < 0 && len(rest) < maxLine {
+		return t, false
+	}
+	if end < 2 || end > maxLine {
+		r.err = fmt.Errorf("redis: %q is no line of a reply", rest[:min(len(rest), 20)])
 		return t, false
 	}
 	t.kind, t.line = rest[0], rest[1:end-1]
@@ -105,7 +117,7 @@ func (r *entryReader) next() (t token, ok bool) {
 		return t, true
 	}
 	n, err := strconv.Atoi(string(t.line))
-	if err != nil || n < -1 {
+	if err != nil || n < -1 || n > math.MaxInt32 {
 		r.err = fmt.Errorf("redis: %q is no length", rest[:end-1])
 		return t, false
 	}
@@ -116,12 +128,13 @@ func (r *entryReader) next() (t token, ok bool) {
 	}
 	whole := end + 1 + n + len("\r\n")
 	switch {
+	case n > eventstore.MaxEventBytes:
+		here := min(whole, len(rest))
+		r.skip = whole - here
+		r.off += here
 	case len(rest) >= whole:
 		t.value = rest[end+1 : end+1+n]
 		r.off += whole
-	case n > eventstore.MaxEventBytes:
-		r.skip = whole - len(rest)
-		r.off = len(r.buf)
 	default:
 		return t, false
 	}

@@ -54,8 +54,9 @@ func (s *Store) Streams(ctx context.Context, category string) iter.Seq2[eventsto
 func (s *Store) scan(ctx context.Context, key, category string, yield func(eventstore.StreamHead, error) bool) bool {
 	for cursor := uint64(0); ; {
 		var page []string
+		var next uint64
 		err := redisx.Retry(ctx, func() (err error) {
-			page, cursor, err = s.client.HScan(ctx, key, cursor, category+"-*", scanCount).Result()
+			page, next, err = s.client.HScan(ctx, key, cursor, category+"-*", scanCount).Result()
 			return err
 		})
 		if err != nil {
@@ -76,8 +77,9 @@ func (s *Store) scan(ctx context.Context, key, category string, yield func(event
 				return false
 			}
 		}
-		if cursor == 0 {
+		if next == 0 {
 			return true
 		}
+		cursor = next
 	}
 }

@@ -11,7 +11,7 @@
 --   0  appended           last version
 --   1  duplicate          last version of the events found
 --   2  conflict           head of the stream
---   3  refused by Redis   its error message; this stream is untouched
+--   3  refused            the error message; this stream is untouched
 --
 -- Lua does not roll back, so an append is checked completely before its first
 -- write, and that first write, the one that can fail (another type of key, no
@@ -35,34 +35,45 @@ local function stored_at(key, first, a, n)
   return true
 end
 
--- Looks for the ids of ARGV[a…] among the last events of a stream. Returns the
--- version of the last one if all are there in a row, false if only some are or
--- in another order, nil if none is.
-local function look_back(key, a, n)
-  local wanted = {}
-  for i = 1, n do wanted[id_of(ARGV[a + i - 1])] = i end
-  local entries = redis.call('XREVRANGE', key, '+', '-', 'COUNT', LOOK_BACK + n)
-  for e = 1, #entries do
-    local i = wanted[id_of(entries[e][2][2])]
-    if i then
-      -- The newest that is there has to be the last one offered.
-      if i ~= n or #entries - e + 1 < n then return false end
-      for k = 1, n - 1 do
-        if wanted[id_of(entries[e + k][2][2])] ~= n - k then return false end
-      end
-      return tonumber(string.match(entries[e][1], '^%d+'))
+-- The entry ids of a stream's last events by their event ids: LOOK_BACK events and
+-- as many as this call offers the stream, so that a call repeated because its
+-- reply was lost finds its events whatever else it appended.
+local function recent(key, offered)
+  local at = {}
+  local entries = redis.call('XREVRANGE', key, '+', '-', 'COUNT', LOOK_BACK + offered)
+  for e = #entries, 1, -1 do
+    at[id_of(entries[e][2][2])] = entries[e][1]
+  end
+  return at
+end
+
+-- Looks for the ids of ARGV[a…] among those recent returned. Returns the version
+-- of the last one if all are there in a row, false if only some are or in another
+-- order, nil if none is.
+local function look_back(at, a, n)
+  local found, base = 0, nil
+  for i = 1, n do
+    local entry = at[id_of(ARGV[a + i - 1])]
+    if entry then
+      local version = tonumber(string.match(entry, '^%d+'))
+      base = base or version - i
+      if version - i ~= base then return false end
+      found = found + 1
     end
   end
-  return nil
+  if found == 0 then return nil end
+  return found == n and base + n
 end
 
 local count = #KEYS - 2
-local names, first = {}, {}
+local names, first, offered = {}, {}, {}
 local a = 1
 for i = 1, count do
-  names[i] = ARGV[a]
+  local name, n = ARGV[a], tonumber(ARGV[a + 2])
+  names[i] = name
   first[i] = a
-  a = a + 3 + tonumber(ARGV[a + 2])
+  offered[name] = (offered[name] or 0) + n
+  a = a + 3 + n
 end
 
 local log = redis.call('TYPE', KEYS[2])['ok']
@@ -74,24 +85,39 @@ if stored['err'] then
   return redis.error_reply('WRONGTYPE ' .. KEYS[1] .. ' is not a hash')
 end
 local heads = {} -- by name, because several appends may concern one stream
-for i = 1, count do heads[names[i]] = tonumber(stored[i] or 0) end
+for i = 1, count do
+  -- Nothing but this script writes heads; what is no number is damage, and may
+  -- not stop the script between the writes of other streams.
+  local head = stored[i] or '0'
+  heads[names[i]] = string.match(head, '^%d+$') and tonumber(head)
+end
 
 local replies, changed = {}, {}
+local known = {} -- by name, what recent returned, and what was appended since
 for i = 1, count do
   local key, name = KEYS[i + 2], names[i]
   local expected, n, events = tonumber(ARGV[first[i] + 1]), tonumber(ARGV[first[i] + 2]), first[i] + 3
   local head = heads[name]
   local code, value
 
-  if expected == -1 or expected == -3 then
+  if not head then
+    code, value = 3, 'ERR the head that ' .. KEYS[1] .. ' holds for it is no number'
+  elseif expected == -1 or expected == -3 then
     if head > 0 then
-      local ok, found = pcall(look_back, key, events, n)
+      local ok, at = true, known[name]
+      if not at then
+        ok, at = pcall(recent, key, offered[name])
+      end
       if not ok then
-        code, value = 3, type(found) == 'table' and found['err'] or tostring(found)
-      elseif found then
-        code, value = 1, found
-      elseif found == false then
-        code, value = 2, head
+        code, value = 3, type(at) == 'table' and at['err'] or tostring(at)
+      else
+        known[name] = at
+        local found = look_back(at, events, n)
+        if found then
+          code, value = 1, found
+        elseif found == false then
+          code, value = 2, head
+        end
       end
     elseif expected == -3 then
       code, value = 2, head
@@ -118,6 +144,9 @@ for i = 1, count do
     else
       for k = 2, n do
         redis.call('XADD', key, (head + k) .. '-0', 'e', ARGV[events + k - 1])
+      end
+      if known[name] then
+        for k = 1, n do known[name][id_of(ARGV[events + k - 1])] = (head + k) .. '-0' end
       end
       head = head + n
       heads[name] = head

@@ -1,0 +1,211 @@
+package redisstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/projectord/projectord/eventstore"
+)
+
+// bulk and array write replies as Redis does.
+func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }
+
+func array(items ...string) string {
+	return fmt.Sprintf("*%d\r\n%s", len(items), strings.Join(items, ""))
+}
+
+func entry(id string, fields ...string) string {
+	for i, f := range fields {
+		fields[i] = bulk(f)
+	}
+	return array(bulk(id), array(fields...))
+}
+
+// listen returns an entryReader that writes down what it is told.
+func listen() (*entryReader, *[]string) {
+	var told []string
+	say := func(format string, args ...any) { told = append(told, fmt.Sprintf(format, args...)) }
+	r := &entryReader{
+		onEntry: func(major, minor uint64, value []byte, err error) {
+			switch {
+			case err == nil:
+				say("%d-%d %.40q", major, minor, value)
+			case errors.Is(err, eventstore.ErrCorrupt):
+				say("%d-%d is corrupt", major, minor)
+			default:
+				say("%d-%d: %v", major, minor, err)
+			}
+		},
+		onRefused: func(message string) { say("refused: %s", message) },
+		onEnd:     func(entries int) { say("end of %d", entries) },
+	}
+	return r, &told
+}
+
+// A pipeline of several replies, each of which has something to trip over; the
+// last one is too large.
+var (
+	shortReplies = array(entry("1-0", "e", "one"), entry("2-0", "e", "t\r\nw$o\r\n*2\r\n")) +
+		array() +
+		"-WRONGTYPE Operation against a key\r\n" +
+		"*-1\r\n" +
+		array(entry("3-5", "e", "")) +
+		array(entry("4-0", "x", "y"), entry("5-0", "e", "a", "f", "b"), entry("18446744073709551615-18446744073709551615", "e", "last"))
+	sampleReplies = shortReplies + array(entry("7-0", "e", strings.Repeat("x", eventstore.MaxEventBytes+1)), entry("8-0", "e", "behind"))
+
+	shortTold = []string{
+		`1-0 "one"`, `2-0 "t\r\nw$o\r\n*2\r\n"`, "end of 2",
+		"end of 0",
+		"refused: WRONGTYPE Operation against a key", "end of 0",
+		"end of 0",
+		`3-5 ""`, "end of 1",
+		"4-0 is corrupt", "5-0 is corrupt", `18446744073709551615-18446744073709551615 "last"`, "end of 3",
+	}
+	sampleTold = append(slices.Clone(shortTold), "7-0 is corrupt", `8-0 "behind"`, "end of 2")
+)
+
+func TestEntryReader(t *testing.T) {
+	for _, piece := range []int{1, 2, 3, 7, 100, 5000, parseAt, parseAt + 1, len(sampleReplies)} {
+		r, told := listen()
+		for range 2 { // a reader is used again
+			*told = nil
+			r.reset()
+			for rest := []byte(sampleReplies); len(rest) > 0; {
+				p := slices.Clone(rest[:min(piece, len(rest))])
+				if n, err := r.Write(p); n != len(p) || err != nil {
+					t.Fatalf("Write took %d of %d bytes, %v", n, len(p), err)
+				}
+				clear(p) // the reader has no claim on it
+				rest = rest[min(piece, len(rest)):]
+			}
+			if err := r.finish(); err != nil || !slices.Equal(*told, sampleTold) {
+				t.Fatalf("in pieces of %d: told\n%s\nwant\n%s\n%v", piece, strings.Join(*told, "\n"), strings.Join(sampleTold, "\n"), err)
+			}
+		}
+	}
+}
+
+// Split anywhere into two, the replies are the same; cut anywhere, they are
+// told as far as they came, and that they are not whole.
+func TestScenario19EntryReaderSplitAndCutAnywhere(t *testing.T) {
+	replies, want := shortReplies, shortTold
+	ends := 0 // of the replies that came whole
+	for n := range len(replies) + 1 {
+		r, told := listen()
+		r.Write([]byte(replies[:n]))
+		r.parse()
+		seen := slices.Clone(*told)
+		if !slices.Equal(seen, want[:len(seen)]) {
+			t.Fatalf("cut at byte %d: told %q", n, seen)
+		}
+		whole := len(seen) > 0 && strings.HasPrefix(seen[len(seen)-1], "end of")
+		atEnd := n == 0 || whole && len(seen) > ends
+		if whole {
+			ends = len(seen)
+		}
+		if err := r.finish(); (err == nil) != atEnd {
+			t.Fatalf("cut at byte %d, after %q: %v", n, seen, err)
+		}
+		r.Write([]byte(replies[n:]))
+		if err := r.finish(); err != nil || !slices.Equal(*told, want) {
+			t.Fatalf("split at byte %d: told %q, %v", n, *told, err)
+		}
+	}
+	if ends != len(want) {
+		t.Errorf("%d of %d were told in the end", ends, len(want))
+	}
+}
+
+func TestScenario23EntryReaderRefuses(t *testing.T) {
+	for name, reply := range map[string]string{
+		"a status":                 "+OK\r\n",
+		"an integer":               ":1\r\n",
+		"a bulk string":            bulk("x"),
+		"an empty line":            "\r\n",
+		"a bare line feed":         "\n",
+		"a bare kind":              "*\n",
+		"no length":                "*x\r\n",
+		"a negative length":        "*-2\r\n",
+		"a length that overflows":  "*99999999999999999999\r\n",
+		"the largest length":       "*9223372036854775807\r\n",
+		"the largest bulk":         array(array("$9223372036854775807\r\n")),
+		"an entry that is none":    array(bulk("x")),
+		"an entry of three":        array(array(bulk("1-0"), array(), array())),
+		"an id without a dash":     array(array(bulk("1"), array(bulk("e"), bulk("x")))),
+		"an id without a sequence": array(array(bulk("1-"), array(bulk("e"), bulk("x")))),
+		"an id beyond 64 bits":     array(array(bulk("18446744073709551616-0"), array(bulk("e"), bulk("x")))),
+		"an id of nothing":         array(array("$-1\r\n", array(bulk("e"), bulk("x")))),
+		"no fields":                array(array(bulk("1-0"), array())),
+		"fields of nothing":        array(array(bulk("1-0"), "*-1\r\n")),
+		"an endless line":          strings.Repeat("x", 1<<20),
+	} {
+		r, _ := listen()
+		for _, b := range []byte(reply) {
+			r.Write([]byte{b})
+		}
+		if err := r.finish(); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		// Whatever follows is dropped, not kept.
+		for range 100 {
+			r.Write(make([]byte, 1<<20))
+		}
+		if len(r.buf) > 1<<20+parseAt {
+			t.Errorf("%s: keeps %d bytes after the error", name, len(r.buf))
+		}
+	}
+}
+
+func TestParseEntryID(t *testing.T) {
+	for _, c := range []struct {
+		text         string
+		major, minor uint64
+		ok           bool
+	}{
+		{"1-0", 1, 0, true},
+		{"0-1", 0, 1, true},
+		{"18446744073709551615-18446744073709551615", 1<<64 - 1, 1<<64 - 1, true},
+		{"18446744073709551616-0", 0, 0, false},
+		{"", 0, 0, false}, {"-", 0, 0, false}, {"1", 0, 0, false}, {"1-", 0, 0, false}, {"-1", 0, 0, false},
+		{"1-0-0", 0, 0, false}, {"+1-0", 0, 0, false}, {" 1-0", 0, 0, false}, {"1-0 ", 0, 0, false}, {"a-0", 0, 0, false},
+		{"000000000000000000001-0", 0, 0, false},
+	} {
+		major, minor, ok := parseEntryID([]byte(c.text))
+		if ok != c.ok || ok && (major != c.major || minor != c.minor) {
+			t.Errorf("%q: got %d, %d, %t", c.text, major, minor, ok)
+		}
+	}
+}
+
+func FuzzEntryReader(f *testing.F) {
+	f.Add([]byte(shortReplies), uint8(3))
+	f.Add([]byte("*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\ne\r\n$9223372036854775807\r\n"), uint8(1))
+	f.Add([]byte("*2147483647\r\n"), uint8(9))
+	f.Add([]byte("\n"), uint8(1))
+	f.Add([]byte("*\n"), uint8(1))
+	f.Fuzz(func(t *testing.T, b []byte, size uint8) {
+		whole, told := listen()
+		whole.Write(b)
+		err := whole.finish()
+		if len(*told) > 2*len(b) {
+			t.Errorf("%d calls for %d bytes", len(*told), len(b))
+		}
+
+		// However the bytes arrive, they mean the same.
+		pieces, again := listen()
+		for p := range slices.Chunk(b, int(size)+1) {
+			pieces.Write(bytes.Clone(p))
+			pieces.parse()
+			if cap(pieces.buf) > 2*len(b)+1024 {
+				t.Errorf("keeps %d bytes of %d", cap(pieces.buf), len(b))
+			}
+		}
+		if err2 := pieces.finish(); (err == nil) != (err2 == nil) || !slices.Equal(*told, *again) {
+			t.Errorf("in pieces %q, %v; whole %q, %v", *again, err2, *told, err)
+		}
+	})
+}

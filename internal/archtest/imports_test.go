@@ -1,0 +1,209 @@
+// Package archtest holds the tests of how the packages fit together.
+package archtest
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/projectord/projectord"
+
+// The modules of others that packages may name below.
+const (
+	backoff   = "github.com/cenkalti/backoff/v5"
+	goredis   = "github.com/redis/go-redis/v9"
+	lru       = "github.com/hashicorp/golang-lru/v2"
+	miniredis = "github.com/alicebob/miniredis/v2"
+	msgpack   = "github.com/vmihailenco/msgpack/v5"
+	pgx       = "github.com/jackc/pgx/v5"
+	porcupine = "github.com/anishathalye/porcupine"
+	redsync   = "github.com/go-redsync/redsync/v4"
+	sync      = "golang.org/x/sync"
+	uuid      = "github.com/google/uuid"
+	xxhash    = "github.com/cespare/xxhash/v2"
+)
+
+// mayImport says what each package may import beside the standard library: other
+// packages of this module by their directories, and modules of others. Imports
+// run one way: contracts know no backend, a backend knows its contract and one
+// driver.
+//
+// Test files may import what they like.
+var mayImport = map[string][]string{
+	// Events.
+	"eventstore":            {uuid, msgpack},
+	"eventstore/storetest":  {"eventstore", porcupine, uuid},
+	"eventstore/redisstore": {"eventstore", "internal/keyspace", "internal/redisx", goredis, backoff, uuid},
+
+	// Aggregates.
+	"aggregates":                {"eventstore", lru},
+	"aggregates/aggregatestest": {"aggregates", "eventstore"},
+
+	// Projections.
+	"projector":             {"eventstore", sync, uuid},
+	"projector/sinktest":    {"projector", "eventstore", uuid},
+	"projector/lease":       {"eventstore", "internal/keyspace", "internal/redisx", goredis, redsync, uuid},
+	"projector/generations": {"projector", "internal/keyspace", "internal/redisx", goredis},
+	"projector/redissink":   {"projector", "projector/generations", "eventstore", "internal/keyspace", "internal/redisx", goredis, uuid},
+
+	// What several of them share. These know nothing of what uses them.
+	"internal/keyspace":  {xxhash},
+	"internal/redisx":    {goredis, backoff},
+	"internal/embedded":  {miniredis},
+	"internal/faultconn": {},
+	"internal/testenv":   {"internal/embedded", goredis, pgx},
+	"internal/archtest":  {},
+}
+
+// mayKnowAll are the directories whose packages put the others together. They
+// may import what they like; nobody else may import several backends.
+var mayKnowAll = []string{"cmd", "projector/daemon", "examples"}
+
+// ends are those of them that nobody imports.
+var ends = []string{"cmd", "examples"}
+
+// backends are the packages that bind a contract to a driver.
+var backends = []string{"eventstore/redisstore", "projector/redissink", "projector/pgsink", "snapshots/redis", "snapshots/postgres"}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	list := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	list.Dir = "../.."
+	out, err := list.Output()
+	if err != nil {
+		exit := new(exec.ExitError)
+		errors.As(err, &exit)
+		t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+	}
+	var all []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// within reports whether an import path is dir or below it.
+func within(importPath, dir string) bool {
+	return importPath == dir || strings.HasPrefix(importPath, dir+"/")
+}
+
+func withinOne(importPath string, dirs []string) bool {
+	return slices.ContainsFunc(dirs, func(dir string) bool { return within(importPath, dir) })
+}
+
+// ours returns the directory of a package of this module.
+func ours(importPath string) (dir string, ok bool) {
+	if importPath == module {
+		return ".", true
+	}
+	return strings.CutPrefix(importPath, module+"/")
+}
+
+// standard reports whether a package is of the standard library: the paths of
+// all others begin with a domain.
+func standard(importPath string) bool {
+	first, _, _ := strings.Cut(importPath, "/")
+	return !strings.Contains(first, ".")
+}
+
+// wrong returns what is wrong with the imports of a package, given its directory.
+func wrong(dir string, imports []string) (problems []string) {
+	free := withinOne(dir, mayKnowAll)
+	allowed, listed := mayImport[dir]
+	if !free && !listed {
+		return []string{"is not listed: say what it may import in mayImport, internal/archtest/imports_test.go"}
+	}
+	known := 0
+	for _, imported := range imports {
+		other, own := ours(imported)
+		switch {
+		case standard(imported):
+			continue
+		case own && withinOne(other, ends) && firstPart(other) != firstPart(dir):
+			problems = append(problems, "imports "+other+", which nobody may")
+		case !own && !free && !withinOne(imported, allowed):
+			problems = append(problems, "imports "+imported)
+		case own && !free && !slices.Contains(allowed, other):
+			problems = append(problems, "imports "+other)
+		}
+		if own && slices.Contains(backends, other) {
+			known++
+		}
+	}
+	if known > 1 && !free {
+		problems = append(problems, "imports several backends; only "+strings.Join(mayKnowAll, ", ")+" may")
+	}
+	return problems
+}
+
+func firstPart(dir string) string {
+	first, _, _ := strings.Cut(dir, "/")
+	return first
+}
+
+func TestImports(t *testing.T) {
+	all := packages(t)
+	if len(all) < 5 {
+		t.Fatalf("go list finds %d packages", len(all))
+	}
+	for _, p := range all {
+		dir, ok := ours(p.ImportPath)
+		if !ok {
+			t.Errorf("%s is not of this module", p.ImportPath)
+			continue
+		}
+		for _, problem := range wrong(path.Clean(dir), p.Imports) {
+			t.Errorf("%s %s", dir, problem)
+		}
+	}
+}
+
+// The rules refuse what they are there to refuse.
+func TestRules(t *testing.T) {
+	in := func(dir string) string { return module + "/" + dir }
+	for _, c := range []struct {
+		dir      string
+		imported []string
+		says     string
+	}{
+		{"eventstore", []string{"fmt", uuid, msgpack}, ""},
+		{"eventstore", []string{goredis}, goredis},
+		{"eventstore", []string{in("internal/keyspace")}, "internal/keyspace"},
+		{"eventstore", []string{in("eventstore/redisstore")}, "eventstore/redisstore"},
+		{"aggregates", []string{in("eventstore"), lru + "/simplelru"}, ""},
+		{"aggregates", []string{in("eventstore/redisstore")}, "eventstore/redisstore"},
+		{"aggregates", []string{in("projector")}, "projector"},
+		{"projector", []string{in("aggregates")}, "aggregates"},
+		{"internal/keyspace", []string{in("eventstore")}, "eventstore"},
+		{"eventstore/redisstore", []string{in("eventstore"), goredis + "/logging"}, ""},
+		{"eventstore/redisstore", []string{goredis + "extra"}, goredis + "extra"},
+		{"eventstore/redisstore", []string{in("examples/cart")}, "which nobody may"},
+		{"projector", []string{in("cmd/projectord")}, "which nobody may"},
+		{"projector/redissink", []string{in("projector"), in("eventstore/redisstore"), in("projector/pgsink")}, "several backends"},
+		{"examples/cart", []string{in("eventstore/redisstore"), in("projector/redissink"), in("examples/cart/shop"), "example.com/other"}, ""},
+		{"examples/cart", []string{in("cmd/projectord")}, "which nobody may"},
+		{"cmd/projectord", []string{in("projector/daemon"), in("eventstore/redisstore"), in("projector/redissink")}, ""},
+		{"somewhere/new", nil, "is not listed"},
+	} {
+		got := strings.Join(wrong(c.dir, c.imported), "; ")
+		if (got == "") != (c.says == "") || !strings.Contains(got, c.says) {
+			t.Errorf("%s importing %v: got %q, want that it says %q", c.dir, c.imported, got, c.says)
+		}
+	}
+}
