@@ -42,10 +42,9 @@ func (s *Store) Append(ctx context.Context, stream eventstore.StreamID, expected
 		return eventstore.Appended{}, err
 	}
 	r.done = make(chan struct{})
-	p := s.keys.Partition(stream.String())
 	// The call serves other callers too, so it outlives this one's context.
 	shared := context.WithoutCancel(ctx)
-	o := s.queues[p].commit(ctx, r, func(batch []*request) { s.call(shared, p, batch) })
+	o := s.queues[s.lane(r)].commit(ctx, r, func(batch []*request) { s.call(shared, batch) })
 	return o.Appended, o.Err
 }
 
@@ -53,23 +52,26 @@ func (s *Store) Append(ctx context.Context, stream eventstore.StreamID, expected
 func (s *Store) AppendMany(ctx context.Context, appends []eventstore.StreamAppend) []eventstore.Outcome {
 	now := time.Now()
 	requests := make([]*request, len(appends))
-	byPartition := make(map[int][]*request)
+	byLane := make([][]*request, len(s.queues))
 	for i, a := range appends {
 		r, err := prepare(a, now)
 		if err != nil {
 			r = &request{outcome: eventstore.Outcome{Err: err}}
 		} else {
-			p := s.keys.Partition(a.Stream.String())
-			byPartition[p] = append(byPartition[p], r)
+			lane := s.lane(r)
+			byLane[lane] = append(byLane[lane], r)
 		}
 		requests[i] = r
 	}
 	var wg sync.WaitGroup
-	for p, rs := range byPartition {
+	for _, rs := range byLane {
+		if len(rs) == 0 {
+			continue
+		}
 		wg.Go(func() {
 			for len(rs) > 0 {
 				batch := rs[:callSize(rs)]
-				s.call(ctx, p, batch)
+				s.call(ctx, batch)
 				rs = rs[len(batch):]
 			}
 		})
@@ -139,19 +141,16 @@ func callSize(rs []*request) int {
 	return len(rs)
 }
 
-// call appends a batch that concerns one partition by one script call, repeats
-// it where the reply was lost, and sets every outcome.
-func (s *Store) call(ctx context.Context, partition int, batch []*request) {
-	keys := make([]string, 0, 2+len(batch))
-	keys = append(keys, s.keys.Heads(partition), s.keys.Log(partition))
-	args := make([]any, 0, 4*len(batch))
-	for _, r := range batch {
-		keys = append(keys, s.keys.Stream(r.append.Stream.String()))
-		args = append(args, r.append.Stream.String(), int64(r.append.Expected), len(r.envelopes))
-		for _, e := range r.envelopes {
-			args = append(args, e)
-		}
-	}
+// lane returns which of the queues an append goes through. Appends to one stream
+// always go through the same one, so they stay in order.
+func (s *Store) lane(r *request) int {
+	return s.keys.Partition(r.append.Stream.String()) % len(s.queues)
+}
+
+// call appends a batch by one script call, repeats it where the reply was lost,
+// and sets every outcome.
+func (s *Store) call(ctx context.Context, batch []*request) {
+	keys, args := s.script(batch)
 	var replies []any
 	sent := false
 	err := redisx.Retry(ctx, func() (err error) {
@@ -180,6 +179,28 @@ func (s *Store) call(ctx context.Context, partition int, batch []*request) {
 			r.outcome.Err = fmt.Errorf("appending to %s: %w", r.append.Stream, notReplicated)
 		}
 	}
+}
+
+// script returns the keys and arguments of append.lua for a batch.
+func (s *Store) script(batch []*request) (keys []string, args []any) {
+	index := make(map[int]int) // partition to its place among the keys, from 1
+	streams := make([]string, len(batch))
+	args = make([]any, 1, 1+5*len(batch))
+	for i, r := range batch {
+		name := r.append.Stream.String()
+		p := s.keys.Partition(name)
+		if index[p] == 0 {
+			keys = append(keys, s.keys.Heads(p), s.keys.Log(p))
+			index[p] = len(keys) / 2
+		}
+		streams[i] = s.keys.Stream(name)
+		args = append(args, index[p], name, int64(r.append.Expected), len(r.envelopes))
+		for _, e := range r.envelopes {
+			args = append(args, e)
+		}
+	}
+	args[0] = len(index)
+	return append(keys, streams...), args
 }
 
 // outcome translates what the script returned for one append.

@@ -9,8 +9,8 @@ import (
 	"github.com/projectord/projectord/eventstore"
 )
 
-// commitQueue gathers the appends that arrive for a partition while a script
-// call is under way into the next one (group commit). A lone append is sent at
+// commitQueue gathers the appends that arrive in a lane while a script call is
+// under way into the next one (group commit). A lone append is sent at
 // once; under load a call carries many, and each keeps its own outcome.
 type commitQueue struct {
 	mu      sync.Mutex

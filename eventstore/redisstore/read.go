@@ -17,10 +17,12 @@ import (
 const (
 	// readWidth is how many streams one pipeline reads.
 	readWidth = 256
-	// readCount is how many events of each stream a pipeline of width
-	// readWidth asks for; narrower ones ask for more, up to maxReadCount.
-	// Redis builds a reply in memory, so this bounds the server's.
-	readCount    = 64
+	// roundBytes is about how much a pipeline asks for. Redis builds replies
+	// in memory, so this bounds the server's; ours are parsed on arrival.
+	roundBytes = 8 << 20
+	// usualBytes is how large an event is taken to be as long as none was
+	// seen, and maxReadCount how many of a stream are asked for at the most.
+	usualBytes   = 512
 	maxReadCount = 4096
 )
 
@@ -37,11 +39,14 @@ type reading struct {
 	at      int                  // which of turn the reply belongs to
 	again   []int                // reads that have more
 	moved   []int                // reads whose slot lies elsewhere by now
-	count   int
-	passing error // a reply that another try may not get
+	count   int                  // how many events of each stream the round asks for
+	seen    int                  // how many events there were in it
+	bytes   int                  // how many bytes they had
+	usual   int                  // bytes an event has, by the rounds before
+	passing error                // a reply that another try may not get
 }
 
-var readings = sync.Pool{New: func() any { return new(reading) }}
+var readings = sync.Pool{New: func() any { return &reading{usual: usualBytes} }}
 
 // ReadMany implements [eventstore.Reader].
 func (s *Store) ReadMany(ctx context.Context, reads []eventstore.StreamRead, visit func(int, *eventstore.Recorded) error) ([]error, error) {
@@ -98,7 +103,7 @@ func (r *reading) release() {
 // readAll reads the streams of one turn to their ends, round by round.
 func (r *reading) readAll(ctx context.Context, reads []eventstore.StreamRead, turn []int) error {
 	for len(turn) > 0 {
-		r.count = min(readCount*readWidth/len(turn), maxReadCount)
+		r.count = max(1, min(roundBytes/(r.usual*len(turn)), maxReadCount))
 		// A round that failed halfway goes on behind the last event that
 		// was visited, so repeating it visits nothing twice.
 		err := redisx.Retry(ctx, func() error {
@@ -107,6 +112,10 @@ func (r *reading) readAll(ctx context.Context, reads []eventstore.StreamRead, tu
 		if err != nil {
 			return err
 		}
+		if r.seen > 0 {
+			// At once for larger events, slowly for smaller ones.
+			r.usual = max(r.bytes/r.seen, r.usual/2, 1)
+		}
 		turn = append([]int(nil), r.again...)
 	}
 	return nil
@@ -114,6 +123,7 @@ func (r *reading) readAll(ctx context.Context, reads []eventstore.StreamRead, tu
 
 func (r *reading) round(ctx context.Context, reads []eventstore.StreamRead, turn []int) error {
 	r.turn, r.at, r.again, r.moved, r.passing = turn, 0, r.again[:0], r.moved[:0], nil
+	r.seen, r.bytes = 0, 0
 	r.entries.reset()
 	_, err := r.store.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, i := range turn {
@@ -180,6 +190,8 @@ func (s *Store) follow(ctx context.Context, to *entryReader, args ...any) error 
 
 func (r *reading) onEntry(reads []eventstore.StreamRead, major, minor uint64, value []byte, err error) {
 	i := r.turn[r.at]
+	r.seen++
+	r.bytes += len(value)
 	if r.failed != nil && r.failed[i] != nil {
 		return
 	}

@@ -41,7 +41,7 @@ type Store struct {
 	config Config
 	client redis.UniversalClient
 	keys   *keyspace.Namespace
-	queues []commitQueue // by partition
+	queues []commitQueue // by lane
 }
 
 var _ eventstore.Store = (*Store)(nil)
@@ -84,7 +84,7 @@ func (s *Store) open(ctx context.Context) error {
 		return err
 	}
 	s.keys = keyspace.New(s.config.Namespace, partitions)
-	s.queues = make([]commitQueue, partitions)
+	s.queues = make([]commitQueue, s.lanes(partitions))
 	return nil
 }
 
@@ -125,4 +125,18 @@ func (s *Store) createOrLoad(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("it was created with %d partitions, which cannot change; Partitions is %d: set it to %d, or to 0", partitions, s.config.Partitions, partitions)
 	}
 	return partitions, nil
+}
+
+// singleLanes is how many script calls a store has under way on a single Redis:
+// one being executed while the next is on its way.
+const singleLanes = 2
+
+// lanes returns how many queues appends go through. On a cluster a script may
+// touch one partition only; on a single Redis the fewer lanes, the more appends
+// share a call.
+func (s *Store) lanes(partitions int) int {
+	if _, cluster := s.client.(*redis.ClusterClient); cluster {
+		return partitions
+	}
+	return min(singleLanes, partitions)
 }

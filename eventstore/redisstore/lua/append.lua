@@ -1,11 +1,12 @@
--- Appends to streams of one partition, each with its own outcome.
+-- Appends to streams, each append with its own outcome. On a cluster all of them
+-- belong to one partition.
 --
--- KEYS[1]   {ns:p}:heads
--- KEYS[2]   {ns:p}:log
--- KEYS[3…]  the stream of each append, in order
--- ARGV      for each append: stream name, expected version (-1 any, -2 no
---           stream, -3 stream exists, else the exact version), number of
---           events, then their envelopes
+-- KEYS      {ns:p}:heads and {ns:p}:log of each partition concerned, then the
+--           stream of each append, in order
+-- ARGV[1]   number of partitions
+-- ARGV[2…]  for each append: which of the partitions (from 1), stream name,
+--           expected version (-1 any, -2 no stream, -3 stream exists, else the
+--           exact version), number of events, then their envelopes
 --
 -- Returns for each append a code and a value:
 --   0  appended           last version
@@ -33,6 +34,11 @@ local function stored_at(key, first, a, n)
     if id_of(entries[i][2][2]) ~= id_of(ARGV[a + i - 1]) then return false end
   end
   return true
+end
+
+-- The message of an error that was raised.
+local function message(err)
+  return type(err) == 'table' and err['err'] or tostring(err)
 end
 
 -- The entry ids of a stream's last events by their event ids: LOOK_BACK events and
@@ -65,98 +71,111 @@ local function look_back(at, a, n)
   return found == n and base + n
 end
 
-local count = #KEYS - 2
-local names, first, offered = {}, {}, {}
-local a = 1
+local partitions = tonumber(ARGV[1])
+local count = #KEYS - 2 * partitions
+local names, first, offered, registered = {}, {}, {}, {}
+for p = 1, partitions do registered[p] = {} end
+local a = 2
 for i = 1, count do
-  local name, n = ARGV[a], tonumber(ARGV[a + 2])
-  names[i] = name
-  first[i] = a
+  local p, name, n = tonumber(ARGV[a]), ARGV[a + 1], tonumber(ARGV[a + 3])
+  names[i], first[i] = name, a
+  registered[p][#registered[p] + 1] = name
   offered[name] = (offered[name] or 0) + n
-  a = a + 3 + n
+  a = a + 4 + n
 end
 
-local log = redis.call('TYPE', KEYS[2])['ok']
-if log ~= 'none' and log ~= 'stream' then
-  return redis.error_reply('WRONGTYPE ' .. KEYS[2] .. ' is a ' .. log .. ', not a stream')
+-- The heads of the streams by name, because several appends may concern one
+-- stream, and what is wrong with a partition.
+local heads, damaged = {}, {}
+for p = 1, partitions do
+  local heads_key, log_key = KEYS[2 * p - 1], KEYS[2 * p]
+  local log = redis.call('TYPE', log_key)['ok']
+  local stored = redis.pcall('HMGET', heads_key, unpack(registered[p]))
+  if log ~= 'none' and log ~= 'stream' then
+    damaged[p] = 'WRONGTYPE ' .. log_key .. ' is a ' .. log .. ', not a stream'
+  elseif stored['err'] then
+    damaged[p] = 'WRONGTYPE ' .. heads_key .. ' is not a hash'
+  else
+    for i, name in ipairs(registered[p]) do
+      -- Nothing but this script writes heads; what is no number is damage, and
+      -- may not stop the script between the writes of other streams.
+      local head = stored[i] or '0'
+      heads[name] = string.match(head, '^%d+$') and tonumber(head)
+    end
+  end
 end
-local stored = redis.pcall('HMGET', KEYS[1], unpack(names))
-if stored['err'] then
-  return redis.error_reply('WRONGTYPE ' .. KEYS[1] .. ' is not a hash')
+
+-- Whether the append of ARGV[a…] must not happen: a code and a value if so. The
+-- table known has by name what recent returned, and what was appended since.
+local known = {}
+local function checked(key, name, head, expected, a, n)
+  if expected >= 0 or expected == -2 then
+    local base = math.max(expected, 0)
+    if head == base then return nil end
+    local ok, same = true, false
+    if head >= base + n then ok, same = pcall(stored_at, key, base + 1, a, n) end
+    if not ok then return 3, message(same) end
+    if same then return 1, base + n end
+    return 2, head
+  end
+  if head == 0 then
+    if expected == -3 then return 2, head end
+    return nil
+  end
+  if not known[name] then
+    local ok, at = pcall(recent, key, offered[name])
+    if not ok then return 3, message(at) end
+    known[name] = at
+  end
+  local found = look_back(known[name], a, n)
+  if found then return 1, found end
+  if found == false then return 2, head end
+  return nil
 end
-local heads = {} -- by name, because several appends may concern one stream
-for i = 1, count do
-  -- Nothing but this script writes heads; what is no number is damage, and may
-  -- not stop the script between the writes of other streams.
-  local head = stored[i] or '0'
-  heads[names[i]] = string.match(head, '^%d+$') and tonumber(head)
+
+-- Writes the events ARGV[a…] behind head. Returns an error message or nil.
+local function write(key, name, head, a, n)
+  local reply = redis.pcall('XADD', key, (head + 1) .. '-0', 'e', ARGV[a])
+  if type(reply) == 'table' and reply['err'] then return reply['err'] end
+  for k = 2, n do
+    redis.call('XADD', key, (head + k) .. '-0', 'e', ARGV[a + k - 1])
+  end
+  if known[name] then
+    for k = 1, n do known[name][id_of(ARGV[a + k - 1])] = (head + k) .. '-0' end
+  end
+  return nil
 end
 
 local replies, changed = {}, {}
-local known = {} -- by name, what recent returned, and what was appended since
+for p = 1, partitions do changed[p] = {} end
 for i = 1, count do
-  local key, name = KEYS[i + 2], names[i]
-  local expected, n, events = tonumber(ARGV[first[i] + 1]), tonumber(ARGV[first[i] + 2]), first[i] + 3
+  local key, name, a = KEYS[2 * partitions + i], names[i], first[i]
+  local p, expected, n = tonumber(ARGV[a]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
   local head = heads[name]
   local code, value
-
-  if not head then
-    code, value = 3, 'ERR the head that ' .. KEYS[1] .. ' holds for it is no number'
-  elseif expected == -1 or expected == -3 then
-    if head > 0 then
-      local ok, at = true, known[name]
-      if not at then
-        ok, at = pcall(recent, key, offered[name])
-      end
-      if not ok then
-        code, value = 3, type(at) == 'table' and at['err'] or tostring(at)
-      else
-        known[name] = at
-        local found = look_back(at, events, n)
-        if found then
-          code, value = 1, found
-        elseif found == false then
-          code, value = 2, head
-        end
-      end
-    elseif expected == -3 then
-      code, value = 2, head
-    end
+  if damaged[p] then
+    code, value = 3, damaged[p]
+  elseif not head then
+    code, value = 3, 'ERR the head that ' .. KEYS[2 * p - 1] .. ' holds for it is no number'
   else
-    local base = expected == -2 and 0 or expected
-    if head ~= base then
-      local ok, same = true, false
-      if head >= base + n then ok, same = pcall(stored_at, key, base + 1, events, n) end
-      if not ok then
-        code, value = 3, type(same) == 'table' and same['err'] or tostring(same)
-      elseif same then
-        code, value = 1, base + n
-      else
-        code, value = 2, head
-      end
-    end
+    code, value = checked(key, name, head, expected, a + 4, n)
   end
-
   if not code then
-    local reply = redis.pcall('XADD', key, (head + 1) .. '-0', 'e', ARGV[events])
-    if type(reply) == 'table' and reply['err'] then
-      code, value = 3, reply['err']
+    local err = write(key, name, head, a + 4, n)
+    if err then
+      code, value = 3, err
     else
-      for k = 2, n do
-        redis.call('XADD', key, (head + k) .. '-0', 'e', ARGV[events + k - 1])
-      end
-      if known[name] then
-        for k = 1, n do known[name][id_of(ARGV[events + k - 1])] = (head + k) .. '-0' end
-      end
       head = head + n
       heads[name] = head
-      changed[#changed + 1] = name
-      changed[#changed + 1] = head
-      redis.call('XADD', KEYS[2], '*', 's', name, 'v', head)
+      local c = changed[p]
+      c[#c + 1], c[#c + 2] = name, head
+      redis.call('XADD', KEYS[2 * p], '*', 's', name, 'v', head)
       code, value = 0, head
     end
   end
   replies[2 * i - 1], replies[2 * i] = code, value
 end
-if #changed > 0 then redis.call('HSET', KEYS[1], unpack(changed)) end
+for p = 1, partitions do
+  if #changed[p] > 0 then redis.call('HSET', KEYS[2 * p - 1], unpack(changed[p])) end
+end
 return replies
