@@ -46,6 +46,7 @@ type (
 		Plain int8
 	}
 	asArray struct {
+		//lint:ignore U1000 the msgpack library looks for it
 		_msgpack struct{} `msgpack:",as_array"`
 		A        int8
 		B        uint8
@@ -375,6 +376,7 @@ type (
 		P *int16
 	}
 	narrowArray struct {
+		//lint:ignore U1000 the msgpack library looks for it
 		_msgpack struct{} `msgpack:",as_array"`
 		V        int8
 		W        uint16
@@ -392,6 +394,7 @@ type (
 	}
 	wideIn    struct{ X, P any }
 	wideArray struct {
+		//lint:ignore U1000 the msgpack library looks for it
 		_msgpack struct{} `msgpack:",as_array"`
 		V, W     any
 	}
