@@ -7,12 +7,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/internal/redisx"
+	"github.com/projectord/projectord/internal/retry"
 )
 
 // A script call takes this many appends and about this many bytes, so that it
@@ -242,7 +242,7 @@ func (s *Store) runAppend(ctx context.Context, keys []string, args []any) ([]any
 		return nil, err
 	}
 	if confirmed < int64(s.config.Replicas) {
-		return replies, backoff.Permanent(fmt.Errorf("%w: the events are stored, but %d of the %d replicas wanted confirmed them within %s", eventstore.ErrNotReplicated, confirmed, s.config.Replicas, s.config.ReplicaTimeout))
+		return replies, retry.Permanent(fmt.Errorf("%w: the events are stored, but %d of the %d replicas wanted confirmed them within %s", eventstore.ErrNotReplicated, confirmed, s.config.Replicas, s.config.ReplicaTimeout))
 	}
 	return replies, nil
 }

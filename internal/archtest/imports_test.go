@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	// Events.
 	"eventstore":            {uuid, msgpack},
 	"eventstore/storetest":  {"eventstore", porcupine, uuid},
-	"eventstore/redisstore": {"eventstore", "internal/keyspace", "internal/redisx", goredis, backoff, uuid},
+	"eventstore/redisstore": {"eventstore", "internal/keyspace", "internal/redisx", "internal/retry", goredis, uuid},
 
 	// Aggregates.
 	"aggregates":                {"eventstore", lru},
@@ -52,9 +52,12 @@ var mayImport = map[string][]string{
 	"projector/generations": {"projector", "internal/keyspace", "internal/redisx", goredis},
 	"projector/redissink":   {"projector", "projector/generations", "eventstore", "internal/keyspace", "internal/redisx", goredis, uuid},
 
+	"projector/pgsink": {"projector", "internal/keyspace", "internal/retry", pgx},
+
 	// What several of them share. These know nothing of what uses them.
 	"internal/keyspace":  {xxhash},
-	"internal/redisx":    {goredis, backoff},
+	"internal/redisx":    {"internal/retry", goredis},
+	"internal/retry":     {backoff},
 	"internal/embedded":  {miniredis},
 	"internal/faultconn": {},
 	"internal/testenv":   {"internal/embedded", goredis, pgx},

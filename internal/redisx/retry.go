@@ -8,44 +8,20 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/internal/retry"
 )
 
-// retries is how often a failed round trip is repeated before the caller hears
-// of it. Together they wait about half a second: enough for a dropped
-// connection, not for an outage, about which the caller knows better.
-const retries = 4
-
 // Retry calls f until it succeeds, fails for good, or has been retried enough,
-// and returns its last error. What f does must be safe to repeat. It does not
-// call f once ctx has ended.
-func Retry(ctx context.Context, f func() error) error {
-	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval = 20 * time.Millisecond
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := ctx.Err()
-		if err == nil {
-			err = f()
-		}
-		if err != nil && !MayPass(err) {
-			err = backoff.Permanent(err)
-		}
-		return struct{}{}, err
-	}, backoff.WithBackOff(wait), backoff.WithMaxTries(1+retries), backoff.WithMaxElapsedTime(0))
-	if permanent := new(backoff.PermanentError); errors.As(err, &permanent) {
-		return permanent.Unwrap()
-	}
-	return err
-}
+// and returns its last error; see [retry.Do]. What f does must be safe to repeat.
+func Retry(ctx context.Context, f func() error) error { return retry.Do(ctx, MayPass, f) }
 
 // MayPass reports whether trying again soon can help: the connection failed, or
 // the server says that it is starting, failing over or moving a slot.
 func MayPass(err error) bool {
-	permanent := new(backoff.PermanentError)
-	if errors.As(err, &permanent) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false
 	}
 	if !IsReply(err) {
