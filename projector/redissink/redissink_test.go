@@ -37,7 +37,7 @@ func onEachServer(t *testing.T, test func(*testing.T, redis.UniversalClient)) {
 
 func TestSink(t *testing.T) {
 	onEachServer(t, func(t *testing.T, client redis.UniversalClient) {
-		sinktest.Run(t, func(t *testing.T) projector.Sink { return open(t, client, testenv.Namespace(t)) })
+		sinktest.Run(t, func(t *testing.T) projector.Sink { return open(t, client, testenv.Namespace(t)) }, sinktest.Features{})
 	})
 }
 
