@@ -8,9 +8,13 @@
 //
 //	{ns}:meta              hash    partition count, layout version
 //	{ns}:projections       hash    projection → active generation
+//	{ns}:worker:<name>     string  lock of a worker's name
 //	{ns:p}:s:<stream>      stream  the events; entry id <version>-0, one field
 //	{ns:p}:heads           hash    stream → head version
 //	{ns:p}:log             stream  the load-balancer stream: a pointer per append
+//	{ns:p}:sessions        hash    session → deadline, in ms by the clock of Redis
+//	{ns:p}:leases:<group>  hash    stream → session that works on it
+//	{ns:p}:parked:<group>  hash    stream → why nobody does
 //	<model>:<id>           hash    a document of generation 1
 //	<model>@<gen>:<id>     hash    a document of a later generation
 //
@@ -39,6 +43,9 @@ const (
 	EventField = "e"
 	// PointerStream and PointerHead are the fields of a pointer in the log.
 	PointerStream, PointerHead = "s", "v"
+	// WakeField is the one field of an entry of the log that is no pointer: it
+	// has a worker of each group look for the pointers of dead sessions now.
+	WakeField = "w"
 )
 
 // CheckNamespace returns an error unless name matches [a-z][a-z0-9_]{0,47}: it
@@ -61,6 +68,9 @@ func Meta(namespace string) string { return "{" + namespace + "}:meta" }
 // Projections returns the key of the pointers from projections to their active
 // generations, which every reader of a read model follows.
 func Projections(namespace string) string { return "{" + namespace + "}:projections" }
+
+// Worker returns the key of the lock that keeps a worker's name to one process.
+func Worker(namespace, name string) string { return "{" + namespace + "}:worker:" + name }
 
 // Namespace builds the keys of partitions. It is immutable and safe for
 // concurrent use.
@@ -95,6 +105,19 @@ func (n *Namespace) Heads(partition int) string { return n.tags[partition] + ":h
 
 // Log returns the key of a partition's load-balancer stream.
 func (n *Namespace) Log(partition int) string { return n.tags[partition] + ":log" }
+
+// Sessions returns the key of a partition's sessions and their deadlines.
+func (n *Namespace) Sessions(partition int) string { return n.tags[partition] + ":sessions" }
+
+// Leases returns the key of the leases that a group has given out in a partition.
+func (n *Namespace) Leases(partition int, group string) string {
+	return n.tags[partition] + ":leases:" + group
+}
+
+// Parked returns the key of a partition's streams that a group has parked.
+func (n *Namespace) Parked(partition int, group string) string {
+	return n.tags[partition] + ":parked:" + group
+}
 
 // ModelName returns the full name of a read model: in the default namespace the
 // model's own, in others with the namespace in front.

@@ -1,0 +1,92 @@
+package lease
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/internal/keyspace"
+	"github.com/projectord/projectord/internal/redisx"
+)
+
+// Config configures a [Log].
+type Config struct {
+	// Namespace is the namespace of the streams. Defaults to "projectord".
+	Namespace string
+	// Partitions is how many partitions the namespace has.
+	Partitions int
+	// Malformed is told of entries in the log that are no pointers of their
+	// partition, before they are acknowledged. Nil ignores them. It is called by
+	// the goroutine that reads or sweeps, so by several at once if they do.
+	Malformed func(Malformed)
+}
+
+// Log is the load-balancer streams of a namespace, one per partition. It is safe
+// for concurrent use; the client belongs to the caller.
+type Log struct {
+	config  Config
+	client  redis.UniversalClient
+	keys    *keyspace.Namespace
+	scripts *scriptSet
+	cluster bool // one slot per command
+}
+
+// NewLog returns the log of a namespace. The client is a *redis.Client or a
+// *redis.ClusterClient.
+func NewLog(client redis.UniversalClient, config Config) (*Log, error) {
+	if config.Namespace == "" {
+		config.Namespace = keyspace.DefaultNamespace
+	}
+	if err := keyspace.CheckNamespace(config.Namespace); err != nil {
+		return nil, fmt.Errorf("lease: %w", err)
+	}
+	if config.Partitions < 1 || config.Partitions > keyspace.MaxPartitions {
+		return nil, fmt.Errorf("lease: config: Partitions is %d; it is 1 to %d", config.Partitions, keyspace.MaxPartitions)
+	}
+	_, cluster := client.(*redis.ClusterClient)
+	return &Log{
+		config: config, client: client, scripts: protocol, cluster: cluster,
+		keys: keyspace.New(config.Namespace, config.Partitions),
+	}, nil
+}
+
+// Partitions returns how many partitions there are.
+func (l *Log) Partitions() int { return l.keys.Partitions() }
+
+// all returns the numbers of all partitions.
+func (l *Log) all() []int {
+	all := make([]int, l.Partitions())
+	for p := range all {
+		all[p] = p
+	}
+	return all
+}
+
+// Group returns the consumer group of this name, such as "cart_current@1". Where
+// it does not exist it is created so that it begins with the first pointer each
+// log still has.
+func (l *Log) Group(ctx context.Context, name string) (*Group, error) {
+	if name == "" || strings.ContainsAny(name, " \r\n") {
+		return nil, fmt.Errorf("lease: the group name %q is empty or has white space", name)
+	}
+	err := redisx.Retry(ctx, func() error {
+		pipe := l.client.Pipeline()
+		var cmds []*redis.StatusCmd
+		for p := range l.Partitions() {
+			cmds = append(cmds, pipe.XGroupCreateMkStream(ctx, l.keys.Log(p), name, "0"))
+		}
+		pipe.Exec(ctx)
+		for p, cmd := range cmds {
+			if err := cmd.Err(); err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
+				return l.failed("creating the group "+name, p, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Group{log: l, name: name}, nil
+}

@@ -1,0 +1,12 @@
+-- Extends a session that is alive. It never creates one and never brings one
+-- back: others may have taken its work already.
+--
+-- KEYS[1]  {ns:p}:sessions
+-- ARGV[1]  session
+-- ARGV[2]  how long it lives from now on, in ms
+--
+-- Returns 1, or 0 where the session is dead (fenced).
+
+if not alive(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], NOW + ARGV[2])
+return 1
