@@ -286,7 +286,7 @@ func (s *suite) longStreamInBoundedMemory(t *testing.T) {
 		}
 	}
 	if s.features.InProcess {
-		t.Skip("memory not measured: the server lives in this process")
+		t.Log("memory not measured: the server lives in this process")
 	}
 }
 

@@ -16,8 +16,8 @@ import (
 )
 
 // Features says in what a backend differs from what the suite takes for
-// granted. The zero Features is a complete store on a server of its own. Tests
-// that a feature rules out are skipped and say so.
+// granted. The zero Features is a complete store on a server of its own. What a
+// feature rules out is left out of the tests, which say so.
 type Features struct {
 	// InProcess is set where the server runs inside the test process: then
 	// the memory a read takes cannot be told from the memory the events take.

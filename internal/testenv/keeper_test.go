@@ -15,11 +15,9 @@ import (
 // doomed tells the test process that it is the child of TestNothingOutlivesAKill.
 const doomed = "PROJECTORD_TEST_DOOMED"
 
-// TestDoomed runs in the child: it starts servers, says so and waits for its end.
-func TestDoomed(t *testing.T) {
-	if os.Getenv(doomed) == "" {
-		t.Skip("runs as the child of TestNothingOutlivesAKill")
-	}
+// awaitKill is what the child does: it starts servers, says so and waits for its
+// end.
+func awaitKill(t *testing.T) {
 	RedisURL(t)
 	Postgres(t)
 	for k := range keepers.running {
@@ -30,12 +28,15 @@ func TestDoomed(t *testing.T) {
 }
 
 func TestNothingOutlivesAKill(t *testing.T) {
+	if os.Getenv(doomed) != "" {
+		awaitKill(t)
+	}
 	_, err := findRedis()
 	must(t, err)
 	_, err = findPostgres()
 	must(t, err)
 
-	child := exec.Command(os.Args[0], "-test.run=^TestDoomed$")
+	child := exec.Command(os.Args[0], "-test.run=^TestNothingOutlivesAKill$")
 	child.Env = append(os.Environ(), doomed+"=1", "PROJECTORD_TEST_REDIS_URL=", "PROJECTORD_TEST_POSTGRES_URL=")
 	output, err := child.StdoutPipe()
 	must(t, err)
