@@ -57,7 +57,7 @@ func TestFold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := define()
 			state := d.Initial()
-			for _, e := range []*eventstore.Recorded{recorded(t, d.Registry(), added{By: 2}), recorded(t, old, addedV1{By: "xxx"})} {
+			for _, e := range []*eventstore.Recorded{recorded(t, d.Registry(), added{By: 2}), recorded(t, old, addedV1{By: "aaa"})} {
 				if err := d.Fold(&state, e); err != nil {
 					t.Fatal(err)
 				}

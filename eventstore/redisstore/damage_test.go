@@ -48,7 +48,7 @@ func names(t *testing.T, what string, err error, key string, says ...string) {
 }
 
 func TestScenario21WrongTypeOfStream(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		s := open(t, client, Config{Partitions: 4})
 		streams, _ := neighbours(s, 5)
 		broken := streams[2]
@@ -114,7 +114,7 @@ func TestScenario21WrongTypeOfStream(t *testing.T) {
 
 // The keys of a partition as a whole: nothing is written to it, the others go on.
 func TestScenario21WrongTypeOfPartition(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		for name, keyOf := range map[string]func(*Store, int) string{
 			"heads": func(s *Store, p int) string { return s.keys.Heads(p) },
 			"log":   func(s *Store, p int) string { return s.keys.Log(p) },
@@ -169,7 +169,7 @@ func TestScenario21WrongTypeOfPartition(t *testing.T) {
 // A head that is no number concerns its own stream, not those that share a call
 // with it.
 func TestScenario21DamagedHead(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		for _, damage := range []string{"", "x", "-1", "1.5", "1e3", "0x10", " 1", "nan", "inf"} {
 			s := open(t, client, Config{Partitions: 1})
 			broken := cart("broken")
@@ -283,7 +283,7 @@ func TestScenario21OutOfMemory(t *testing.T) {
 // Someone has added version 43 behind the store's back: the next append does not
 // go on behind it as if nothing was there.
 func TestScenario21RawEntryAhead(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		s := open(t, client, Config{Partitions: 1})
 		events := newEvents(42)
 		mustAppend(t, s, cart(1), events...)
@@ -348,7 +348,7 @@ func damages(t *testing.T) map[string][]any {
 }
 
 func TestScenario23DamagedEntries(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		s := open(t, client, Config{Partitions: 2})
 		good := newEvent()
 		envelope, err := eventstore.AppendEnvelope(nil, &good)
@@ -467,7 +467,7 @@ func TestScenario23OversizedInBoundedMemory(t *testing.T) {
 // The registry of streams has something in it that is no stream: it is reported
 // and the others are listed.
 func TestScenario23DamagedRegistry(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		s := open(t, client, Config{Partitions: 1})
 		mustAppend(t, s, cart(1), newEvent())
 		mustAppend(t, s, cart(2), newEvent())

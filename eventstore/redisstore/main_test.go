@@ -18,14 +18,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(silence{})
 	testenv.Main(m, noLeaks)
 }
-
-// silence keeps go-redis from reporting the failures that tests make.
-type silence struct{}
-
-func (silence) Printf(context.Context, string, ...any) {}
 
 // noLeaks gives goroutines of closed clients, which look around once a second,
 // time to notice.
@@ -40,29 +34,12 @@ func noLeaks() error {
 	return err
 }
 
-// backends are the kinds of server the package runs on.
-var backends = map[string]func(testing.TB) redis.UniversalClient{
-	"Embedded": func(tb testing.TB) redis.UniversalClient { return testenv.Embedded(tb) },
-	"Redis":    func(tb testing.TB) redis.UniversalClient { return testenv.Redis(tb) },
-	"Cluster":  func(tb testing.TB) redis.UniversalClient { return testenv.Cluster(tb) },
-}
-
 func TestConformance(t *testing.T) {
 	features := map[string]storetest.Features{"Embedded": {InProcess: true}}
-	for name, connect := range backends {
+	for name, connect := range testenv.Kinds {
 		t.Run(name, func(t *testing.T) {
 			client := connect(t)
 			storetest.Run(t, func(t *testing.T) eventstore.Store { return open(t, client, Config{}) }, features[name])
-		})
-	}
-}
-
-// eachBackend runs a test on every kind of server.
-func eachBackend(t *testing.T, test func(t *testing.T, client redis.UniversalClient)) {
-	for name, connect := range backends {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, connect(t))
 		})
 	}
 }

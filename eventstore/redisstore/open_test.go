@@ -30,7 +30,7 @@ func refused(t *testing.T, client redis.UniversalClient, config Config, says ...
 }
 
 func TestOpen(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		namespace := testenv.Namespace(t)
 		created := open(t, client, Config{Namespace: namespace, Partitions: 7})
 		if created.Partitions() != 7 || created.Namespace() != namespace {
@@ -59,7 +59,7 @@ func TestOpen(t *testing.T) {
 
 // Two programs that create a namespace at once agree on it.
 func TestOpenTwiceAtOnce(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		namespace := testenv.Namespace(t)
 		results := make(chan error, 2)
 		for _, partitions := range []int{4, 5} {
@@ -90,7 +90,7 @@ func TestOpenRefusesConfig(t *testing.T) {
 }
 
 func TestOpenRefusesNamespace(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		for _, c := range []struct {
 			partitions, layout any
 			says               string
@@ -112,7 +112,7 @@ func TestOpenRefusesNamespace(t *testing.T) {
 }
 
 func TestScenario21WrongTypeOfMeta(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		namespace := testenv.Namespace(t)
 		key := keyspace.Meta(namespace)
 		if err := client.Set(t.Context(), key, "x", 0).Err(); err != nil {
@@ -236,7 +236,7 @@ func TestOtherDatabase(t *testing.T) {
 
 // Namespaces on one server do not see each other.
 func TestNamespacesAreSeparate(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		one, other := open(t, client, Config{}), open(t, client, Config{})
 		e := newEvent()
 		mustAppend(t, one, cart(1), e)

@@ -82,7 +82,7 @@ func TestReplicas(t *testing.T) {
 }
 
 func TestTooFewReplicas(t *testing.T) {
-	for name, connect := range map[string]func(testing.TB) redis.UniversalClient{"Redis": backends["Redis"], "Cluster": backends["Cluster"]} {
+	for name, connect := range map[string]func(testing.TB) redis.UniversalClient{"Redis": testenv.Kinds["Redis"], "Cluster": testenv.Kinds["Cluster"]} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := open(t, connect(t), Config{Replicas: 1, ReplicaTimeout: 10 * time.Millisecond})

@@ -18,6 +18,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/redis/go-redis/v9/logging"
 )
 
 // Main runs the tests of a package and stops the servers they used; call it from
@@ -27,6 +29,8 @@ import (
 // A package that leaves Main out still leaves no server behind, but its process
 // ends before they have stopped.
 func Main(m *testing.M, checks ...func() error) {
+	// What go-redis logs is about the failures that tests make.
+	logging.Disable()
 	code := m.Run()
 	closeKeepers()
 	for _, check := range checks {

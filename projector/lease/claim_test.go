@@ -15,7 +15,7 @@ import (
 
 // Scenario 10: a stream announced twice has one owner, who sees both.
 func TestAnnouncedTwice(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 1))
 		a, b := join(t, g, "a", time.Minute), join(t, g, "b", time.Minute)
 		announce(t, g.log, "cart-1", "cart-1")
@@ -59,7 +59,7 @@ func TestAnnouncedTwice(t *testing.T) {
 // A claim concerns only pointers that are pending for the caller, wherever they
 // lie among those that are not part of it.
 func TestClaimPart(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 1))
 		a, b := join(t, g, "a", time.Minute), join(t, g, "b", time.Minute)
 		const each = 40
@@ -103,7 +103,7 @@ func TestClaimPart(t *testing.T) {
 // Any number of streams and pointers goes into one call, and the answers keep the
 // order.
 func TestClaimMany(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 3))
 		m := join(t, g, "worker", time.Minute)
 		names := carts(700)
@@ -134,7 +134,7 @@ func TestClaimMany(t *testing.T) {
 
 // Scenario 15: names with every awkward character, through parking and back.
 func TestPark(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 4))
 		m := join(t, g, "worker", time.Minute)
 		names := []string{"cart-1", "cart-{a}:b", "cart- ", "cart-%2F\x00\xff", "cart-ü🛒", "cart-@1:parked"}
@@ -187,7 +187,7 @@ func TestPark(t *testing.T) {
 
 // Release gives streams back and keeps their pointers.
 func TestRelease(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 4))
 		a, b := join(t, g, "a", time.Minute), join(t, g, "b", time.Minute)
 		announce(t, g.log, carts(10)...)
@@ -214,7 +214,7 @@ func TestRelease(t *testing.T) {
 // Scenario 9: what is no pointer in the log is reported and acknowledged, and
 // stops nobody.
 func TestMalformed(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		var reported []Malformed
 		l, err := NewLog(client, Config{Namespace: testenv.Namespace(t), Partitions: 2, Malformed: func(m Malformed) { reported = append(reported, m) }})
 		if err != nil {
@@ -285,7 +285,7 @@ func TestMalformed(t *testing.T) {
 
 // A server that has lost the scripts is given them again.
 func TestScriptsAreLost(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 8))
 		m := join(t, g, "worker", time.Minute)
 		announce(t, g.log, carts(50)...)

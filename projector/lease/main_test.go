@@ -13,14 +13,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(silence{})
 	testenv.Main(m, noLeaks)
 }
-
-// silence keeps go-redis from reporting the failures that tests make.
-type silence struct{}
-
-func (silence) Printf(context.Context, string, ...any) {}
 
 // noLeaks gives goroutines of closed clients, which look around once a second,
 // time to notice.
@@ -37,23 +31,6 @@ func noLeaks() error {
 
 // waitLong bounds what a test waits for; only a failing test takes as long.
 const waitLong = 30 * time.Second
-
-// backends are the kinds of server the package runs on.
-var backends = map[string]func(testing.TB) redis.UniversalClient{
-	"Embedded": func(tb testing.TB) redis.UniversalClient { return testenv.Embedded(tb) },
-	"Redis":    func(tb testing.TB) redis.UniversalClient { return testenv.Redis(tb) },
-	"Cluster":  func(tb testing.TB) redis.UniversalClient { return testenv.Cluster(tb) },
-}
-
-// eachBackend runs a test on every kind of server.
-func eachBackend(t *testing.T, test func(t *testing.T, client redis.UniversalClient)) {
-	for name, connect := range backends {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, connect(t))
-		})
-	}
-}
 
 // newLog returns the log of a new namespace.
 func newLog(tb testing.TB, client redis.UniversalClient, partitions int) *Log {

@@ -25,7 +25,7 @@ func acquire(t *testing.T, client redis.UniversalClient, config NameConfig) *Nam
 // Scenario 11: of two processes with one name the second gets a clear error, and
 // the first notices nothing. A name whose process died is free again.
 func TestNameTaken(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		config := NameConfig{Namespace: testenv.Namespace(t), Given: "pod-7", TTL: 400 * time.Millisecond}
 		first := acquire(t, client, config)
 		stop := keeping(t, first)
@@ -82,7 +82,7 @@ func keeping(t *testing.T, n *Name) (stop func()) {
 
 // A session dies with its name.
 func TestNameLost(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 1))
 		namespace := g.log.config.Namespace
 		name := acquire(t, client, NameConfig{Namespace: namespace, Given: "pod-7", TTL: 300 * time.Millisecond})

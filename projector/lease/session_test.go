@@ -41,7 +41,7 @@ func within[T any](t *testing.T, what string, c <-chan T) (v T) {
 // A session lives by its heartbeats, and the process thinks it dead before the
 // server does.
 func TestHeartbeat(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		const ttl = 300 * time.Millisecond
 		g := newGroup(t, newLog(t, client, 4))
 		m := join(t, g, "worker", ttl)
@@ -113,7 +113,7 @@ func TestFenced(t *testing.T) {
 			return err
 		},
 	}
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		for name, call := range calls {
 			for _, how := range []string{"past its deadline", "deleted"} {
 				t.Run(name+" "+how, func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestFenced(t *testing.T) {
 
 // A name is registered once, whatever became of its session.
 func TestRegisterTwice(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 2))
 		m := join(t, g, "worker", time.Minute)
 		second := &Session{log: g.log, ttl: time.Minute, partitions: []int{0, 1}, done: make(chan struct{})}
@@ -270,7 +270,7 @@ func TestRegisterRefuses(t *testing.T) {
 func TestReaders(t *testing.T) {
 	for name, want := range map[string]string{"Redis": "[[0 1 2]]", "Cluster": "[[0] [1] [2]]"} {
 		t.Run(name, func(t *testing.T) {
-			g := newGroup(t, newLog(t, backends[name](t), 3))
+			g := newGroup(t, newLog(t, testenv.Kinds[name](t), 3))
 			m := join(t, g, "worker", time.Minute)
 			if got := fmt.Sprint(m.session.Readers()); got != want {
 				t.Errorf("readers are %s, want %s", got, want)

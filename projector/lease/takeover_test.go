@@ -78,7 +78,7 @@ func nothingLeft(t *testing.T, g *Group) {
 func TestTakeover(t *testing.T) {
 	for _, held := range []int{100, 1000} {
 		t.Run(fmt.Sprint(held), func(t *testing.T) {
-			eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+			testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 				const ttl = time.Second
 				g := newGroup(t, newLog(t, client, 16))
 				victim, survivor := join(t, g, "victim", ttl), join(t, g, "survivor", ttl)
@@ -105,7 +105,7 @@ func TestTakeover(t *testing.T) {
 // Scenario 12: a session that stops gives everything back at once and
 // acknowledges nothing.
 func TestStop(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		const held = 300
 		g := newGroup(t, newLog(t, client, 4))
 		leaving := join(t, g, "leaving", time.Minute)
@@ -183,7 +183,7 @@ func TestStop(t *testing.T) {
 // Of several workers none takes more than it has room for: who leaves something
 // wakes another one.
 func TestWake(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 1))
 		leaving, one, two := join(t, g, "leaving", time.Minute), join(t, g, "one", time.Minute), join(t, g, "two", time.Minute)
 		announce(t, g.log, carts(20)...)
@@ -216,7 +216,7 @@ func TestWake(t *testing.T) {
 
 // Scenario 14: who is slow but alive is never robbed, however long it takes.
 func TestSlowIsNotRobbed(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		const ttl = 500 * time.Millisecond
 		g := newGroup(t, newLog(t, client, 1))
 		slow, other := join(t, g, "slow", ttl), join(t, g, "other", ttl)
@@ -246,7 +246,7 @@ func TestSlowIsNotRobbed(t *testing.T) {
 
 // Scenario 9: more pointers are pending at the start than any single reply has.
 func TestManyPending(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		const held = 10_001
 		g := newGroup(t, newLog(t, client, 1))
 		victim := join(t, g, "victim", time.Minute)
@@ -284,7 +284,7 @@ func TestManyPending(t *testing.T) {
 
 // What a dead session has is found among any number of pointers that others have.
 func TestSweepSparse(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 1))
 		dead, busy := join(t, g, "dead", time.Minute), join(t, g, "busy", time.Minute)
 		announce(t, g.log, carts(100)...)
@@ -332,7 +332,7 @@ func TestSweepSparse(t *testing.T) {
 
 // Scenario 17: a dead session's consumer goes, but never with something pending.
 func TestReap(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 1))
 		dead, alive := join(t, g, "dead", time.Minute), join(t, g, "alive", time.Minute)
 		announce(t, g.log, "cart-1")
@@ -365,7 +365,7 @@ func TestReap(t *testing.T) {
 
 // The log is never cut into what any group has pending or undelivered.
 func TestTrim(t *testing.T) {
-	eachBackend(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		l := newLog(t, client, 1)
 		if n, err := l.Trim(t.Context(), 0); n != 0 || err != nil {
 			t.Fatalf("trimmed %d entries of no log, %v", n, err)

@@ -19,24 +19,8 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// servers are the kinds of Redis everything here runs on.
-var servers = []struct {
-	name string
-	open func(testing.TB) redis.UniversalClient
-}{
-	{"Embedded", func(tb testing.TB) redis.UniversalClient { return testenv.Embedded(tb) }},
-	{"Single", func(tb testing.TB) redis.UniversalClient { return testenv.Redis(tb) }},
-	{"Cluster", func(tb testing.TB) redis.UniversalClient { return testenv.Cluster(tb) }},
-}
-
-func onEachServer(t *testing.T, test func(*testing.T, redis.UniversalClient)) {
-	for _, s := range servers {
-		t.Run(s.name, func(t *testing.T) { test(t, s.open(t)) })
-	}
-}
-
 func TestSink(t *testing.T) {
-	onEachServer(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		sinktest.Run(t, func(t *testing.T) projector.Sink { return open(t, client, testenv.Namespace(t)) }, sinktest.Features{})
 	})
 }
@@ -73,7 +57,7 @@ func commit(t *testing.T, s *redissink.Sink, g projector.Generation, c projector
 
 // The keys are a contract with readers in other languages.
 func TestKeysAndFields(t *testing.T) {
-	onEachServer(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		ns := testenv.Namespace(t)
 		s, c := open(t, client, ns), change("42", "1")
 		commit(t, s, 1, c)
@@ -93,7 +77,7 @@ func TestKeysAndFields(t *testing.T) {
 // A key that holds something else is that document's failure alone, names the
 // key, and is left as it is.
 func TestForeignKeys(t *testing.T) {
-	onEachServer(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		ns := testenv.Namespace(t)
 		s := open(t, client, ns)
 		list, hash := ns+":cart:current:list", ns+":cart:current:hash"
@@ -120,7 +104,7 @@ func TestForeignKeys(t *testing.T) {
 }
 
 func TestDamagedCheckpoint(t *testing.T) {
-	onEachServer(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		ns := testenv.Namespace(t)
 		s := open(t, client, ns)
 		commit(t, s, 1, change("42", "1"))
@@ -136,7 +120,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 }
 
 func TestReaderFollowsThePointer(t *testing.T) {
-	onEachServer(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		ns := testenv.Namespace(t)
 		s := open(t, client, ns)
 		r, err := redissink.NewReader(client, ns, "cart_current", "cart:current")
@@ -242,7 +226,7 @@ func TestEvictionPolicyRefused(t *testing.T) {
 
 // A server that was restarted does not know the script any more.
 func TestScriptForgotten(t *testing.T) {
-	onEachServer(t, func(t *testing.T, client redis.UniversalClient) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		s := open(t, client, testenv.Namespace(t))
 		commit(t, s, 1, change("a", "1"))
 		if err := client.ScriptFlush(t.Context()).Err(); err != nil {
