@@ -2,7 +2,6 @@ package projector
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -191,40 +190,19 @@ func (c *catchUp) behind(ctx context.Context, batch []*folding) ([]*folding, err
 // commit writes the documents of the streams that got on, and returns those
 // that were refused.
 func (c *catchUp) commit(ctx context.Context, batch []*folding, sum *Report, halted *[]*StreamError) (again []*folding, err error) {
-	var changes []Change
-	var changed []*folding
-	for _, f := range batch {
-		if f.halted == nil && f.to != f.from {
-			d := new(Document)
-			if err := c.projection.render(f.state, f.stream, d); err != nil {
-				f.halt(c.projection, eventstore.Version(f.to.Position.Major), ErrPoison, err)
-			} else {
-				changes = append(changes, Change{Stream: f.stream, Key: c.projection.key(f.stream), From: f.from, To: f.to, Document: d})
-				changed = append(changed, f)
-			}
-		}
-		if f.halted != nil {
-			*halted = append(*halted, f.halted)
-		}
-	}
-	if len(changes) == 0 {
-		return nil, nil
-	}
-	refused, err := c.sink.Commit(ctx, c.config.Generation, changes)
-	if err != nil {
+	if err := commitStreams(ctx, c.sink, c.config.Generation, c.projection, batch); err != nil {
 		return nil, err
 	}
-	for i, f := range changed {
+	for _, f := range batch {
 		switch {
-		case refused == nil || refused[i] == nil:
-			sum.Documents++
-			sum.Events += f.events
-		case errors.Is(refused[i], ErrRefused):
+		case f.halted != nil:
+			*halted = append(*halted, f.halted)
+		case f.refused:
 			sum.Refused++
 			again = append(again, f)
-		default:
-			f.halt(c.projection, eventstore.Version(f.to.Position.Major), ErrPoison, refused[i])
-			*halted = append(*halted, f.halted)
+		case f.committed:
+			sum.Documents++
+			sum.Events += f.events
 		}
 	}
 	return again, nil

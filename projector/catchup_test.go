@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/eventstore/redisstore"
@@ -23,7 +24,22 @@ import (
 	"github.com/projectord/projectord/projector/redissink"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	testenv.Main(m, noLeaks)
+}
+
+// noLeaks gives goroutines of closed clients, which look around once a second,
+// time to notice.
+func noLeaks() error {
+	err := goleak.Find()
+	for range 10 {
+		if err == nil {
+			break
+		}
+		err = goleak.Find()
+	}
+	return err
+}
 
 type added struct {
 	Qty int64 `msgpack:"qty"`
@@ -54,14 +70,16 @@ func totals(categories ...string) *projector.State[total] {
 	p := projector.NewState("totals", projector.StateConfig[total]{
 		Categories: categories,
 		Events:     events,
-		Document: func(s *total, d *projector.Document) {
-			d.SetInt("qty", s.qty)
-			d.SetInt("events", s.events)
-			d.SetString("trail", fmt.Sprint(s.trail))
-		},
+		Document:   document,
 	})
 	projector.On(p, func(s *total, e added) { s.add(e.Qty) })
 	return p
+}
+
+func document(s *total, d *projector.Document) {
+	d.SetInt("qty", s.qty)
+	d.SetInt("events", s.events)
+	d.SetString("trail", fmt.Sprint(s.trail))
 }
 
 // fixture is a store, a sink and a projection in a namespace of their own.
@@ -75,12 +93,8 @@ type fixture struct {
 }
 
 func onEachServer(t *testing.T, test func(*fixture)) {
-	for name, open := range map[string]func(*testing.T) redis.UniversalClient{
-		"Embedded": func(t *testing.T) redis.UniversalClient { return testenv.Embedded(t) },
-		"Single":   func(t *testing.T) redis.UniversalClient { return testenv.Redis(t) },
-		"Cluster":  func(t *testing.T) redis.UniversalClient { return testenv.Cluster(t) },
-	} {
-		t.Run(name, func(t *testing.T) { test(newFixture(t, open(t))) })
+	for name, connect := range testenv.Kinds {
+		t.Run(name, func(t *testing.T) { test(newFixture(t, connect(t))) })
 	}
 }
 

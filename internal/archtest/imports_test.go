@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	"aggregates/aggregatestest": {"aggregates", "eventstore"},
 
 	// Projections.
-	"projector":             {"eventstore", sync, uuid},
+	"projector":             {"eventstore", "projector/lease", "internal/keyspace", backoff, lru, sync, uuid},
 	"projector/sinktest":    {"projector", "eventstore", uuid},
 	"projector/lease":       {"eventstore", "internal/keyspace", "internal/redisx", goredis, redsync, uuid},
 	"projector/generations": {"projector", "internal/keyspace", "internal/redisx", goredis},
