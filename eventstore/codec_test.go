@@ -454,7 +454,7 @@ func FuzzMsgPack(f *testing.F) {
 				}
 				continue
 			}
-			if err := msgpack.Unmarshal(b, plain); err != nil {
+			if err := libraryUnmarshal(b, plain); err != nil {
 				t.Fatalf("%T: accepted, but the library says %v", v, err)
 			}
 			if encoded(v) != encoded(plain) {
@@ -467,7 +467,7 @@ func FuzzMsgPack(f *testing.F) {
 			return
 		}
 		var w wide
-		if len(b) > 0 && b[0]&0xf0 != 0x80 || msgpack.Unmarshal(b, &w) != nil {
+		if len(b) > 0 && b[0]&0xf0 != 0x80 || libraryUnmarshal(b, &w) != nil {
 			return // as an array the two differ in their fields
 		}
 		pairs := [][2]any{
@@ -489,6 +489,17 @@ func FuzzMsgPack(f *testing.F) {
 			}
 		}
 	})
+}
+
+// libraryUnmarshal is the library without the codec around it, which panics on
+// some payloads that repeat a key.
+func libraryUnmarshal(b []byte, v any) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return msgpack.Unmarshal(b, v)
 }
 
 // encoded returns the bytes of a value encoded again, sorted: so two values can

@@ -492,3 +492,36 @@ func TestScenario23DamagedRegistry(t *testing.T) {
 		}
 	})
 }
+
+// A user who lacks a right finds nothing half-written: neither where the head
+// cannot be set, nor the pointer.
+func TestScenario21MissingRights(t *testing.T) {
+	server := testenv.StartRedis(t)
+	admin := server.Client(t)
+	for _, right := range []string{"hset", "xadd"} {
+		t.Run(right, func(t *testing.T) {
+			whole := open(t, admin, Config{})
+			if err := admin.Do(t.Context(), "ACL", "SETUSER", "limited", "reset", "on", "nopass", "~*", "+@all", "-"+right).Err(); err != nil {
+				t.Fatal(err)
+			}
+			client := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "limited", Password: "any", MaxRetries: -1, DisableIdentity: true, Protocol: 2})
+			defer client.Close()
+			// The namespace exists, so opening it writes nothing.
+			limited := &Store{config: whole.config, client: client, keys: whole.keys, queues: make([]commitQueue, 2)}
+			stream := eventstore.MustStreamID("cart", "42")
+			event := eventstore.Event{Type: "added", SchemaVersion: 1, Data: []byte{0x80}}
+			if _, err := limited.Append(t.Context(), stream, eventstore.NoStream, event); err == nil || !strings.Contains(err.Error(), "cart-42") || !strings.Contains(err.Error(), "allow the Redis user") {
+				t.Errorf("Append = %v; want an error that names the stream and says what to allow", err)
+			}
+			if head, err := whole.Head(t.Context(), stream); head != 0 || err != nil {
+				t.Errorf("the head is %d, %v; want none", head, err)
+			}
+			if n := admin.XLen(t.Context(), whole.keys.Stream("cart-42")).Val(); n != 0 {
+				t.Errorf("%d events were written", n)
+			}
+			if _, err := whole.Append(t.Context(), stream, eventstore.NoStream, event); err != nil {
+				t.Errorf("with the right again: %v", err)
+			}
+		})
+	}
+}

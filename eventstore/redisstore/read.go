@@ -21,8 +21,9 @@ const (
 	// in memory, so this bounds the server's; ours are parsed on arrival.
 	roundBytes = 8 << 20
 	// usualBytes is how large an event is taken to be as long as none was
-	// seen, and maxReadCount how many of a stream are asked for at the most.
-	usualBytes   = 512
+	// seen: rather too large, because the server pays for a guess too small.
+	usualBytes = 32 << 10
+	// maxReadCount is how many events of a stream are asked for at the most.
 	maxReadCount = 4096
 )
 

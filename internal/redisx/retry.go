@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -72,12 +73,20 @@ func Explain(err error) error {
 		return nil
 	case redis.HasErrorPrefix(err, "WRONGPASS"), redis.HasErrorPrefix(err, "NOAUTH"):
 		return fmt.Errorf("%w (check the user and the password in the Redis URL)", err)
-	case redis.HasErrorPrefix(err, "NOPERM"):
+	case redis.HasErrorPrefix(err, "NOPERM"), strings.Contains(err.Error(), "can't run this command"):
 		return fmt.Errorf("%w (allow the Redis user this command on the keys of the namespace)", err)
 	case redis.HasErrorPrefix(err, "OOM"):
-		return fmt.Errorf("%w (Redis has reached maxmemory: raise it or trim streams; nothing was written)", err)
+		return fmt.Errorf("%w (Redis has reached maxmemory: raise it or trim streams)", err)
 	case redis.HasErrorPrefix(err, "READONLY"):
 		return fmt.Errorf("%w (this is a replica: connect to the master)", err)
+	case redis.HasErrorPrefix(err, "WRONGTYPE"):
+		return fmt.Errorf("%w (the key holds something that is not projectord's: delete or rename it, or use another namespace)", err)
+	case redis.HasErrorPrefix(err, "MOVED"):
+		return fmt.Errorf("%w (this is a Redis Cluster: connect to it as one)", err)
+	case strings.Contains(err.Error(), "cluster support disabled"):
+		return fmt.Errorf("%w (this is a single Redis: do not connect to it as a cluster)", err)
+	case strings.Contains(err.Error(), "equal or smaller than the target stream top item"):
+		return fmt.Errorf("%w (the stream goes further than its registered head: somebody wrote to it, or to the registry, past projectord)", err)
 	case NotSent(err):
 		return fmt.Errorf("%w (is the server running, and the Redis URL right?)", err)
 	}

@@ -15,9 +15,8 @@
 --   3  refused            the error message; this stream is untouched
 --
 -- Lua does not roll back, so an append is checked completely before its first
--- write, and that first write, the one that can fail (another type of key, no
--- memory left), goes through pcall. Once it succeeded the rest cannot fail:
--- Redis lets a script that has written go on when memory runs out.
+-- write, and every write that can fail (another type of key, no memory left, a
+-- user without the right) goes through pcall and is taken back; see write.
 
 local LOOK_BACK = 128
 
@@ -134,9 +133,32 @@ local function checked(key, name, head, expected, a, n)
 end
 
 -- Writes the events ARGV[a…] behind head. Returns an error message or nil.
-local function write(key, name, head, a, n)
-  local reply = redis.pcall('XADD', key, (head + 1) .. '-0', 'e', ARGV[a])
-  if type(reply) == 'table' and reply['err'] then return reply['err'] end
+--
+-- What can be taken back comes first: the head, then the pointer. Events cannot be taken back, since Redis gives no entry id
+-- twice; once the first is written nothing else has to follow.
+local function write(p, key, name, head, a, n)
+  local heads_key = KEYS[2 * p - 1]
+  local function failed(reply)
+    return type(reply) == 'table' and reply['err']
+  end
+  local err = failed(redis.pcall('HSET', heads_key, name, head + n))
+  if err then return 'key ' .. heads_key .. ': ' .. err end
+  local log_key = KEYS[2 * p]
+  local pointer = redis.pcall('XADD', log_key, '*', 's', name, 'v', head + n)
+  if failed(pointer) then
+    err = 'key ' .. log_key .. ': ' .. failed(pointer)
+  else
+    err = failed(redis.pcall('XADD', key, (head + 1) .. '-0', 'e', ARGV[a]))
+    -- A user who may not delete leaves a pointer without events, which is
+    -- found to have nothing behind it.
+    if err then redis.pcall('XDEL', log_key, pointer) end
+  end
+  if err then
+    if head > 0 or failed(redis.pcall('HDEL', heads_key, name)) then
+      redis.call('HSET', heads_key, name, head)
+    end
+    return err
+  end
   for k = 2, n do
     redis.call('XADD', key, (head + k) .. '-0', 'e', ARGV[a + k - 1])
   end
@@ -146,8 +168,7 @@ local function write(key, name, head, a, n)
   return nil
 end
 
-local replies, changed = {}, {}
-for p = 1, partitions do changed[p] = {} end
+local replies = {}
 for i = 1, count do
   local key, name, a = KEYS[2 * partitions + i], names[i], first[i]
   local p, expected, n = tonumber(ARGV[a]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
@@ -161,21 +182,14 @@ for i = 1, count do
     code, value = checked(key, name, head, expected, a + 4, n)
   end
   if not code then
-    local err = write(key, name, head, a + 4, n)
+    local err = write(p, key, name, head, a + 4, n)
     if err then
       code, value = 3, err
     else
-      head = head + n
-      heads[name] = head
-      local c = changed[p]
-      c[#c + 1], c[#c + 2] = name, head
-      redis.call('XADD', KEYS[2 * p], '*', 's', name, 'v', head)
-      code, value = 0, head
+      heads[name] = head + n
+      code, value = 0, head + n
     end
   end
   replies[2 * i - 1], replies[2 * i] = code, value
-end
-for p = 1, partitions do
-  if #changed[p] > 0 then redis.call('HSET', KEYS[2 * p - 1], unpack(changed[p])) end
 end
 return replies

@@ -246,13 +246,18 @@ func (l *lane) resolve(ctx context.Context, a eventstore.StreamAppend, err error
 		}
 		return l.append(ctx, []eventstore.StreamAppend{tail})
 	}
+	want := first
 	for e, err := range l.store.Read(ctx, a.Stream, eventstore.Range{From: first, Limit: len(a.Events)}) {
 		if err != nil {
 			return err
 		}
+		if e.Version != want {
+			return fmt.Errorf("cart %s, version %d: %w: the store lost an event, which an import cannot bring back; import into another namespace", a.Stream.ID(), want, eventstore.ErrHole)
+		}
 		if e.ID != a.Events[e.Version-first].ID {
 			return fmt.Errorf("cart %s, version %d: %w: event %s of type %s was not imported from this file; import into another namespace", a.Stream.ID(), e.Version, ErrOtherEvents, e.ID, e.Type)
 		}
+		want++
 	}
 	return err
 }
