@@ -173,18 +173,48 @@ func (c *catchUp) behind(ctx context.Context, batch []*folding) ([]*folding, err
 	for i, f := range batch {
 		keys[i] = c.projection.key(f.stream)
 	}
-	checkpoints, err := c.sink.Checkpoints(ctx, c.config.Generation, keys)
+	checkpoints, failed, err := c.checkpoints(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
 	var behind []*folding
 	for i, f := range batch {
+		if failed != nil && failed[i] != nil {
+			f.halt(c.projection, 0, ErrPoison, failed[i])
+			behind = append(behind, f)
+			continue
+		}
 		f.from = checkpoints[i]
 		if f.from.Position != PositionOf(f.head) {
 			behind = append(behind, f)
 		}
 	}
 	return behind, nil
+}
+
+// checkpoints loads checkpoints. Where that fails it asks for one after another,
+// so that a damaged document concerns its own stream alone; where the first few
+// fail too, it is the sink that fails.
+func (c *catchUp) checkpoints(ctx context.Context, keys []string) (at []Checkpoint, failed []error, err error) {
+	at, err = c.sink.Checkpoints(ctx, c.config.Generation, keys)
+	if err == nil || len(keys) == 1 {
+		return at, nil, err
+	}
+	const few = 3
+	at, failed = make([]Checkpoint, len(keys)), make([]error, len(keys))
+	bad := 0
+	for i := range keys {
+		one, oneErr := c.sink.Checkpoints(ctx, c.config.Generation, keys[i:i+1])
+		if oneErr == nil {
+			at[i] = one[0]
+			continue
+		}
+		failed[i] = oneErr
+		if bad++; bad == i+1 && (bad == few || bad == len(keys)) || ctx.Err() != nil {
+			return nil, nil, err
+		}
+	}
+	return at, failed, nil
 }
 
 // commit writes the documents of the streams that got on, and returns those

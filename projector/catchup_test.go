@@ -250,6 +250,30 @@ func TestLostDocumentIsFoldedAgain(t *testing.T) {
 	})
 }
 
+// A document's key that holds something else concerns its own stream alone.
+func TestDamagedDocumentHaltsItsStreamAlone(t *testing.T) {
+	onEachServer(t, func(f *fixture) {
+		for i := range 10 {
+			f.append(cart(i), int64(i))
+		}
+		key := keyspace.Document(f.store.Namespace()+":totals", 1, "7")
+		if err := f.client.Set(f.Context(), key, "mine", 0).Err(); err != nil {
+			f.Fatal(err)
+		}
+		if e := f.halted(cart(7), projector.ErrPoison); !strings.Contains(e.Error(), key) || !strings.Contains(e.Error(), "WRONGTYPE") {
+			f.Errorf("halted with %v; want the key %s and the reason", e, key)
+		}
+		for i := range 10 {
+			if i != 7 {
+				f.want(cart(i), int64(i))
+			}
+		}
+		f.client.Del(f.Context(), key)
+		f.catchUp()
+		f.want(cart(7), 7)
+	})
+}
+
 // rewrite replaces a stream by another history, as a restart from a truncated
 // append-only file would.
 func (f *fixture) rewrite(s eventstore.StreamID, quantities ...int64) {

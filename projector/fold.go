@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/projectord/projectord/eventstore"
 )
@@ -30,9 +31,10 @@ type folding struct {
 
 // foldStreams folds streams to their ends, in one read after another over all of
 // them: from their checkpoints where a warm state is at hand, else from their
-// beginnings. An error is one of the store's; what is wrong with a single stream
-// stands in its folding.
+// beginnings; it passes over those that are halted. An error is one of the store's;
+// what is wrong with a single stream stands in its folding.
 func foldStreams(ctx context.Context, store eventstore.Reader, p Projection, streams []*folding) error {
+	streams = slices.DeleteFunc(slices.Clone(streams), func(f *folding) bool { return f.halted != nil })
 	reads := make([]eventstore.StreamRead, len(streams))
 	for i, f := range streams {
 		f.start(p)
