@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/eventstore/storetest"
@@ -18,20 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testenv.Main(m, noLeaks)
-}
-
-// noLeaks gives goroutines of closed clients, which look around once a second,
-// time to notice.
-func noLeaks() error {
-	err := goleak.Find()
-	for range 10 {
-		if err == nil {
-			break
-		}
-		err = goleak.Find()
-	}
-	return err
+	testenv.Main(m, testenv.NoLeaks)
 }
 
 func TestConformance(t *testing.T) {

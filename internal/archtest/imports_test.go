@@ -17,6 +17,7 @@ const module = "github.com/projectord/projectord"
 // The modules of others that packages may name below.
 const (
 	backoff   = "github.com/cenkalti/backoff/v5"
+	goleak    = "go.uber.org/goleak"
 	goredis   = "github.com/redis/go-redis/v9"
 	lru       = "github.com/hashicorp/golang-lru/v2"
 	miniredis = "github.com/alicebob/miniredis/v2"
@@ -60,7 +61,7 @@ var mayImport = map[string][]string{
 	"internal/retry":     {backoff},
 	"internal/embedded":  {miniredis},
 	"internal/faultconn": {},
-	"internal/testenv":   {"internal/embedded", goredis, pgx},
+	"internal/testenv":   {"internal/embedded", goleak, goredis, pgx},
 	"internal/archtest":  {},
 }
 

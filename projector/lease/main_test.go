@@ -7,26 +7,12 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/projectord/projectord/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
-	testenv.Main(m, noLeaks)
-}
-
-// noLeaks gives goroutines of closed clients, which look around once a second,
-// time to notice.
-func noLeaks() error {
-	err := goleak.Find()
-	for range 10 {
-		if err == nil {
-			break
-		}
-		err = goleak.Find()
-	}
-	return err
+	testenv.Main(m, testenv.NoLeaks)
 }
 
 // waitLong bounds what a test waits for; only a failing test takes as long.
