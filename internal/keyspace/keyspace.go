@@ -9,12 +9,14 @@
 //	{ns}:meta              hash    partition count, layout version
 //	{ns}:projections       hash    projection → active generation
 //	{ns}:worker:<name>     string  lock of a worker's name
+//	{ns}:role:<role>       string  lock of what one process does for all
 //	{ns:p}:s:<stream>      stream  the events; entry id <version>-0, one field
 //	{ns:p}:heads           hash    stream → head version
 //	{ns:p}:log             stream  the load-balancer stream: a pointer per append
 //	{ns:p}:sessions        hash    session → deadline, in ms by the clock of Redis
 //	{ns:p}:leases:<group>  hash    stream → session that works on it
 //	{ns:p}:parked:<group>  hash    stream → why nobody does
+//	{ns:p}:skipped:<proj>  hash    <stream>@<version> → why and by whom
 //	<model>:<id>           hash    a document of generation 1
 //	<model>@<gen>:<id>     hash    a document of a later generation
 //
@@ -43,6 +45,8 @@ const (
 	EventField = "e"
 	// PointerStream and PointerHead are the fields of a pointer in the log.
 	PointerStream, PointerHead = "s", "v"
+	// PointerAgain is there too where the stream was parked before.
+	PointerAgain = "r"
 	// WakeField is the one field of an entry of the log that is no pointer: it
 	// has a worker of each group look for the pointers of dead sessions now.
 	WakeField = "w"
@@ -69,8 +73,14 @@ func Meta(namespace string) string { return "{" + namespace + "}:meta" }
 // generations, which every reader of a read model follows.
 func Projections(namespace string) string { return "{" + namespace + "}:projections" }
 
+// Walks returns the key of the groups whose streams have still to be announced.
+func Walks(namespace string) string { return "{" + namespace + "}:walks" }
+
 // Worker returns the key of the lock that keeps a worker's name to one process.
 func Worker(namespace, name string) string { return "{" + namespace + "}:worker:" + name }
+
+// Role returns the key of the lock that gives a role to one process.
+func Role(namespace, role string) string { return "{" + namespace + "}:role:" + role }
 
 // Namespace builds the keys of partitions. It is immutable and safe for
 // concurrent use.
@@ -117,6 +127,12 @@ func (n *Namespace) Leases(partition int, group string) string {
 // Parked returns the key of a partition's streams that a group has parked.
 func (n *Namespace) Parked(partition int, group string) string {
 	return n.tags[partition] + ":parked:" + group
+}
+
+// Skipped returns the key of a partition's events that a projection leaves out,
+// in all its generations.
+func (n *Namespace) Skipped(partition int, projection string) string {
+	return n.tags[partition] + ":skipped:" + projection
 }
 
 // ModelName returns the full name of a read model: in the default namespace the

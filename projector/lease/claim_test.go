@@ -13,12 +13,18 @@ import (
 	"github.com/projectord/projectord/internal/testenv"
 )
 
-// Scenario 10: a stream announced twice has one owner, who sees both.
-func TestAnnouncedTwice(t *testing.T) {
+// Scenario 10: a stream announced twice, by two producers, has one owner, who sees
+// both.
+func TestScenario10_AnnouncedTwice(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 1))
 		a, b := join(t, g, "a", time.Minute), join(t, g, "b", time.Minute)
-		announce(t, g.log, "cart-1", "cart-1")
+		another, err := NewLog(client, g.log.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		announce(t, g.log, "cart-1")
+		announce(t, another, "cart-1")
 		first, err := a.Read(t.Context(), []int{0}, 1, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -132,56 +138,50 @@ func TestClaimMany(t *testing.T) {
 	})
 }
 
-// Scenario 15: names with every awkward character, through parking and back.
-func TestPark(t *testing.T) {
+// Scenario 9: a stream that is deleted under a pending pointer holds nobody up: it
+// can be parked, and settled as one without events.
+func TestScenario9_StreamDeleted(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 4))
 		m := join(t, g, "worker", time.Minute)
-		names := []string{"cart-1", "cart-{a}:b", "cart- ", "cart-%2F\x00\xff", "cart-ü🛒", "cart-@1:parked"}
-		announce(t, g.log, names...)
-		for _, c := range mustClaim(t, m, readAll(t, m)...) {
-			why := Parking{Version: 1, Error: "no: " + c.Stream, Attempts: 3, Since: time.Now().UTC().Truncate(time.Millisecond)}
-			if r, err := m.Park(t.Context(), c.Stream, c.Pointers, why); r != Done || err != nil {
-				t.Fatalf("parking %q: %s, %v", c.Stream, r, err)
+		announce(t, g.log, "cart-1", "cart-2")
+		pointers := readAll(t, m)
+		p := g.log.keys.Partition("cart-1")
+		if err := client.HDel(t.Context(), g.log.keys.Heads(p), "cart-1").Err(); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range mustClaim(t, m, pointers...) {
+			if c.Verdict != Leased {
+				t.Fatalf("claiming %s: %s", c.Stream, c.Verdict)
 			}
-			if r, err := m.Park(t.Context(), c.Stream, c.Pointers, why); r != NotMine || err != nil {
-				t.Errorf("parking %q again: %s, %v", c.Stream, r, err)
+			s := Settlement{Stream: c.Stream, Version: 1, Pointers: c.Pointers}
+			got := mustSettle(t, m, s)[0]
+			if c.Stream == "cart-2" {
+				if got.Result != Done {
+					t.Errorf("settling the stream that is there: %+v", got)
+				}
+				continue
+			}
+			if got.Result != Behind || got.Head != 0 {
+				t.Errorf("settling the deleted stream at 1: %+v, want no head", got)
+			}
+			if r, err := m.Park(t.Context(), c.Stream, c.Pointers, Parking{Version: 1}); r != Done || err != nil {
+				t.Fatalf("parking it: %s, %v", r, err)
 			}
 		}
 		nothingLeft(t, g)
-
-		announce(t, g.log, names[0])
-		if got := mustClaim(t, m, readAll(t, m)...)[0].Verdict; got != Parked {
-			t.Errorf("claiming a parked stream: %s", got)
-		}
-		nothingLeft(t, g)
-
-		var listed []string
-		for p, err := range g.Parked(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			listed = append(listed, p.Stream)
-			if p.Version != 1 || p.Attempts != 3 || p.Since.IsZero() || (p.Error != "no: "+p.Stream && p.Stream != names[3]) {
-				t.Errorf("listed as %+v", p)
-			}
-		}
-		slices.Sort(listed)
-		if want := slices.Sorted(slices.Values(names)); !slices.Equal(listed, want) {
-			t.Errorf("parked are %q, want %q", listed, want)
-		}
-		for _, want := range []bool{true, false} {
-			if was, err := g.Retry(t.Context(), names[0]); was != want || err != nil {
-				t.Errorf("retry: %t, %v; want %t", was, err, want)
-			}
+		if was, err := g.Retry(t.Context(), "cart-1"); !was || err != nil {
+			t.Fatalf("retry: %t, %v", was, err)
 		}
 		again := readAll(t, m)
-		if len(again) != 1 || again[0].Head != 2 {
+		if len(again) != 1 || again[0].Head != 0 {
 			t.Fatalf("after the retry the log has %+v", again)
 		}
-		if got := mustClaim(t, m, again...)[0].Verdict; got != Leased {
-			t.Errorf("claiming a stream that is retried: %s", got)
+		c := mustClaim(t, m, again...)[0]
+		if got := mustSettle(t, m, Settlement{Stream: c.Stream, Pointers: c.Pointers})[0]; got.Result != Done {
+			t.Errorf("settling it at 0: %+v", got)
 		}
+		nothingLeft(t, g)
 	})
 }
 
@@ -213,7 +213,7 @@ func TestRelease(t *testing.T) {
 
 // Scenario 9: what is no pointer in the log is reported and acknowledged, and
 // stops nobody.
-func TestMalformed(t *testing.T) {
+func TestScenario9_MalformedPointers(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		var reported []Malformed
 		l, err := NewLog(client, Config{Namespace: testenv.Namespace(t), Partitions: 2, Malformed: func(m Malformed) { reported = append(reported, m) }})
@@ -433,43 +433,10 @@ func cycle(t *testing.T, client redis.UniversalClient) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(name.extend(t.Context()), name.Release(t.Context())); err != nil {
+	if err := errors.Join(name.lock.extend(t.Context()), name.Release(t.Context())); err != nil {
 		t.Error(err)
 	}
 	nothingLeft(t, g)
-}
-
-// Scenario 3: another database than the first, and CONFIG forbidden.
-func TestDatabase(t *testing.T) {
-	for name, address := range map[string]func() string{
-		"Embedded": func() string { return "redis://" + testenv.Embedded(t).Options().Addr },
-		"Redis":    func() string { return testenv.RedisURL(t) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			options, err := redis.ParseURL(address())
-			if err != nil {
-				t.Fatal(err)
-			}
-			options.DB = 5
-			client := redis.NewClient(options)
-			t.Cleanup(func() { client.Close() })
-			cycle(t, client)
-		})
-	}
-}
-
-func TestConfigForbidden(t *testing.T) {
-	server := testenv.StartRedis(t)
-	admin := server.Client(t)
-	if err := admin.Do(t.Context(), "ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-@admin", "-@dangerous", "+info").Err(); err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "app", Password: "secret", MaxRetries: -1, DisableIdentity: true})
-	t.Cleanup(func() { client.Close() })
-	if err := client.ConfigGet(t.Context(), "*").Err(); !redis.HasErrorPrefix(err, "NOPERM") {
-		t.Fatalf("CONFIG GET: %v", err)
-	}
-	cycle(t, client)
 }
 
 func TestNewLog(t *testing.T) {

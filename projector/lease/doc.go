@@ -49,4 +49,11 @@
 // Every method is safe to call again when its reply was lost, and does so by
 // itself while a connection or a failover may explain the failure; [Member.Read]
 // is the exception, see there.
+//
+// # Looking after it
+//
+// [Group.Lag], [Group.Outstanding], [Group.Parked] and [Log.Skipped] tell how a
+// group stands. [Group.Retry] and [Group.Skip] end a parking. [Log.Tend] trims the
+// logs, in one process by its [Role]. A group that the server lost is made anew by
+// [Log.Group], pointers that it lost by [Log.Announce].
 package lease

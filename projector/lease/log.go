@@ -52,6 +52,12 @@ func NewLog(client redis.UniversalClient, config Config) (*Log, error) {
 	}, nil
 }
 
+// Namespace returns the namespace the log is in.
+func (l *Log) Namespace() string { return l.config.Namespace }
+
+// Client returns the client the log was made with.
+func (l *Log) Client() redis.UniversalClient { return l.client }
+
 // Partitions returns how many partitions there are.
 func (l *Log) Partitions() int { return l.keys.Partitions() }
 
@@ -70,6 +76,9 @@ func (l *Log) all() []int {
 func (l *Log) Group(ctx context.Context, name string) (*Group, error) {
 	if name == "" || strings.ContainsAny(name, " \r\n") {
 		return nil, fmt.Errorf("lease: the group name %q is empty or has white space", name)
+	}
+	if err := l.noteWalk(ctx, name); err != nil {
+		return nil, err
 	}
 	err := redisx.Retry(ctx, func() error {
 		pipe := l.client.Pipeline()
@@ -90,3 +99,7 @@ func (l *Log) Group(ctx context.Context, name string) (*Group, error) {
 	}
 	return &Group{log: l, name: name}, nil
 }
+
+// Existing returns the consumer group of this name without creating it. Where
+// there is none, what is asked of the logs fails with [ErrNoGroup].
+func (l *Log) Existing(name string) *Group { return &Group{log: l, name: name} }

@@ -190,6 +190,24 @@ func (m *machine) steps() (good, bad []step) {
 	}
 	for _, stream := range slices.Sorted(maps.Keys(m.seen.parked)) {
 		add(func() error { _, err := m.group.Retry(ctx, stream); return err }, "retry %s", stream)
+		at := parseParking(m.seen.parked[stream]).Version
+		skip := func(version uint64) error {
+			_, err := m.group.Skip(ctx, "p", stream, version, Skip{Reason: "poison"})
+			return err
+		}
+		add(func() error { return skip(at) }, "skip %s at %d", stream, at)
+		add(func() error {
+			if err := skip(at + 1); !errors.As(err, new(*SkipError)) {
+				return fmt.Errorf("I4: %s is parked at %d, and %d was skipped: %v", stream, at, at+1, err)
+			}
+			return nil
+		}, "skip %s at %d, where it is not parked", stream, at+1)
+		if len(m.ghosts) < maxGhosts {
+			add(func() error {
+				m.ghosts = append(m.ghosts, ghost{fmt.Sprintf("skip %s at %d", stream, at), func() { skip(at) }})
+				return nil
+			}, "skip of %s is under way", stream)
+		}
 	}
 	add(func() error { _, err := m.log.Trim(ctx, 0); return err }, "trim")
 	add(func() error { _, err := m.group.Reap(ctx, 0); return err }, "reap")
@@ -200,7 +218,7 @@ func (m *machine) steps() (good, bad []step) {
 func (s step) isGood() bool {
 	for _, word := range []string{
 		"dies", "stops", "lost", "under way", "late:", "misses", "heartbeat",
-		"parks", "releases", "retry", "trim", "reap",
+		"parks", "releases", "retry", "skip", "trim", "reap",
 	} {
 		if strings.Contains(s.name, word) {
 			return false
@@ -296,7 +314,9 @@ func (m *machine) workSteps(i int, w *puppet, s *stream, x *work, zombie *Member
 			}, "%s commit of %s is under way", name, s.name)
 		}
 		ids := slices.Sorted(maps.Keys(x.pointers))
-		park := func(p *Member) (Result, error) { return p.Park(ctx, s.name, ids, Parking{Error: "poison"}) }
+		park := func(p *Member) (Result, error) {
+			return p.Park(ctx, s.name, ids, Parking{Version: from + 1, Error: "poison"})
+		}
 		add(func() error { return m.parked(i, w, s, x)(park(w.member)) }, "%s parks %s", name, s.name)
 		add(func() error { park(w.member); return nil }, "%s parks %s, reply lost", name, s.name)
 		haunt("park "+s.name, func() { park(zombie) })

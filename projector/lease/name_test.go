@@ -24,7 +24,7 @@ func acquire(t *testing.T, client redis.UniversalClient, config NameConfig) *Nam
 
 // Scenario 11: of two processes with one name the second gets a clear error, and
 // the first notices nothing. A name whose process died is free again.
-func TestNameTaken(t *testing.T) {
+func TestScenario11_NameTaken(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		config := NameConfig{Namespace: testenv.Namespace(t), Given: "pod-7", TTL: 400 * time.Millisecond}
 		first := acquire(t, client, config)
@@ -45,7 +45,7 @@ func TestNameTaken(t *testing.T) {
 
 		stop() // the process dies
 		second := acquire(t, client, config)
-		if err := first.extend(t.Context()); !errors.Is(err, ErrNameLost) {
+		if err := first.lock.extend(t.Context()); !errors.Is(err, ErrNameLost) {
 			t.Errorf("the first process extends the second one's lock: %v", err)
 		}
 		for range 2 {
@@ -53,7 +53,7 @@ func TestNameTaken(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if err := second.extend(t.Context()); err != nil {
+		if err := second.lock.extend(t.Context()); err != nil {
 			t.Errorf("the first process released the second one's lock: %v", err)
 		}
 		for range 2 {

@@ -21,6 +21,9 @@ type Pointer struct {
 	// Head is the stream's version when the pointer was written, 0 where the
 	// entry does not say. It may have grown since.
 	Head uint64
+	// Again means that the stream was parked, and somebody had it retried or
+	// its event skipped.
+	Again bool
 }
 
 // Malformed is an entry of a log that is no pointer of its partition.
@@ -58,18 +61,28 @@ func ByStream(pointers []Pointer) []Claim {
 	return claims
 }
 
+// pointer reads an entry of a partition's log, and reports whether it is one.
+func (l *Log) pointer(partition int, e redis.XMessage) (Pointer, bool) {
+	stream, _ := e.Values[keyspace.PointerStream].(string)
+	if stream == "" || l.keys.Partition(stream) != partition {
+		return Pointer{}, false
+	}
+	text, _ := e.Values[keyspace.PointerHead].(string)
+	head, _ := strconv.ParseUint(text, 10, 64) // 0 where it is no number
+	_, again := e.Values[keyspace.PointerAgain]
+	return Pointer{ID: e.ID, Stream: stream, Head: head, Again: again}, true
+}
+
 // sort adds the entries of a partition's log to the batch. It returns those that
 // are no pointers, which the caller acknowledges.
 func (b *Batch) sort(l *Log, group string, partition int, entries []redis.XMessage) (spent []string) {
 	for _, e := range entries {
-		stream, _ := e.Values[keyspace.PointerStream].(string)
-		if stream != "" && l.keys.Partition(stream) == partition {
-			text, _ := e.Values[keyspace.PointerHead].(string)
-			head, _ := strconv.ParseUint(text, 10, 64) // 0 where it is no number
-			b.Pointers = append(b.Pointers, Pointer{ID: e.ID, Stream: stream, Head: head})
+		if pointer, ok := l.pointer(partition, e); ok {
+			b.Pointers = append(b.Pointers, pointer)
 			continue
 		}
 		spent = append(spent, e.ID)
+		stream, _ := e.Values[keyspace.PointerStream].(string)
 		if _, wake := e.Values[keyspace.WakeField]; wake && stream == "" {
 			if !slices.Contains(b.Wake, partition) {
 				b.Wake = append(b.Wake, partition)

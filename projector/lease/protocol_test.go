@@ -104,6 +104,10 @@ func TestProtocolConditions(t *testing.T) {
 		{"reap removes consumers with something pending", "reap", []change{
 			{"and #redis.call('XPENDING', KEYS[2], group, '-', '+', 1, name) == 0 then", "then"},
 		}},
+		{"skip announces nothing", "skip", []change{{"redis.call('XADD', KEYS[2],", "redis.call('XADD', KEYS[2] .. ':lost',"}}},
+		{"skip does not look at the version", "skip", []change{
+			{"if type(at) ~= 'number' or string.format('%.0f', at) ~= version then", "if false then"},
+		}},
 		{"trim looks at what was delivered only", "trim", []change{{"if pending[1] > 0 and", "if false and"}}},
 	}
 	const steps = 60_000 // the last of them is found after about 7,000

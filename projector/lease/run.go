@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -80,5 +81,15 @@ func (l *Log) evaluate(ctx context.Context, script *redis.Script, calls []call) 
 
 // failed says what went wrong and where.
 func (l *Log) failed(doing string, partition int, err error) error {
-	return fmt.Errorf("lease: %s, partition %d, key %s: %w", doing, partition, l.keys.Log(partition), redisx.Explain(err))
+	explained := redisx.Explain(err)
+	if isNoGroup(err) {
+		explained = fmt.Errorf("%w: %w", ErrNoGroup, explained)
+	}
+	return fmt.Errorf("lease: %s, partition %d, key %s: %w", doing, partition, l.keys.Log(partition), explained)
+}
+
+// isNoGroup reports whether the server says that there is no such group, or no
+// log that could have one. A script's error has that somewhere in its text.
+func isNoGroup(err error) bool {
+	return redisx.IsReply(err) && (strings.Contains(err.Error(), "NOGROUP") || strings.Contains(err.Error(), "no such key"))
 }

@@ -14,6 +14,7 @@ var sources embed.FS
 type scriptSet struct {
 	register, heartbeat, stop           *redis.Script
 	claim, settle, park, retry, release *redis.Script
+	skip, announce, lag                 *redis.Script
 	sweep, reap, trim                   *redis.Script
 }
 
@@ -42,6 +43,9 @@ func newScripts(change func(name, source string) string) *scriptSet {
 		park:      script("session", "acknowledge", "park"),
 		retry:     script("retry"),
 		release:   script("session", "release"),
+		skip:      script("skip"),
+		announce:  script("announce"),
+		lag:       script("lag"),
 		sweep:     script("session", "sweep"),
 		reap:      script("session", "reap"),
 		trim:      script("trim"),

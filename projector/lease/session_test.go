@@ -200,7 +200,7 @@ func TestRunEnds(t *testing.T) {
 
 // Scenario 5: while the server hangs the process knows in time that it must take
 // itself for dead, though no call returns.
-func TestServerHangs(t *testing.T) {
+func TestScenario5_ServerHangs(t *testing.T) {
 	server := testenv.StartRedis(t)
 	g := newGroup(t, newLog(t, server.Client(t), 4))
 	const ttl = 500 * time.Millisecond
@@ -232,7 +232,7 @@ func TestServerHangs(t *testing.T) {
 }
 
 // Scenario 4: a server that restarts with its data ends no session.
-func TestServerRestarts(t *testing.T) {
+func TestScenario4_ServerRestarts(t *testing.T) {
 	server := testenv.RedisAOF(t)
 	g := newGroup(t, newLog(t, server.Client(t), 4))
 	m := join(t, g, "worker", 10*time.Second)

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -27,6 +28,10 @@ type Swept struct {
 	// a heartbeat, 0 where there is none. A caller sweeps again soon after it,
 	// and in any case once in its session's TTL.
 	Next time.Duration
+	// Members are the sessions that work for the group in the partition, in
+	// alphabetical order: those of its consumers that live, and the caller. One
+	// that has not read yet is not among them.
+	Members []string
 }
 
 // maxSweep is the most that one sweep takes.
@@ -68,17 +73,23 @@ func (m *Member) Sweep(ctx context.Context, partition, limit int) (Swept, error)
 
 func parseSwept(reply any) (swept Swept, entries []redis.XMessage, err error) {
 	list, ok := reply.([]any)
-	if !ok || len(list) < 3 {
+	if !ok || len(list) < 4 {
 		return swept, nil, strange("sweeping", reply)
 	}
 	own, ok1 := list[0].(int64)
 	more, ok2 := list[1].(int64)
 	next, ok3 := list[2].(int64)
-	if !ok1 || !ok2 || !ok3 {
-		return swept, nil, strange("sweeping", list[:3])
+	members, ok4 := list[3].([]any)
+	if !ok1 || !ok2 || !ok3 || !ok4 {
+		return swept, nil, strange("sweeping", list[:4])
 	}
 	swept = Swept{Own: int(own), More: more != 0, Next: time.Duration(next) * time.Millisecond}
-	for _, item := range list[3:] {
+	for _, member := range members {
+		name, _ := member.(string)
+		swept.Members = append(swept.Members, name)
+	}
+	slices.Sort(swept.Members)
+	for _, item := range list[4:] {
 		entry, ok := item.([]any)
 		if !ok || len(entry) != 2 {
 			return swept, nil, strange("sweeping", item)

@@ -73,38 +73,119 @@ func nothingLeft(t *testing.T, g *Group) {
 	}
 }
 
+// takeOver kills a worker that holds streams, and fails the test unless every one
+// of them goes on elsewhere within the TTL and a second.
+func takeOver(t *testing.T, client redis.UniversalClient, held int) {
+	t.Helper()
+	const ttl = time.Second
+	g := newGroup(t, newLog(t, client, 16))
+	victim, survivor := join(t, g, "victim", ttl), join(t, g, "survivor", ttl)
+	abandon := beating(t, victim)
+	beating(t, survivor)
+	announce(t, g.log, carts(held)...)
+	if n := count(mustClaim(t, victim, readAll(t, victim)...), Leased); n != held {
+		t.Fatalf("the victim has %d of %d streams", n, held)
+	}
+
+	abandon()
+	killed := time.Now()
+	claimed, last := sweepTo(t, survivor, held)
+	if took := last.Sub(killed); took > ttl+time.Second {
+		t.Errorf("the last stream was taken over after %v", took)
+	}
+	settleClaimed(t, survivor, claimed)
+	nothingLeft(t, g)
+}
+
 // Scenario 2: a worker is killed that holds many streams; every one of them goes
-// on elsewhere, within the TTL and a second.
-func TestTakeover(t *testing.T) {
+// on elsewhere.
+func TestScenario2_KilledWorker(t *testing.T) {
 	for _, held := range []int{100, 1000} {
 		t.Run(fmt.Sprint(held), func(t *testing.T) {
-			testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
-				const ttl = time.Second
-				g := newGroup(t, newLog(t, client, 16))
-				victim, survivor := join(t, g, "victim", ttl), join(t, g, "survivor", ttl)
-				abandon := beating(t, victim)
-				beating(t, survivor)
-				announce(t, g.log, carts(held)...)
-				if n := count(mustClaim(t, victim, readAll(t, victim)...), Leased); n != held {
-					t.Fatalf("the victim has %d of %d streams", n, held)
-				}
-
-				abandon()
-				killed := time.Now()
-				claimed, last := sweepTo(t, survivor, held)
-				if took := last.Sub(killed); took > ttl+time.Second {
-					t.Errorf("the last stream was taken over after %v", took)
-				}
-				settleClaimed(t, survivor, claimed)
-				nothingLeft(t, g)
-			})
+			testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) { takeOver(t, client, held) })
 		})
 	}
 }
 
+// Scenario 3: whatever the server is like, the work of a dead session goes on
+// elsewhere as fast.
+func TestScenario3_TakeoverAnywhere(t *testing.T) {
+	const held = 500
+	t.Run("DatabaseOfManyKeys", func(t *testing.T) {
+		t.Parallel()
+		server := testenv.StartRedis(t)
+		client := redis.NewClient(&redis.Options{Addr: server.Addr(), DB: 5, MaxRetries: -1, DisableIdentity: true})
+		t.Cleanup(func() { client.Close() })
+		unrelated(t, client, 200_000)
+		takeOver(t, client, held)
+		if n := client.DBSize(t.Context()).Val(); n < 100_000 {
+			t.Errorf("only %d keys were there at the end", n)
+		}
+		if n := server.Client(t).DBSize(t.Context()).Val(); n != 0 {
+			t.Errorf("database 0 has %d keys", n)
+		}
+	})
+	t.Run("EmbeddedDatabase", func(t *testing.T) {
+		t.Parallel()
+		client := redis.NewClient(&redis.Options{Addr: testenv.Embedded(t).Options().Addr, DB: 5, MaxRetries: -1})
+		t.Cleanup(func() { client.Close() })
+		takeOver(t, client, held)
+		cycle(t, client)
+	})
+	t.Run("ConfigForbidden", func(t *testing.T) {
+		t.Parallel()
+		client := restricted(t)
+		takeOver(t, client, held)
+		cycle(t, client)
+	})
+	t.Run("Cluster", func(t *testing.T) {
+		t.Parallel()
+		takeOver(t, testenv.Cluster(t), held)
+	})
+	t.Run("NotificationsOff", func(t *testing.T) {
+		t.Parallel()
+		client := testenv.StartRedis(t).Client(t)
+		if events, err := client.ConfigGet(t.Context(), "notify-keyspace-events").Result(); err != nil || events["notify-keyspace-events"] != "" {
+			t.Fatalf("notifications are %v, %v; want them off", events, err)
+		}
+		takeOver(t, client, held)
+	})
+}
+
+// unrelated stores n keys of somebody else, which expire after a second to an hour.
+func unrelated(t *testing.T, client *redis.Client, n int) {
+	t.Helper()
+	for i := 0; i < n; {
+		pipe := client.Pipeline()
+		for end := min(n, i+10_000); i < end; i++ {
+			pipe.Set(t.Context(), fmt.Sprint("other:", i), "", time.Duration(1+i%3600)*time.Second)
+		}
+		if _, err := pipe.Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// restricted returns a client of a user who may not see or change the server's
+// configuration.
+func restricted(t *testing.T) *redis.Client {
+	t.Helper()
+	server := testenv.StartRedis(t)
+	admin := server.Client(t)
+	if err := admin.Do(t.Context(), "ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-@admin", "-@dangerous", "+info").Err(); err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "app", Password: "secret", MaxRetries: -1, DisableIdentity: true})
+	t.Cleanup(func() { client.Close() })
+	if err := client.ConfigGet(t.Context(), "*").Err(); !redis.HasErrorPrefix(err, "NOPERM") {
+		t.Fatalf("CONFIG GET: %v", err)
+	}
+	return client
+}
+
 // Scenario 12: a session that stops gives everything back at once and
 // acknowledges nothing.
-func TestStop(t *testing.T) {
+func TestScenario12_StopHandsBack(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		const held = 300
 		g := newGroup(t, newLog(t, client, 4))
@@ -215,7 +296,7 @@ func TestWake(t *testing.T) {
 }
 
 // Scenario 14: who is slow but alive is never robbed, however long it takes.
-func TestSlowIsNotRobbed(t *testing.T) {
+func TestScenario14_SlowIsNotRobbed(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		const ttl = 500 * time.Millisecond
 		g := newGroup(t, newLog(t, client, 1))
@@ -245,7 +326,7 @@ func TestSlowIsNotRobbed(t *testing.T) {
 }
 
 // Scenario 9: more pointers are pending at the start than any single reply has.
-func TestManyPending(t *testing.T) {
+func TestScenario9_ManyPending(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		const held = 10_001
 		g := newGroup(t, newLog(t, client, 1))
@@ -331,7 +412,7 @@ func TestSweepSparse(t *testing.T) {
 }
 
 // Scenario 17: a dead session's consumer goes, but never with something pending.
-func TestReap(t *testing.T) {
+func TestScenario17_DeadConsumersGo(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 1))
 		dead, alive := join(t, g, "dead", time.Minute), join(t, g, "alive", time.Minute)

@@ -11,6 +11,7 @@
 --   1 where pointers of dead sessions may be left, else 0
 --   in how many ms the next of the other sessions dies unless it sends a
 --   heartbeat, 0 where there is none
+--   an array of the group's consumers whose sessions live, the caller among them
 --   then each entry taken, as XRANGE gives it
 --
 -- Whose session is missing is dead as well, so it walks the consumers of the
@@ -32,7 +33,7 @@ for i = 1, #stored, 2 do
   end
 end
 
-local own, more, taken = 0, 0, {}
+local own, more, taken, members = 0, 0, {}, {me}
 
 -- Takes what a dead consumer has pending, up to the limit.
 local function take(consumer)
@@ -76,11 +77,13 @@ for c = 1, #consumers do
   end
   if name == me then
     own = pending
-  elseif pending > 0 and not deadlines[name] then
+  elseif deadlines[name] then
+    members[#members + 1] = name
+  elseif pending > 0 then
     if #taken < limit then take(name) else more = 1 end
   end
 end
 
-local reply = {own + #taken, more, soonest}
-for i = 1, #taken do reply[i + 3] = taken[i] end
+local reply = {own + #taken, more, soonest, members}
+for i = 1, #taken do reply[i + 4] = taken[i] end
 return reply

@@ -1,0 +1,17 @@
+-- Adds a pointer for each of the streams of one partition that have a head.
+--
+-- KEYS[1]  {ns:p}:heads
+-- KEYS[2]  {ns:p}:log
+-- ARGV     streams
+--
+-- Returns how many were added.
+
+local heads = redis.call('HMGET', KEYS[1], unpack(ARGV))
+local added = 0
+for i = 1, #ARGV do
+  if heads[i] then
+    redis.call('XADD', KEYS[2], '*', 's', ARGV[i], 'v', heads[i])
+    added = added + 1
+  end
+end
+return added
