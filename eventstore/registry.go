@@ -2,7 +2,11 @@ package eventstore
 
 import (
 	"fmt"
+	"hash/fnv"
+	"maps"
 	"reflect"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -130,6 +134,19 @@ func Upcast[Old, New any](r *Registry, name string, from int, lift func(Old) (Ne
 		}
 		return &lifted, nil
 	}
+}
+
+// Knows reports whether an event type of this name is registered.
+func (r *Registry) Knows(name string) bool { return r.names[name] != nil }
+
+// Fingerprint returns a short text that depends on which events are registered, in
+// which newest schema versions, and on nothing else.
+func (r *Registry) Fingerprint() string {
+	h := fnv.New64a()
+	for _, name := range slices.Sorted(maps.Keys(r.names)) {
+		fmt.Fprintf(h, "%q %d\n", name, r.names[name].newest)
+	}
+	return strconv.FormatUint(h.Sum64(), 36)
 }
 
 // Newest returns the name of the event that values of type t are written as;

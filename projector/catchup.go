@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/projector/lease"
 )
 
 const (
@@ -28,6 +29,9 @@ type CatchUpConfig struct {
 	// Concurrency is how many batches of streams are under way at a time.
 	// Defaults to 4.
 	Concurrency int
+	// Log is where events are that were skipped by hand, see [Skip]. Nil skips
+	// none.
+	Log *lease.Log
 	// Progress, where not nil, is called after every batch, one call at a
 	// time.
 	Progress func(Report)
@@ -38,7 +42,8 @@ type CatchUpConfig struct {
 type Report struct {
 	// Streams is how many streams were looked at.
 	Streams int
-	// Documents is how many documents were written.
+	// Documents is how many documents were written, or how often the effects of
+	// a stream.
 	Documents int
 	// Events is how many events took effect: those behind the checkpoints.
 	Events int
@@ -58,14 +63,24 @@ type Report struct {
 // [*HaltedError], after all others were brought to their heads. Any other error
 // is of the store, the sink or the context, and the work is incomplete.
 func CatchUp(ctx context.Context, store eventstore.Reader, p Projection, sink Sink, config CatchUpConfig) (Report, error) {
-	if config.Generation == 0 {
-		config.Generation = 1
-	}
 	if config.Concurrency == 0 {
 		config.Concurrency = 4
 	}
-	c := &catchUp{store: store, projection: p, sink: sink, config: config}
-	if err := sink.Begin(ctx, config.Generation); err != nil {
+	c := &catchUp{config: config, engine: engine{
+		Assignment: Assignment{Projection: p, Sink: sink, Generation: config.Generation}.withDefaults(),
+		store:      store, handling: make(chan struct{}, DefaultHandlers), stop: ctx.Done(),
+	}}
+	if err := c.engine.fits(); err != nil {
+		return Report{}, err
+	}
+	if config.Log != nil {
+		c.engine.skips = &skipList{log: config.Log, projection: p.Name()}
+	}
+	err := sink.Begin(ctx, c.engine.Generation)
+	if err == nil {
+		err = c.engine.skips.load(ctx)
+	}
+	if err != nil {
 		return Report{}, fmt.Errorf("projection %s: %w", p.Name(), err)
 	}
 	workers, ctx := errgroup.WithContext(ctx)
@@ -94,148 +109,64 @@ func CatchUp(ctx context.Context, store eventstore.Reader, p Projection, sink Si
 }
 
 type catchUp struct {
-	store      eventstore.Reader
-	projection Projection
-	sink       Sink
-	config     CatchUpConfig
+	engine engine
+	config CatchUpConfig
 
 	mu     sync.Mutex // guards the rest, and the calls of Progress
 	report Report
 	halted []*StreamError
 }
 
-// list hands out the streams in batches. A store may name a stream twice; within
-// a batch it must not occur twice, and two batches cannot harm each other.
+// list hands out the streams in batches. That two of them may name the same stream
+// does no harm.
 func (c *catchUp) list(ctx context.Context, batches chan<- []*folding) error {
-	var batch []*folding
-	seen := make(map[eventstore.StreamID]bool, batchStreams)
-	send := func() error {
+	return eachBatch(ctx, c.engine.store, c.engine.Projection, func(heads []eventstore.StreamHead) error {
+		batch := make([]*folding, len(heads))
+		for i, h := range heads {
+			batch[i] = &folding{stream: h.Stream, head: h.Head, registered: true}
+		}
 		select {
 		case batches <- batch:
-			batch = nil
-			clear(seen)
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	}
-	for _, category := range c.projection.Categories() {
-		for s, err := range c.store.Streams(ctx, category) {
-			if err != nil {
-				return err
-			}
-			if seen[s.Stream] {
-				continue
-			}
-			seen[s.Stream] = true
-			batch = append(batch, &folding{stream: s.Stream, head: s.Head})
-			if len(batch) == batchStreams {
-				if err := send(); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	if len(batch) > 0 {
-		return send()
-	}
-	return nil
+	})
 }
 
 // project brings a batch to its heads.
 func (c *catchUp) project(ctx context.Context, batch []*folding) error {
 	sum := Report{Streams: len(batch)}
 	var halted []*StreamError
-	for attempt := 0; len(batch) > 0; attempt++ {
+	for attempt := 0; len(batch) > 0; {
 		if attempt == maxAttempts {
 			return fmt.Errorf("%w: after %d attempts, for %d streams, among them %s", ErrRefused, attempt, len(batch), batch[0].stream)
 		}
-		behind, err := c.behind(ctx, batch)
-		if err != nil {
+		if _, err := c.engine.project(ctx, batch); err != nil {
 			return err
 		}
-		if err := foldStreams(ctx, c.store, c.projection, behind); err != nil {
-			return err
+		var again []*folding
+		for _, f := range batch {
+			if f.committed {
+				sum.Documents++
+				sum.Events += f.events
+			}
+			switch {
+			case f.refused != nil:
+				sum.Refused++
+				again = append(again, &folding{stream: f.stream, head: f.head, registered: true})
+			case f.halted != nil:
+				halted = append(halted, f.halted)
+			case f.more:
+				again = append(again, &folding{stream: f.stream, head: f.head, registered: true})
+				attempt = -1 // it got on
+			}
 		}
-		batch, err = c.commit(ctx, behind, &sum, &halted)
-		if err != nil {
-			return err
-		}
+		batch = again
+		attempt++
 	}
 	c.account(sum, halted)
 	return nil
-}
-
-// behind loads the checkpoints of a batch and returns the streams that do not
-// stand at their heads.
-func (c *catchUp) behind(ctx context.Context, batch []*folding) ([]*folding, error) {
-	keys := make([]string, len(batch))
-	for i, f := range batch {
-		keys[i] = c.projection.key(f.stream)
-	}
-	checkpoints, failed, err := c.checkpoints(ctx, keys)
-	if err != nil {
-		return nil, err
-	}
-	var behind []*folding
-	for i, f := range batch {
-		if failed != nil && failed[i] != nil {
-			f.halt(c.projection, 0, ErrPoison, failed[i])
-			behind = append(behind, f)
-			continue
-		}
-		f.from = checkpoints[i]
-		if f.from.Position != PositionOf(f.head) {
-			behind = append(behind, f)
-		}
-	}
-	return behind, nil
-}
-
-// checkpoints loads checkpoints. Where that fails it asks for one after another,
-// so that a damaged document concerns its own stream alone; where the first few
-// fail too, it is the sink that fails.
-func (c *catchUp) checkpoints(ctx context.Context, keys []string) (at []Checkpoint, failed []error, err error) {
-	at, err = c.sink.Checkpoints(ctx, c.config.Generation, keys)
-	if err == nil || len(keys) == 1 {
-		return at, nil, err
-	}
-	const few = 3
-	at, failed = make([]Checkpoint, len(keys)), make([]error, len(keys))
-	bad := 0
-	for i := range keys {
-		one, oneErr := c.sink.Checkpoints(ctx, c.config.Generation, keys[i:i+1])
-		if oneErr == nil {
-			at[i] = one[0]
-			continue
-		}
-		failed[i] = oneErr
-		if bad++; bad == i+1 && (bad == few || bad == len(keys)) || ctx.Err() != nil {
-			return nil, nil, err
-		}
-	}
-	return at, failed, nil
-}
-
-// commit writes the documents of the streams that got on, and returns those
-// that were refused.
-func (c *catchUp) commit(ctx context.Context, batch []*folding, sum *Report, halted *[]*StreamError) (again []*folding, err error) {
-	if err := commitStreams(ctx, c.sink, c.config.Generation, c.projection, batch); err != nil {
-		return nil, err
-	}
-	for _, f := range batch {
-		switch {
-		case f.halted != nil:
-			*halted = append(*halted, f.halted)
-		case f.refused:
-			sum.Refused++
-			again = append(again, f)
-		case f.committed:
-			sum.Documents++
-			sum.Events += f.events
-		}
-	}
-	return again, nil
 }
 
 func (c *catchUp) account(sum Report, halted []*StreamError) {

@@ -59,11 +59,15 @@ func (d *Document) SetFloat(name string, v float64) {
 
 // SetBool sets a field to true or false.
 func (d *Document) SetBool(name string, v bool) {
+	d.set(name, boolValue(v))
+}
+
+func boolValue(v bool) Value {
 	value := Value{kind: Bool}
 	if v {
 		value.num = 1
 	}
-	d.set(name, value)
+	return value
 }
 
 // SetTime sets a field to a time, kept to the microsecond in UTC.
@@ -73,9 +77,19 @@ func (d *Document) SetTime(name string, v time.Time) {
 
 const maxFieldNameBytes = 1000
 
+// isFieldName reports whether a field of a document, or a column of a row, may
+// have this name.
+func isFieldName(name string) bool {
+	return name != "" && len(name) <= maxFieldNameBytes && !strings.HasPrefix(name, "_") && utf8.ValidString(name)
+}
+
+func errFieldName(name string) error {
+	return fmt.Errorf("the field name %.80q is empty, too long, not UTF-8 or begins with an underscore", name)
+}
+
 func (d *Document) set(name string, v Value) {
-	if d.err == nil && (name == "" || len(name) > maxFieldNameBytes || strings.HasPrefix(name, "_") || !utf8.ValidString(name)) {
-		d.err = fmt.Errorf("the document's field name %.80q is empty, too long, not UTF-8 or begins with an underscore", name)
+	if d.err == nil && !isFieldName(name) {
+		d.err = errFieldName(name)
 	}
 	d.fields = append(d.fields, Field{Name: name, Value: v})
 }

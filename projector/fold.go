@@ -1,10 +1,9 @@
 package projector
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"time"
 
 	"github.com/projectord/projectord/eventstore"
 )
@@ -12,63 +11,54 @@ import (
 // folding is one stream on its way from its checkpoint to its end.
 type folding struct {
 	stream eventstore.StreamID
-	head   eventstore.Version // according to the registry
-	from   Checkpoint         // where the read model stands
-	to     Checkpoint         // the last event folded
-	state  any
-	events int          // folded beyond from
-	halted *StreamError // why it cannot go on
-	unread bool         // halted because it could not be read, not for an event
+	head   eventstore.Version // the newest that is known of
+	again  bool               // to be read even where the checkpoint is at the head
+	// registered says that head is the registry's own of this moment, so that a
+	// checkpoint beyond it means that the stream lost its end.
+	registered bool
+	from       Checkpoint // where the read model stands
+	to         Checkpoint // the last event applied
+	state      any
+	events     int          // applied beyond from
+	time       time.Time    // of the last of them
+	halted     *StreamError // why it cannot go on
+	unread     bool         // halted because it could not be read, not for an event
+	more       bool         // there may be events behind to, left for another time
 
-	// warm is a state known to be that at the checkpoint from, nil where
+	// skips are the versions that an operator had skipped.
+	skips map[eventstore.Version]bool
+	// until is the version to stop at, 0 for none.
+	until eventstore.Version
+	// warm is the state known to be that at the checkpoint from, nil where
 	// there is none.
-	warm any
+	warm *warmState
 
-	// What became of the commit, where there was one; refused means that
-	// somebody else moved the checkpoint.
-	committed, refused bool
+	// What became of the commit, where there was one; refused is what the
+	// sink said where somebody else had moved the checkpoint.
+	committed bool
+	refused   *RefusedError
 }
 
-// foldStreams folds streams to their ends, in one read after another over all of
-// them: from their checkpoints where a warm state is at hand, else from their
-// beginnings; it passes over those that are halted. An error is one of the store's;
-// what is wrong with a single stream stands in its folding.
-func foldStreams(ctx context.Context, store eventstore.Reader, p Projection, streams []*folding) error {
-	streams = slices.DeleteFunc(slices.Clone(streams), func(f *folding) bool { return f.halted != nil })
-	reads := make([]eventstore.StreamRead, len(streams))
-	for i, f := range streams {
-		f.start(p)
-		reads[i] = eventstore.StreamRead{Stream: f.stream, From: eventstore.Version(f.to.Position.Major + 1)}
-	}
-	failed, err := store.ReadMany(ctx, reads, func(i int, e *eventstore.Recorded) error {
-		return streams[i].take(p, e)
-	})
-	if err != nil {
-		return err
-	}
-	for i, f := range streams {
-		var err error
-		if failed != nil {
-			err = failed[i]
-		}
-		f.end(p, err)
-	}
-	return nil
-}
+// errEnough ends the reading of a stream of which no more is wanted.
+var errEnough = errors.New("enough events")
 
-// start prepares for the first event to be read. With a warm state that is the
-// one at the checkpoint, which is looked at and not folded.
-func (f *folding) start(p Projection) {
-	f.events, f.committed, f.refused = 0, false, false
+// start prepares for the first event to be read, and returns its version. With a
+// warm state that is the one at the checkpoint, which is looked at and not applied.
+func (f *folding) start(p Projection) eventstore.Version {
+	f.events, f.more, f.committed, f.refused = 0, false, false, nil
+	if f.warm == nil && p.incremental() {
+		f.warm = &warmState{state: p.begin()}
+	}
 	if f.warm != nil && !f.from.IsZero() {
-		f.state, f.to = f.warm, Checkpoint{Position: Position{Major: f.from.Position.Major - 1}}
-		return
+		f.state, f.to = f.warm.state, Checkpoint{Position: Position{Major: f.from.Position.Major - 1}}
+	} else {
+		f.warm = nil
+		f.state, f.to = p.begin(), Checkpoint{}
 	}
-	f.warm = nil
-	f.state, f.to = p.begin(), Checkpoint{}
+	return eventstore.Version(f.to.Position.Major + 1)
 }
 
-// take folds the next event.
+// take applies the next event.
 func (f *folding) take(p Projection, e *eventstore.Recorded) error {
 	if want := f.to.Position.Major + 1; uint64(e.Version) != want {
 		return f.halt(p, eventstore.Version(want), eventstore.ErrHole, fmt.Errorf("version %d follows %d", e.Version, want-1))
@@ -81,12 +71,19 @@ func (f *folding) take(p Projection, e *eventstore.Recorded) error {
 		f.to = at
 		return nil
 	}
-	if err := p.apply(f.state, e); err != nil {
-		return err
+	if f.until > 0 && e.Version > f.until || p.most() > 0 && f.events == p.most() {
+		f.more = true
+		return errEnough
+	}
+	if !f.skips[e.Version] {
+		if err := p.apply(f.state, e); err != nil {
+			return err
+		}
 	}
 	f.to = at
 	if at.Position.Compare(f.from.Position) > 0 {
 		f.events++
+		f.time = e.Time
 	}
 	return nil
 }
@@ -97,6 +94,7 @@ func (f *folding) end(p Projection, err error) {
 	event := new(eventstore.EventError)
 	switch {
 	case f.halted != nil:
+	case errors.Is(err, errEnough):
 	case errors.As(err, &event):
 		f.halt(p, event.Version, ErrPoison, event.Err)
 	case err != nil:
@@ -112,45 +110,19 @@ func (f *folding) end(p Projection, err error) {
 	}
 }
 
-// commitStreams writes the documents of the streams that got on, and notes in
-// their foldings what became of them. An error is one of the sink's.
-func commitStreams(ctx context.Context, sink Sink, g Generation, p Projection, streams []*folding) error {
-	var changes []Change
-	var changed []*folding
-	for _, f := range streams {
-		if f.halted != nil || f.to == f.from {
-			continue
-		}
-		d := new(Document)
-		if err := p.render(f.state, f.stream, d); err != nil {
-			f.halt(p, eventstore.Version(f.to.Position.Major), ErrPoison, err)
-			continue
-		}
-		changes = append(changes, Change{Stream: f.stream, Key: p.key(f.stream), From: f.from, To: f.to, Document: d})
-		changed = append(changed, f)
-	}
-	if len(changes) == 0 {
-		return nil
-	}
-	refused, err := sink.Commit(ctx, g, changes)
-	if err != nil {
-		return err
-	}
-	for i, f := range changed {
-		switch {
-		case refused == nil || refused[i] == nil:
-			f.committed = true
-		case errors.Is(refused[i], ErrRefused):
-			f.refused = true
-		default:
-			f.halt(p, eventstore.Version(f.to.Position.Major), ErrPoison, refused[i])
-		}
-	}
-	return nil
-}
-
 // halt marks the stream as unable to go on.
 func (f *folding) halt(p Projection, v eventstore.Version, reason, err error) error {
 	f.halted = &StreamError{Projection: p.Name(), Stream: f.stream, Version: v, Reason: reason, Err: err}
 	return f.halted
+}
+
+// poisoned reports whether an event of the stream could not be applied.
+func (f *folding) poisoned() bool {
+	return f.halted != nil && !f.unread && f.halted.Reason == ErrPoison
+}
+
+// got reports whether events were applied that are to be committed. Of a stream
+// that is halted those are the ones before a poison event.
+func (f *folding) got() bool {
+	return (f.halted == nil || f.poisoned()) && f.state != nil && f.events > 0
 }

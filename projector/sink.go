@@ -12,55 +12,60 @@ import (
 // checkpoints of its own, so that a rebuild never disturbs what is read.
 type Generation int
 
-// Sink keeps the documents of one projection, each together with its
-// checkpoint. Implementations are safe for concurrent use by any number of
-// processes, and pass the suite in projector/sinktest.
+// Sink keeps what one projection makes of events, documents or effects, together
+// with a checkpoint for each stream that says how far it has been applied.
+// Implementations are safe for concurrent use by any number of processes, and pass
+// the suites in projector/sinktest.
 type Sink interface {
+	// Takes says what the changes given to Commit have to hold.
+	Takes() Form
+
 	// Begin prepares for a generation: it checks that the backend can keep
 	// what it is given, and creates what has to exist. Doing it again, also
 	// at the same time elsewhere, changes nothing. Call it before anything
 	// else about that generation.
 	Begin(ctx context.Context, g Generation) error
 
-	// Checkpoints returns how far each document stands, in the order of
-	// keys; the zero Checkpoint where there is none.
-	Checkpoints(ctx context.Context, g Generation, keys []string) ([]Checkpoint, error)
+	// Checkpoints returns the checkpoints kept under keys, in their order; the
+	// zero Checkpoint where there is none. One that cannot be read, because
+	// what is there is damaged, has its error at its place of failed, which is
+	// nil where all could be. When err is not nil the backend is in trouble.
+	Checkpoints(ctx context.Context, g Generation, keys []string) (at []Checkpoint, failed []error, err error)
 
-	// Commit replaces documents, each by one atomic compare-and-set: where
-	// the document's checkpoint is the change's From, the document becomes
-	// the one given and its checkpoint To. Where the checkpoint is To
-	// already, the change was made before, its reply was lost, and it
-	// counts as made. Anything else changes nothing.
+	// Commit makes changes, each by one atomic compare-and-set: where the
+	// checkpoint is the change's From, the change is made, entirely, and the
+	// checkpoint becomes To. Where the checkpoint is To already, the change was
+	// made before, its reply was lost, and it counts as made. Anything else
+	// changes nothing.
 	//
 	// Changes stand alone: refused, which is nil where all were made, has at
 	// the place of each change a [*RefusedError], another error about that
-	// document alone, or nil. When err is not nil, some of the changes may
+	// change alone, or nil. When err is not nil, some of the changes may
 	// have been made; committing them again is safe. A key occurs once.
 	Commit(ctx context.Context, g Generation, changes []Change) (refused []error, err error)
-
-	// Document returns a document with its values as text, and its
-	// checkpoint: zero, with no document, where there is none.
-	Document(ctx context.Context, g Generation, key string) (map[string]string, Checkpoint, error)
 }
 
-// Change is a document to be committed, the result of folding a stream from one
-// checkpoint to another. To lies behind From.
+// Change is what applying the events of a stream from one checkpoint to another
+// comes to. To lies behind From.
 type Change struct {
-	// Stream is where the document comes from; errors name it.
+	// Stream is where the events come from; errors name it.
 	Stream eventstore.StreamID
-	// Key identifies the document within the projection.
+	// Key is what the checkpoint is kept under. Where there is a document it
+	// is the document's key.
 	Key      string
 	From, To Checkpoint
+	// Document is the new document, for sinks that take [Documents].
 	Document *Document
+	// Effects are what the events do, for sinks that take [EffectsOnly].
+	Effects *Effects
 }
 
 // ErrRefused is wrapped by [*RefusedError].
 var ErrRefused = errors.New("checkpoint has moved")
 
-// RefusedError says that a change was not made because the document's
-// checkpoint is not the one it was folded from: somebody else got there first.
-// Nothing is wrong; the stream has to be folded again from the checkpoint that
-// is there now.
+// RefusedError says that a change was not made because the checkpoint is not the
+// one it starts from: somebody else got there first. Nothing is wrong; the stream
+// has to be applied again from the checkpoint that is there now.
 type RefusedError struct {
 	Stream       eventstore.StreamID
 	From, Actual Checkpoint

@@ -1,10 +1,12 @@
 package projector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -15,13 +17,27 @@ import (
 	"github.com/projectord/projectord/projector/lease"
 )
 
+// What a worker does unless its configuration says otherwise.
 const (
-	// DefaultCapacity is how many streams a worker holds for a projection
-	// unless its configuration says otherwise.
+	// DefaultCapacity is how many streams it holds for a projection.
 	DefaultCapacity = 1000
-	// DefaultAttempts is how often a poison event is tried unless the
-	// configuration says otherwise.
+	// DefaultAttempts is how often it tries a poison event.
 	DefaultAttempts = 3
+	// DefaultReactorAttempts is how often it tries an event whose handler
+	// fails. The waits in between come to a minute.
+	DefaultReactorAttempts = 12
+	// DefaultDeadline is how long one event may take.
+	DefaultDeadline = 30 * time.Second
+	// DefaultHandlers is how many streams a reactor handles at a time.
+	DefaultHandlers = 16
+	// DefaultCacheBytes is how much memory the states of streams may take.
+	DefaultCacheBytes = 64 << 20
+)
+
+const (
+	// inFlight is how many batches of a projection are under way at a time:
+	// while one waits for the sink, another one folds.
+	inFlight = 4
 
 	// finishTime is how long a worker that was told to stop goes on with the
 	// batch under way, and leaveTime how long it tries to give back the rest.
@@ -50,52 +66,56 @@ type WorkerConfig struct {
 	// others take it over. At least 100 ms; defaults to [lease.DefaultTTL].
 	TTL time.Duration
 	// Capacity is how many streams the worker holds at a time for each
-	// projection. On a cluster it is divided over the partitions, each of
-	// which gets at least one. Defaults to [DefaultCapacity].
+	// projection. Defaults to [DefaultCapacity].
 	Capacity int
 	// Attempts is how often a poison event is tried before its stream is
-	// parked. Defaults to [DefaultAttempts].
+	// parked. Defaults to [DefaultAttempts], for reactors to
+	// [DefaultReactorAttempts].
 	Attempts int
+	// Deadline is how long an event may take to be folded or handled. The
+	// stream of one that takes longer is parked, or for a reactor tried again
+	// like after an error; other streams go on. A fold that never returns
+	// keeps its goroutine and a connection of the store. At least 1 ms;
+	// defaults to [DefaultDeadline].
+	Deadline time.Duration
+	// Handlers is how many streams a reactor handles at a time. Defaults to
+	// [DefaultHandlers].
+	Handlers int
+	// CacheBytes bounds the memory that states of streams take which are kept
+	// to go on from. It is an estimate, and shared equally by the projections.
+	// Defaults to [DefaultCacheBytes].
+	CacheBytes int64
 	// Projections are what the worker works on; at least one.
 	Projections []Assignment
+	// Observer is told what the worker does. Nil for none.
+	Observer Observer
 	// Logger is told of streams that are parked, of failures that make the
 	// worker pause, and of sessions that begin and end. Defaults to
 	// [slog.Default].
 	Logger *slog.Logger
 }
 
-// Assignment is a projection and where one generation of it is kept.
-type Assignment struct {
-	Projection Projection
-	Sink       Sink
-	// Generation defaults to 1.
-	Generation Generation
-}
-
-// Group returns the name of the consumer group of the assignment's pointers,
-// for [lease.Log.Group]: for example "cart_current@1".
-func (a Assignment) Group() string {
-	return fmt.Sprintf("%s@%d", a.Projection.Name(), a.Generation)
-}
-
 // Worker keeps read models up to date, together with any number of others that
 // share the streams through the log. It is made by [NewWorker].
 type Worker struct {
-	config WorkerConfig
-	keys   *keyspace.Namespace // tells the partitions of streams
+	config   WorkerConfig
+	keys     *keyspace.Namespace // tells the partitions of streams
+	caches   []*stateCache       // of each projection; they outlive sessions
+	statuses []*status           // of each projection
 }
 
 // NewWorker returns a worker; [Worker.Run] makes it work. The store, the log and
 // the sinks belong to the caller.
 func NewWorker(config WorkerConfig) (*Worker, error) {
-	if config.Capacity == 0 {
-		config.Capacity = DefaultCapacity
-	}
-	if config.Attempts == 0 {
-		config.Attempts = DefaultAttempts
-	}
+	config.Capacity = cmp.Or(config.Capacity, DefaultCapacity)
+	config.Deadline = cmp.Or(config.Deadline, DefaultDeadline)
+	config.Handlers = cmp.Or(config.Handlers, DefaultHandlers)
+	config.CacheBytes = cmp.Or(config.CacheBytes, DefaultCacheBytes)
 	if config.Logger == nil {
 		config.Logger = slog.Default()
+	}
+	if config.Observer == nil {
+		config.Observer = nobody{}
 	}
 	switch {
 	case config.Store == nil || config.Log == nil:
@@ -104,8 +124,14 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 		return nil, errors.New("projector: worker: it has no name")
 	case config.Capacity < 1:
 		return nil, fmt.Errorf("projector: worker: Capacity is %d; it is 1 or more", config.Capacity)
-	case config.Attempts < 1:
+	case config.Attempts < 0:
 		return nil, fmt.Errorf("projector: worker: Attempts is %d; it is 1 or more", config.Attempts)
+	case config.Deadline < time.Millisecond:
+		return nil, fmt.Errorf("projector: worker: Deadline is %s; it is 1 ms or more", config.Deadline)
+	case config.Handlers < 1:
+		return nil, fmt.Errorf("projector: worker: Handlers is %d; it is 1 or more", config.Handlers)
+	case config.CacheBytes < 0:
+		return nil, fmt.Errorf("projector: worker: CacheBytes is %d; it is 0 or more", config.CacheBytes)
 	case len(config.Projections) == 0:
 		return nil, errors.New("projector: worker: it has no projections")
 	}
@@ -115,8 +141,9 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 		if a.Projection == nil || a.Sink == nil {
 			return nil, fmt.Errorf("projector: worker: assignment %d lacks a projection or a sink", i)
 		}
-		if a.Generation == 0 {
-			a.Generation = 1
+		a = a.withDefaults()
+		if err := a.fits(); err != nil {
+			return nil, fmt.Errorf("projector: worker: %w", err)
 		}
 		if assigned[a.Group()] {
 			return nil, fmt.Errorf("projector: worker: %s is assigned twice", a.Group())
@@ -125,7 +152,12 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 		projections[i] = a
 	}
 	config.Projections = projections
-	return &Worker{config: config, keys: keyspace.New(keyspace.DefaultNamespace, config.Log.Partitions())}, nil
+	w := &Worker{config: config, keys: keyspace.New(keyspace.DefaultNamespace, config.Log.Partitions())}
+	for _, a := range projections {
+		w.caches = append(w.caches, newStateCache(config.CacheBytes/int64(len(projections))))
+		w.statuses = append(w.statuses, &status{ProjectionStatus: ProjectionStatus{Assignment: a}})
+	}
+	return w, nil
 }
 
 // Run works until ctx ends. Then it finishes the batch under way, for a second
@@ -181,6 +213,8 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 		return false, err
 	}
 	w.config.Logger.Info("the worker has a session", "session", s.Name())
+	w.config.Observer.Observe(SessionBegan{Session: s.Name()})
+	defer func() { w.config.Observer.Observe(SessionEnded{Session: s.Name(), Reason: s.Err()}) }()
 
 	// The work outlives ctx a little, so that it can end in good order, but
 	// not the session.
@@ -192,12 +226,19 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 		defer end()
 		return s.Run(life)
 	})
+	var chores sync.WaitGroup
+	defer chores.Wait()
+	chores.Go(func() {
+		w.config.Log.Tend(life, lease.TendConfig{TTL: w.config.TTL, Failed: func(err error) {
+			w.config.Logger.Warn("the logs could not be trimmed", "reason", err)
+		}})
+	})
 	for i, a := range w.config.Projections {
-		sets := s.Readers()
-		for _, partitions := range sets {
-			l := newLoop(w, a, groups[i].Join(s), partitions, max(1, w.config.Capacity/len(sets)))
-			loops.Go(func() error { return l.run(ctx, life) })
-		}
+		chores.Go(func() { w.walks(life, a, groups[i], reapEvery*s.TTL()) })
+	}
+	for i := range w.config.Projections {
+		l := newLoop(w, i, groups[i].Join(s))
+		loops.Go(func() error { return l.run(ctx, life) })
 	}
 	err = loops.Wait()
 

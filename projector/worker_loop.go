@@ -2,105 +2,252 @@ package projector
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
-
-	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/projector/lease"
 )
 
-// loop is the work of one session for one projection in the partitions that one
-// read can wait for. A single goroutine does all of it, so that when a sweep
-// counts what is pending no read is under way, and no pointer arrives between a
-// settlement and what follows from it.
+// loop is the work of one session for one projection. One goroutine knows what is
+// held and decides what is next; batches of streams, and the reads that wait for
+// pointers, have goroutines of their own and report to it.
 type loop struct {
-	Assignment
-	store      eventstore.Reader
+	engine
+	log        *lease.Log
 	member     *lease.Member
-	partitions []int
 	partition  func(stream string) int
 	capacity   int
 	attempts   int
 	ttl        time.Duration
+	written    string // by what code, for streams that wait for newer code
 	logger     *slog.Logger
+	observer   Observer
+	status     *status
+	breaker    *breaker
+	affinity   *affinity
+	intakes    []*intake
+	turn       int // which of them to ask first
+	sweeps     map[int]*sweepTimes
+	unsure     map[int]bool // partitions that may have more pending than is known
+	regroup    bool         // the group is gone
+	background sync.WaitGroup
 
 	tasks  map[string]*task // by stream
-	warm   *simplelru.LRU[eventstore.StreamID, warmState]
-	sweeps map[int]*sweepTimes
-	unsure map[int]bool // partitions that may have more pending than is known
-	first  int          // which partition to read first, where not all can be
+	ready  []*task          // that wait for their turn
+	flying int              // batches under way
+	held   int              // tasks that are leased, or about to be
+	batted chan batted      // batches that are done
+	reads  chan reply       // reads that are done
 }
 
-// warmState is the state of a stream at a checkpoint.
-type warmState struct {
-	at    Checkpoint
-	state any
+// batted is what became of a batch.
+type batted struct {
+	tasks []*task
+	err   error
 }
 
-func newLoop(w *Worker, a Assignment, m *lease.Member, partitions []int, capacity int) *loop {
-	// As many as it can hold: a stream that goes on growing is not folded from
-	// its beginning each time.
-	warm, err := simplelru.NewLRU[eventstore.StreamID, warmState](capacity, nil)
-	if err != nil {
-		panic(err) // the capacity is positive
-	}
+func newLoop(w *Worker, i int, m *lease.Member) *loop {
+	a := w.config.Projections[i]
 	l := &loop{
-		Assignment: a, store: w.config.Store, member: m, partitions: partitions, partition: w.keys.Partition,
-		capacity: capacity, attempts: w.config.Attempts, ttl: m.Session().TTL(),
-		logger: w.config.Logger.With("projection", a.Projection.Name(), "generation", int(a.Generation)),
-		tasks:  make(map[string]*task), warm: warm, sweeps: make(map[int]*sweepTimes), unsure: make(map[int]bool),
+		engine: engine{
+			Assignment: a, store: w.config.Store, warm: w.caches[i],
+			skips:    &skipList{log: w.config.Log, projection: a.Projection.Name()},
+			deadline: w.config.Deadline, handling: make(chan struct{}, w.config.Handlers),
+		},
+		log: w.config.Log, member: m, partition: w.keys.Partition, capacity: w.config.Capacity,
+		attempts: w.config.Attempts, ttl: m.Session().TTL(), written: written(a.Projection),
+		logger:   w.config.Logger.With("projection", a.Projection.Name(), "generation", int(a.Generation)),
+		observer: w.config.Observer, status: w.statuses[i],
+		breaker: newBreaker(), affinity: newAffinity(m.Session().Name()),
+		sweeps: make(map[int]*sweepTimes), unsure: make(map[int]bool),
+		tasks: make(map[string]*task), batted: make(chan batted, inFlight),
 	}
-	for _, p := range partitions {
-		l.sweeps[p] = new(sweepTimes)
+	if l.attempts == 0 {
+		l.attempts = DefaultAttempts
+		if _, ok := a.Projection.(*Reactor); ok {
+			l.attempts = DefaultReactorAttempts
+		}
 	}
+	for _, partitions := range m.Session().Readers() {
+		l.intakes = append(l.intakes, &intake{partitions: partitions})
+		for _, p := range partitions {
+			l.sweeps[p] = new(sweepTimes)
+		}
+	}
+	l.reads = make(chan reply, len(l.intakes))
 	return l
 }
 
 // run works until ctx ends, and then returns nil, or the session does, and then
-// returns why. What it sends ends with life.
+// returns why. What it sends ends with life. It returns when nothing of its work is
+// under way any more.
 //
-// After a failure it waits, and does what is left to do before it takes on more:
-// while the store or the sink is in trouble the intake rests.
+// After a failure the intake rests: nothing is begun for a while, and then one
+// thing, until that succeeds.
 func (l *loop) run(ctx, life context.Context) error {
 	session := l.member.Session()
-	wait := newBackOff()
+	defer l.background.Wait()
+	defer func() {
+		l.status.set(StateStopped, nil)
+		l.status.work(0, 0)
+	}()
+	l.status.set(StateRunning, nil)
+	l.stop = ctx.Done()
+	known := false // what is skipped
 	for ctx.Err() == nil {
-		err := l.work(ctx, life)
-		if err == nil && ctx.Err() == nil {
-			err = l.take(ctx, life)
+		now := time.Now()
+		if !l.breaker.open(now) {
+			var err error
+			if !known {
+				err = l.skips.load(life)
+				known = err == nil
+			}
+			if err == nil {
+				l.dispatch(life, now)
+				err = l.tend(life)
+			}
+			if err != nil {
+				l.failed(ctx, err)
+			} else if l.flying == 0 {
+				l.succeeded()
+			}
+			if l.breaker.closed() {
+				l.ask(life)
+			}
 		}
-		if died := session.Err(); died != nil {
-			return died
+		l.status.work(l.held, l.flying)
+		if err := session.Err(); err != nil {
+			return err
 		}
-		if err == nil {
-			wait.Reset()
-			continue
+		timer := time.NewTimer(l.until(time.Now()))
+		select {
+		case b := <-l.batted:
+			l.land(ctx, b)
+		case r := <-l.reads:
+			l.took(ctx, r)
+		case <-timer.C:
+		case <-ctx.Done():
+		case <-session.Done():
 		}
-		if ctx.Err() != nil {
-			break
-		}
-		again := wait.NextBackOff()
-		l.logger.Warn("the worker pauses", "reason", err, "for", again)
-		pause(ctx, session.Done(), again)
+		timer.Stop()
 	}
 	return nil
 }
 
-// free returns how many more streams may be held.
-func (l *loop) free() int { return max(0, l.capacity-len(l.tasks)) }
+// failed opens the breaker, unless all is coming to an end anyway.
+func (l *loop) failed(ctx context.Context, err error) {
+	if ctx.Err() != nil || l.member.Session().Err() != nil {
+		return
+	}
+	l.regroup = l.regroup || errors.Is(err, lease.ErrNoGroup)
+	if again := l.breaker.fail(time.Now(), err); again > 0 {
+		l.logger.Warn("the worker pauses", "reason", err, "for", again)
+		l.status.set(StatePaused, err)
+		l.observer.Observe(Paused{Assignment: l.Assignment, Reason: err, For: again})
+	}
+}
 
-// until returns in how long there is something to do without a new pointer: now
-// if a stream waits for work, else when a sweep or another attempt is due.
+// succeeded closes the breaker.
+func (l *loop) succeeded() {
+	if after := l.breaker.succeed(time.Now()); after > 0 {
+		l.logger.Info("the worker goes on", "after", after)
+		l.status.set(StateRunning, nil)
+		l.observer.Observe(Resumed{Assignment: l.Assignment, After: after})
+	}
+}
+
+// dispatch begins batches of the tasks that wait, as many as may be under way.
+func (l *loop) dispatch(life context.Context, now time.Time) {
+	most := inFlight
+	if !l.breaker.closed() {
+		most = 1
+	}
+	for l.flying < most {
+		tasks := l.next(now)
+		if len(tasks) == 0 {
+			return
+		}
+		l.flying++
+		l.background.Go(func() { l.batted <- batted{tasks, l.work(life, tasks)} })
+	}
+}
+
+// next takes the tasks of a batch from those that wait. Where the capacity is used
+// up, streams that are not held go on waiting.
+func (l *loop) next(now time.Time) []*task {
+	var batch []*task
+	waiting := l.ready[:0]
+	for _, t := range l.ready {
+		if len(batch) == batchStreams || t.due.After(now) || !t.held && l.held >= l.capacity {
+			waiting = append(waiting, t)
+			continue
+		}
+		if !t.held {
+			t.held = true
+			l.held++
+		}
+		t.begin()
+		batch = append(batch, t)
+	}
+	clear(l.ready[len(waiting):])
+	l.ready = waiting
+	return batch
+}
+
+// land takes the tasks of a batch back.
+func (l *loop) land(ctx context.Context, b batted) {
+	l.flying--
+	for _, t := range b.tasks {
+		left := t.end()
+		if t.held && !t.leased {
+			t.held = false
+			l.held--
+		}
+		if left {
+			l.queue(t)
+		} else {
+			delete(l.tasks, t.name)
+		}
+	}
+	if b.err != nil {
+		l.failed(ctx, b.err)
+	} else {
+		l.succeeded()
+	}
+}
+
+// queue has a task wait for its turn.
+func (l *loop) queue(t *task) {
+	if !t.queued && !t.busy {
+		t.queued = true
+		l.ready = append(l.ready, t)
+	}
+}
+
+// until returns in how long there is something to do, if nothing happens before.
 func (l *loop) until(now time.Time) time.Duration {
 	wait := longestBlock
-	for _, s := range l.sweeps {
-		wait = min(wait, s.next.Sub(now))
+	if !l.breaker.closed() && now.Before(l.breaker.until) {
+		return l.breaker.until.Sub(now)
 	}
-	for _, t := range l.tasks {
-		if t.leased || len(l.tasks) <= l.capacity { // else it waits for room
-			wait = min(wait, t.due.Sub(now))
+	for _, in := range l.intakes {
+		if in.asked {
+			continue // its reply comes first
+		}
+		for _, p := range in.partitions {
+			wait = min(wait, l.sweeps[p].next.Sub(now))
+		}
+		if !in.others.IsZero() {
+			wait = min(wait, in.others.Sub(now))
+		}
+	}
+	if l.flying < inFlight {
+		for _, t := range l.ready {
+			if t.held || l.held < l.capacity {
+				wait = min(wait, t.due.Sub(now))
+			}
 		}
 	}
 	return max(0, wait)

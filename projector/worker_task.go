@@ -1,7 +1,6 @@
 package projector
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -14,14 +13,27 @@ type task struct {
 	name      string
 	stream    eventstore.StreamID // zero where the projection has nothing to do with it
 	partition int
-	fresh     []string // pointers not claimed yet
-	claimed   []string // pointers to be kept until the stream is settled
-	leased    bool
-	head      eventstore.Version // the newest that is known of
-	again     bool               // to be folded even if the checkpoint is at the head
-	beyond    int                // how often the stream reached beyond its head
-	attempts  int                // how often it was halted
-	due       time.Time          // when it is to be worked on; zero means now
+
+	// What the loop knows. It does not change while the task is busy, but for
+	// what comes in.
+	incoming []string           // pointers that came since the task was last worked on
+	newest   eventstore.Version // the newest head among them
+	hinted   bool               // one of them says that an operator had a hand in it
+	pointers []string           // all that may be pending, incoming ones included
+	queued   bool               // waits for its turn
+	busy     bool               // is being worked on
+	held     bool               // counts against the capacity
+
+	// What the batch the task is in works with.
+	fresh    []string // pointers not claimed yet
+	claimed  []string // pointers to be kept until the stream is settled
+	leased   bool
+	head     eventstore.Version // the newest that is known of
+	again    bool               // to be read even if the checkpoint is at the head
+	reload   bool               // what was skipped has to be looked up first
+	beyond   int                // how often the stream reached beyond its head
+	attempts int                // how often it was halted
+	due      time.Time          // when it is to be worked on; zero means now
 }
 
 // task returns the task for a stream, a new one if there is none.
@@ -39,8 +51,27 @@ func (l *loop) task(name string) *task {
 
 // add takes on a pointer.
 func (t *task) add(p lease.Pointer) {
-	t.fresh = append(t.fresh, p.ID)
-	t.head = max(t.head, eventstore.Version(p.Head))
+	t.incoming = append(t.incoming, p.ID)
+	t.pointers = append(t.pointers, p.ID)
+	t.newest = max(t.newest, eventstore.Version(p.Head))
+	t.hinted = t.hinted || p.Again
+}
+
+// begin hands what came in to the batch.
+func (t *task) begin() {
+	t.queued, t.busy = false, true
+	t.fresh = append(t.fresh, t.incoming...)
+	t.head = max(t.head, t.newest)
+	t.reload = t.reload || t.hinted
+	t.incoming, t.newest, t.hinted = nil, 0, false
+}
+
+// end takes the task back from its batch, and reports whether there is anything
+// left of it.
+func (t *task) end() bool {
+	t.busy = false
+	t.pointers = slices.Concat(t.claimed, t.fresh, t.incoming)
+	return len(t.pointers) > 0
 }
 
 // doubt makes all pointers of the task to be claimed: the lease is, or may be,
@@ -50,48 +81,13 @@ func (t *task) doubt() {
 	t.claimed, t.leased = nil, false
 }
 
-// done forgets the pointers that were claimed, and the task with the last one.
-func (l *loop) done(t *task) {
+// done forgets the pointers that were claimed.
+func (t *task) done() {
 	t.claimed, t.leased, t.again, t.beyond, t.attempts, t.due = nil, false, false, 0, 0, time.Time{}
-	l.dropEmpty(t)
-}
-
-func (l *loop) dropEmpty(t *task) {
-	if len(t.fresh) == 0 && len(t.claimed) == 0 {
-		delete(l.tasks, t.name)
-	}
-}
-
-// claim asks for the streams of pointers that came, as far as the capacity goes.
-func (l *loop) claim(life context.Context) error {
-	held := 0
-	for _, t := range l.tasks {
-		if t.leased {
-			held++
-		}
-	}
-	var claims []lease.Claim
-	for _, t := range l.tasks {
-		if len(t.fresh) == 0 || !t.leased && held >= l.capacity {
-			continue
-		}
-		if !t.leased {
-			held++
-		}
-		claims = append(claims, lease.Claim{Stream: t.name, Pointers: t.fresh})
-	}
-	claimed, err := l.member.Claim(life, claims)
-	if err != nil {
-		return err
-	}
-	for _, c := range claimed {
-		l.answer(l.tasks[c.Stream], c)
-	}
-	return nil
 }
 
 // answer applies the answer to the claim of a task.
-func (l *loop) answer(t *task, c lease.Claimed) {
+func (t *task) answer(c lease.Claimed) {
 	t.fresh = nil
 	switch c.Verdict {
 	case lease.Leased, lease.Mine:
@@ -99,8 +95,10 @@ func (l *loop) answer(t *task, c lease.Claimed) {
 	case lease.Elsewhere, lease.Parked:
 		// What was claimed before is in doubt too, if there is anything.
 		t.doubt()
-		l.dropEmpty(t)
 	case lease.Gone:
-		l.dropEmpty(t)
 	}
+}
+
+func (t *task) settlement(v eventstore.Version) lease.Settlement {
+	return lease.Settlement{Stream: t.name, Version: uint64(v), Pointers: t.claimed}
 }

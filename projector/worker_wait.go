@@ -2,6 +2,7 @@ package projector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,12 +14,13 @@ import (
 // seldom, up to 50 ms. The error is one of the sink, or that of ctx when it ends
 // before.
 func WaitFor(ctx context.Context, a Assignment, stream eventstore.StreamID, version eventstore.Version) error {
-	if a.Generation == 0 {
-		a.Generation = 1
-	}
+	a = a.withDefaults()
 	keys := []string{a.Projection.key(stream)}
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		at, err := a.Sink.Checkpoints(ctx, a.Generation, keys)
+		at, failed, err := a.Sink.Checkpoints(ctx, a.Generation, keys)
+		if failed != nil {
+			err = errors.Join(err, failed[0])
+		}
 		if err != nil {
 			return fmt.Errorf("waiting for %s@%d in projection %s: %w", stream, version, a.Projection.Name(), err)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
@@ -18,11 +19,12 @@ const (
 	namespaceEnv = "PROJECTORD_NAMESPACE"
 )
 
-// connection is where the commands find their Redis.
+// connection is where the commands find their servers.
 type connection struct {
 	url       string
 	namespace string
 	cluster   bool
+	postgres  string
 }
 
 // addFlags adds the flags all commands share. What the environment says is no
@@ -39,16 +41,25 @@ func (c *connection) given(cmd *cobra.Command) bool {
 	return cmd.Flags().Changed("redis") || cmd.Flags().Changed("namespace") || cmd.Flags().Changed("cluster")
 }
 
-// shopAt is a connected Redis with the store in it. The caller closes client.
+// shopAt is where a shop is: a connected Redis with the store in it and, for the
+// commands that were told of one, a Postgres.
 type shopAt struct {
 	client    redis.UniversalClient
 	store     *redisstore.Store
 	namespace string
+	pool      *pgxpool.Pool // nil without a Postgres
 }
 
-// open connects.
+func (at *shopAt) close() {
+	at.client.Close()
+	if at.pool != nil {
+		at.pool.Close()
+	}
+}
+
+// open connects to Redis.
 func (c *connection) open(ctx context.Context) (*shopAt, error) {
-	client, err := c.client()
+	client, err := c.client(0)
 	if err != nil {
 		return nil, err
 	}
@@ -60,9 +71,23 @@ func (c *connection) open(ctx context.Context) (*shopAt, error) {
 	return &shopAt{client: client, store: store, namespace: store.Namespace()}, nil
 }
 
+// openBoth connects to Redis and, where one is named, to Postgres.
+func (c *connection) openBoth(ctx context.Context) (*shopAt, error) {
+	at, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if at.pool, err = c.pool(ctx); err != nil {
+		at.close()
+		return nil, err
+	}
+	return at, nil
+}
+
 // client returns a client that leaves retries to the store, which knows what is
-// safe to repeat.
-func (c *connection) client() (redis.UniversalClient, error) {
+// safe to repeat. Its pool has at least so many connections to a server, or as many
+// as go-redis thinks fit where that is 0.
+func (c *connection) client(connections int) (redis.UniversalClient, error) {
 	url := cmp.Or(c.url, os.Getenv(urlEnv), defaultURL)
 	// The parsers repeat parts of the URL in their errors, perhaps a password.
 	bad := usageError{errors.New("the Redis URL cannot be read: it is like redis://user:password@127.0.0.1:6379/0, with special characters percent-encoded")}
@@ -72,6 +97,7 @@ func (c *connection) client() (redis.UniversalClient, error) {
 			return nil, bad
 		}
 		options.MaxRetries, options.DisableIdentity, options.Protocol = -1, true, 2
+		options.PoolSize = max(options.PoolSize, connections)
 		return redis.NewClusterClient(options), nil
 	}
 	options, err := redis.ParseURL(url)
@@ -79,5 +105,6 @@ func (c *connection) client() (redis.UniversalClient, error) {
 		return nil, bad
 	}
 	options.MaxRetries, options.DisableIdentity, options.Protocol = -1, true, 2
+	options.PoolSize = max(options.PoolSize, connections)
 	return redis.NewClient(options), nil
 }

@@ -37,7 +37,7 @@ func demo(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer at.client.Close()
+	defer at.close()
 
 	fmt.Fprintf(out, "A shop with %d carts, on a server inside this process.\n", len(demoCarts))
 	for _, step := range []struct {
@@ -58,6 +58,7 @@ func demo(ctx context.Context, out io.Writer) error {
 Try next, with a redis-server running on this machine:
   go run ./examples/cart import FILE        a real shop's history; -h tells which
   go run ./examples/cart project            its read models
+  go run ./examples/cart run                the same for as long as it runs; start several
   go run ./examples/cart listing holdings   all of them
 The domain is in examples/cart/shop; add an event there and see what has to change.
 `)
@@ -121,7 +122,7 @@ func demoRefuse(ctx context.Context, at *shopAt, out io.Writer) error {
 }
 
 func demoProject(ctx context.Context, at *shopAt, out io.Writer) error {
-	for _, m := range models() {
+	for _, m := range at.models() {
 		report, err := at.catchUp(ctx, m, nil)
 		if err != nil {
 			return err
@@ -169,7 +170,7 @@ func demoRebuild(ctx context.Context, at *shopAt, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	report, err := at.catchUp(ctx, models()[0], nil)
+	report, err := at.catchUp(ctx, at.models()[0], nil)
 	if err != nil {
 		return err
 	}

@@ -16,9 +16,9 @@ import (
 )
 
 // wantListings compares what the program prints with the answers.
-func wantListings(t *testing.T, f shopFile, flags ...string) {
+func wantListings(t *testing.T, listings map[string]string, flags ...string) {
 	t.Helper()
-	for name, want := range map[string]string{"holdings": f.holdings, "carts": f.carts, "chain": f.chain} {
+	for name, want := range listings {
 		if got := mustCart(t, append([]string{"listing", name}, flags...)...); got != want {
 			t.Errorf("the listing %s is\n%.400s\nwant\n%.400s", name, got, want)
 		}
@@ -66,8 +66,37 @@ func TestEndToEnd(t *testing.T) {
 			if out = mustCart(t, "project", "--redis", redis); strings.Count(out, ": 0 events into 0 documents") != 2 {
 				t.Errorf("projecting again says %q", out)
 			}
-			wantListings(t, f, "--redis", redis)
+			wantListings(t, f.inRedis, "--redis", redis)
 		})
+	}
+}
+
+// With a Postgres, project brings up to date what is in Redis and what is there.
+func TestPostgres(t *testing.T) {
+	f := generate(8, 300)
+	flags := []string{"--redis", "redis://" + testenv.Embedded(t).Options().Addr}
+	t.Setenv(postgresEnv, testenv.Postgres(t))
+	mustCart(t, append([]string{"import", written(t, "history", f.csv)}, flags...)...)
+	if r := cart(t.Context(), "", append([]string{"listing", "days"}, flags...)...); r.status != exitFailure || !strings.Contains(r.err, "run cart project") {
+		t.Errorf("the listing before projecting: status %d, %q", r.status, r.err)
+	}
+	out := mustCart(t, append([]string{"project"}, flags...)...)
+	if want := count(f.events) + " events into"; strings.Count(out, want) != 6 {
+		t.Errorf("projecting says %q; want %q for all six projections", out, want)
+	}
+	if out = mustCart(t, append([]string{"project"}, flags...)...); strings.Count(out, ": 0 events into 0 documents") != 6 {
+		t.Errorf("projecting again says %q", out)
+	}
+	wantListings(t, f.inRedis, flags...)
+	wantListings(t, f.inPostgres, flags...)
+
+	mustCart(t, append([]string{"import", written(t, "more", `{"ts":"2011-01-01T00:00:00Z","cart":"new","type":"checked_out","ref":"1"}`)}, flags...)...)
+	if r := cart(t.Context(), "", append([]string{"listing", "orders"}, flags...)...); r.status != 0 || !strings.Contains(r.err, "1 carts have events") {
+		t.Errorf("the listing with an event more: status %d, it says %q", r.status, r.err)
+	}
+	other := cart(t.Context(), "", append([]string{"listing", "orders", "--postgres", testenv.Postgres(t)}, flags...)...)
+	if other.status != exitFailure || !strings.Contains(other.err, "is this the Postgres in --postgres") {
+		t.Errorf("the listing from another Postgres: status %d, it says %q", other.status, other.err)
 	}
 }
 
@@ -80,10 +109,10 @@ func TestEnvironment(t *testing.T) {
 	for _, namespace := range []string{"one", "two"} {
 		mustCart(t, "project", "--namespace", namespace)
 	}
-	wantListings(t, one, "--namespace", "one")
+	wantListings(t, one.inRedis, "--namespace", "one")
 	t.Setenv(namespaceEnv, "two")
-	wantListings(t, two)
-	wantListings(t, one, "--namespace", "one")
+	wantListings(t, two.inRedis)
+	wantListings(t, one.inRedis, "--namespace", "one")
 }
 
 func TestCluster(t *testing.T) {
@@ -91,7 +120,7 @@ func TestCluster(t *testing.T) {
 	flags := []string{"--cluster", "--redis", testenv.ClusterURLs(t)[0], "--namespace", testenv.Namespace(t)}
 	mustCart(t, append([]string{"import", written(t, "history", f.csv)}, flags...)...)
 	mustCart(t, append([]string{"project"}, flags...)...)
-	wantListings(t, f, flags...)
+	wantListings(t, f.inRedis, flags...)
 }
 
 func TestStandardInput(t *testing.T) {
@@ -101,7 +130,7 @@ func TestStandardInput(t *testing.T) {
 		t.Fatalf("status %d: %s", r.status, r.err)
 	}
 	mustCart(t, "project", "--redis", redis)
-	wantListings(t, f, "--redis", redis)
+	wantListings(t, f.inRedis, "--redis", redis)
 }
 
 // Waiting for standard input ends when the program is told to stop.
@@ -145,7 +174,7 @@ func TestBadLines(t *testing.T) {
 		t.Fatalf("status %d, %q; want 29 skipped lines, 20 of them listed", r.status, r.err)
 	}
 	mustCart(t, "project", "--redis", redis)
-	wantListings(t, f, "--redis", redis)
+	wantListings(t, f.inRedis, "--redis", redis)
 }
 
 func TestShow(t *testing.T) {

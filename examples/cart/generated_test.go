@@ -13,9 +13,10 @@ import (
 // shopFile is a made-up history in both forms, with the answers that are to come
 // out, computed here without any of the program's code.
 type shopFile struct {
-	csv, ndjson            string
-	events                 int
-	holdings, carts, chain string // the listings
+	csv, ndjson string
+	events      int
+	// The listings by their names.
+	inRedis, inPostgres map[string]string
 }
 
 // generate makes up a history of so many invoices: returns beyond what was
@@ -72,6 +73,15 @@ type builder struct {
 	net         map[[2]string]int
 	counts      map[string]*[5]int
 	chains      map[string][]string // the lines that go into each cart's hash
+	products    map[string]*[4]int
+	orders      map[string]*generatedOrder
+	days        map[string]*[3]int
+}
+
+// generatedOrder is what an invoice comes to.
+type generatedOrder struct {
+	cart, kind          string
+	lines, units, total int
 }
 
 func (b *builder) row(random *rand.Rand, g *generated, at time.Time) {
@@ -85,6 +95,7 @@ func (b *builder) row(random *rand.Rand, g *generated, at time.Time) {
 	if b.n == 0 {
 		b.csv.WriteString("InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n")
 		b.net, b.counts, b.chains = make(map[[2]string]int), make(map[string]*[5]int), make(map[string][]string)
+		b.products, b.orders, b.days = make(map[string]*[4]int), make(map[string]*generatedOrder), make(map[string]*[3]int)
 	}
 	fmt.Fprintf(&b.csv, "%s,\"%s\",SOMETHING,%d,%s,%s,%s,France\n", g.number, strings.ReplaceAll(item, `"`, `""`),
 		g.sign*qty, at.Format("2006-01-02 15:04:05"), price, customer)
@@ -95,11 +106,43 @@ func (b *builder) row(random *rand.Rand, g *generated, at time.Time) {
 	b.event(at, cart, kind, counter, fmt.Sprintf(`,"item":%q,"qty":%d,"price_milli":%d`, item, qty, milli), g.number)
 	b.net[[2]string{cart, item}] += g.sign * qty
 	b.chains[cart] = append(b.chains[cart], fmt.Sprintf("%s\t%s\t%d\t%d\t%s", kind, item, qty, milli, g.number))
+	b.totals(g, at, cart, item, qty, milli)
 	if g.rows == 1 {
 		counter := map[string]int{"checked_out": 2, "return_closed": 3, "adjustment_closed": 4}[g.closing]
 		b.event(at, cart, g.closing, counter, "", g.number)
 		b.chains[cart] = append(b.chains[cart], fmt.Sprintf("%s\t\t\t\t%s", g.closing, g.number))
+		b.orders[g.number].kind = g.closing
 	}
+}
+
+// totals adds a row to what carts share.
+func (b *builder) totals(g *generated, at time.Time, cart, item string, qty, milli int) {
+	product, order, day := b.products[item], b.orders[g.number], b.days[at.Format("2006-01-02")]
+	if product == nil {
+		product = new([4]int)
+		b.products[item] = product
+	}
+	if order == nil {
+		order = &generatedOrder{cart: cart}
+		b.orders[g.number] = order
+	}
+	if day == nil {
+		day = new([3]int)
+		b.days[at.Format("2006-01-02")] = day
+	}
+	if g.sign > 0 {
+		product[0] += qty
+		product[2] += qty * milli
+	} else {
+		product[1] += qty
+		product[3] += qty * milli
+	}
+	order.lines++
+	order.units += g.sign * qty
+	order.total += g.sign * qty * milli
+	day[0]++
+	day[1] += g.sign * qty
+	day[2] += g.sign * qty * milli
 }
 
 func (b *builder) event(at time.Time, cart, kind string, counter int, rest, ref string) {
@@ -129,9 +172,23 @@ func (b *builder) file() shopFile {
 		}
 		chain = append(chain, fmt.Sprintf("%s\t%d\t%s\n", cart, len(lines), hash))
 	}
+	var products, orders, days []string
+	for item, p := range b.products {
+		products = append(products, fmt.Sprintf("%s\t%d\t%d\t%d\t%d\n", item, p[0], p[1], p[2], p[3]))
+	}
+	for ref, o := range b.orders {
+		orders = append(orders, fmt.Sprintf("%s\t%s\t%s\t%d\t%d\t%d\n", ref, o.cart, o.kind, o.lines, o.units, o.total))
+	}
+	for day, d := range b.days {
+		days = append(days, fmt.Sprintf("%s\t%d\t%d\t%d\n", day, d[0], d[1], d[2]))
+	}
 	sorted := func(lines []string) string {
 		slices.Sort(lines)
 		return strings.Join(lines, "")
 	}
-	return shopFile{b.csv.String(), b.ndjson.String(), b.n, sorted(holdings), sorted(carts), sorted(chain)}
+	return shopFile{
+		csv: b.csv.String(), ndjson: b.ndjson.String(), events: b.n,
+		inRedis:    map[string]string{"holdings": sorted(holdings), "carts": sorted(carts), "chain": sorted(chain)},
+		inPostgres: map[string]string{"products": sorted(products), "orders": sorted(orders), "days": sorted(days)},
+	}
 }

@@ -77,7 +77,7 @@ func (i *importing) run(ctx context.Context, c *connection) error {
 	if err != nil {
 		return err
 	}
-	defer at.client.Close()
+	defer at.close()
 
 	start := time.Now()
 	stop := showProgress(i.err, "import", func() progress {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"math/rand/v2"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -13,25 +12,21 @@ import (
 // happened.
 func TestKilled(t *testing.T) {
 	const kills = 20
-	program := filepath.Join(t.TempDir(), "cart")
-	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building the program: %v\n%s", err, out)
-	}
 	flags, client, namespace := space(t)
 
 	var check func()
 	if dir, found := uci(t); found {
 		mustCart(t, append([]string{"import", filepath.Join(dir, "events.ndjson.zst")}, flags...)...)
-		check = func() { t.Helper(); wantTruth(t, readTruth(t, dir), flags...) }
+		check = func() { t.Helper(); wantTruth(t, readTruth(t, dir), inRedis, flags...) }
 	} else {
 		f := generate(9, 12_000)
 		mustCart(t, append([]string{"import", written(t, "history", f.csv)}, flags...)...)
-		check = func() { t.Helper(); wantListings(t, f, flags...) }
+		check = func() { t.Helper(); wantListings(t, f.inRedis, flags...) }
 	}
 
 	project := func() time.Duration {
 		begin := time.Now()
-		if out, err := exec.Command(program, append([]string{"project"}, flags...)...).CombinedOutput(); err != nil {
+		if out, err := program(t, append([]string{"project"}, flags...)...).CombinedOutput(); err != nil {
 			t.Fatalf("projecting: %v\n%s", err, out)
 		}
 		return time.Since(begin)
@@ -55,7 +50,7 @@ func TestKilled(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	finished, halfway := 0, 0
 	for killed := 0; killed < kills; {
-		if startAndKill(t, random, life, program, flags) {
+		if startAndKill(t, random, life, flags) {
 			killed++
 			if n := documents(); n > 0 && n < all {
 				halfway++
@@ -78,9 +73,9 @@ func TestKilled(t *testing.T) {
 
 // startAndKill starts to project and kills the program after a random time. It
 // reports false where the program came to its end before that.
-func startAndKill(t *testing.T, random *rand.Rand, life time.Duration, program string, flags []string) bool {
+func startAndKill(t *testing.T, random *rand.Rand, life time.Duration, flags []string) bool {
 	t.Helper()
-	cmd := exec.Command(program, append([]string{"project"}, flags...)...)
+	cmd := program(t, append([]string{"project"}, flags...)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -13,67 +14,93 @@ import (
 	"github.com/projectord/projectord/examples/cart/shop"
 )
 
-// listing is a way to print a whole read model as lines.
-type listing struct {
-	projection, model string
-	lines             func(document) []string
+// listing is a way to print a whole read model as lines, sorted bytewise.
+type listing interface {
+	// open connects to where the read model is.
+	open(ctx context.Context, c *connection) (*shopAt, error)
+	// print prints the lines, and returns how many carts have events that are
+	// not in them.
+	print(ctx context.Context, at *shopAt, out io.Writer) (behind int, err error)
 }
 
 var listings = map[string]listing{
-	"holdings": {shop.CurrentProjection, shop.CurrentModel, holdings},
-	"carts":    {shop.CurrentProjection, shop.CurrentModel, counters},
-	"chain":    {shop.ChainProjection, shop.ChainModel, chain},
+	"holdings": hashListing{shop.CurrentProjection, shop.CurrentModel, holdings},
+	"carts":    hashListing{shop.CurrentProjection, shop.CurrentModel, counters},
+	"chain":    hashListing{shop.ChainProjection, shop.ChainModel, chain},
+	"products": tableListing{shop.ProductsProjection, productColumns()},
+	"orders":   tableListing{shop.OrdersProjection, orderColumns()},
+	"days":     tableListing{shop.DaysProjection, dayColumns()},
 }
 
 func newListing(c *connection, s streams) *cobra.Command {
 	names := strings.Join(slices.Sorted(maps.Keys(listings)), "|")
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "listing " + names,
 		Short: "Print a read model as sorted lines",
 		Long: `Prints a whole read model, one tab-separated line each, sorted bytewise, so that
 two of them can be compared by their checksums.
 
+In Redis
   carts     cart, adds, removes, checkouts, returns, adjustments
   chain     cart, number of events, hash over all of them in their order
-  holdings  cart, item, net quantity`,
+  holdings  cart, item, net quantity
+In Postgres
+  products  item, added, removed, added_milli, removed_milli
+  orders    reference, cart, the event that closed it, lines, units, total_milli
+  days      date, lines, units, total_milli`,
 		Example: `  cart listing holdings | sha256sum
-  cart listing chain --namespace shop2 > chain.tsv`,
+  cart listing chain --namespace shop2 > chain.tsv
+  cart listing days --postgres postgres://shop:secret@127.0.0.1:5432/shop`,
 		Args: arguments(names),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, found := listings[args[0]]
 			if !found {
 				return usageError{fmt.Errorf("there is no listing %q, only %s", args[0], names)}
 			}
-			at, err := c.open(cmd.Context())
+			at, err := l.open(cmd.Context(), c)
 			if err != nil {
 				return err
 			}
-			defer at.client.Close()
-			return l.print(cmd.Context(), at, s)
+			defer at.close()
+			out := bufio.NewWriter(s.out)
+			behind, err := l.print(cmd.Context(), at, out)
+			if err != nil {
+				return err
+			}
+			if behind > 0 {
+				fmt.Fprintf(s.err, "%s carts have events that are not in here yet: run cart project\n", count(behind))
+			}
+			return out.Flush()
 		},
 	}
+	c.addPostgres(cmd)
+	return cmd
 }
 
-func (l listing) print(ctx context.Context, at *shopAt, s streams) error {
+// hashListing lists documents in Redis.
+type hashListing struct {
+	projection, model string
+	lines             func(document) []string
+}
+
+func (hashListing) open(ctx context.Context, c *connection) (*shopAt, error) { return c.open(ctx) }
+
+func (l hashListing) print(ctx context.Context, at *shopAt, out io.Writer) (behind int, err error) {
 	reader, err := at.reader(ctx, l.projection, l.model)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var lines []string
-	behind, err := at.documents(ctx, reader, func(d document) { lines = append(lines, l.lines(d)...) })
+	behind, err = at.documents(ctx, reader, func(d document) { lines = append(lines, l.lines(d)...) })
 	if err != nil {
-		return err
+		return 0, err
 	}
 	slices.Sort(lines)
-	out := bufio.NewWriter(s.out)
 	for _, line := range lines {
-		out.WriteString(line)
-		out.WriteByte('\n')
+		io.WriteString(out, line)
+		io.WriteString(out, "\n")
 	}
-	if behind > 0 {
-		fmt.Fprintf(s.err, "%s carts have events that are not in here yet: run cart project\n", count(behind))
-	}
-	return out.Flush()
+	return behind, nil
 }
 
 func holdings(d document) []string {

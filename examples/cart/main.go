@@ -71,10 +71,12 @@ func newRoot(s streams) *cobra.Command {
 		Long: `The carts of a shop, kept as events, with read models derived from them.
 
 Without a command it shows what that means on a small made-up shop, with a
-server inside the process. The commands work on a Redis of yours.`,
+server inside the process. The commands work on a Redis of yours, and on a
+Postgres if you name one.`,
 		Example: `  cart                                        the demonstration
   cart import online-retail.csv.zst           append a real shop's history
   cart project                                bring the read models up to date
+  cart run                                    keep them up to date, together with others
   cart show c17850                            look at one cart
   cart listing holdings | sha256sum           all of them, to compare`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -95,7 +97,7 @@ server inside the process. The commands work on a Redis of yours.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	c.addFlags(root)
-	root.AddCommand(newImport(c, s), newProject(c, s), newShow(c, s), newListing(c, s))
+	root.AddCommand(newImport(c, s), newProject(c, s), newRun(c, s), newShow(c, s), newListing(c, s))
 	return root
 }
 

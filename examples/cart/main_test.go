@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,7 +12,28 @@ import (
 	"github.com/projectord/projectord/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+// asProgram is set in the environment of a test process that is to be the program.
+const asProgram = "CART_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Unsetenv(postgresEnv) // tests name the Postgres they mean
+	testenv.Main(m)
+}
+
+// program returns the program as a command that is a process of its own.
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	return cmd
+}
 
 // result is what a run of the program left behind.
 type result struct {
@@ -88,6 +110,19 @@ func TestUsage(t *testing.T) {
 		{"BadNamespace", append(at, "project", "--namespace", "No"), 1, `"No"`},
 		{"BadURL", []string{"project", "--redis", "redis://u:sesame@h:x"}, 2, "redis://user:password@"},
 		{"NoServer", []string{"project", "--redis", "redis://u:sesame@127.0.0.1:1"}, 1, "is the server running"},
+		{"BadPostgresURL", append(at, "project", "--postgres", "postgres://u:sesame@h:x/d"), 2, "postgres://user:password@"},
+		{"OtherPostgresURL", append(at, "run", "--postgres", "redis://u:sesame@h:1"), 2, "postgres://user:password@"},
+		{"NoPostgres", append(at, "project", "--postgres", "postgres://u:sesame@127.0.0.1:1/d"), 1, "is the Postgres running, and the URL in --postgres"},
+		{"ListingWithoutPostgres", append(at, "listing", "days"), 2, "by --postgres or " + postgresEnv},
+		{"ListingWithPostgresDown", append(at, "listing", "orders", "--postgres", "postgres://u:sesame@127.0.0.1:1/d"), 1, "is the Postgres running"},
+		{"RunWhat", append(at, "run", "what"), 2, `"what"`},
+		{"RunShortTTL", append(at, "run", "--ttl", "1ms"), 2, "--ttl is 100ms or more"},
+		{"RunNoTime", append(at, "run", "--ttl", "3"), 2, "--ttl"},
+		{"RunNoCapacity", append(at, "run", "--capacity", "0"), 2, "--capacity is 1 or more"},
+		{"RunBadName", append(at, "run", "--name", "a b"), 1, `worker name "a b"`},
+		{"RunNoServer", []string{"run", "--redis", "redis://u:sesame@127.0.0.1:1"}, 1, "is the server running"},
+		{"RunNoPostgres", append(at, "run", "--postgres", "postgres://u:sesame@127.0.0.1:1/d"), 1, "is the Postgres running"},
+		{"HelpOfRun", []string{"run", "-h"}, 0, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := cart(t.Context(), "", test.args...)
@@ -107,7 +142,8 @@ func TestUsage(t *testing.T) {
 // A password in the environment must not show in the help either.
 func TestHelpHidesEnvironment(t *testing.T) {
 	t.Setenv(urlEnv, "redis://u:sesame@127.0.0.1:1")
-	for _, args := range [][]string{{"-h"}, {"project", "-h"}, {"project"}} {
+	t.Setenv(postgresEnv, "postgres://u:sesame@127.0.0.1:1/d")
+	for _, args := range [][]string{{"-h"}, {"project", "-h"}, {"project"}, {"run", "-h"}, {"run"}, {"listing", "days"}} {
 		if r := cart(t.Context(), "", args...); strings.Contains(r.out+r.err, "sesame") {
 			t.Errorf("cart %v tells the password:\n%s%s", args, r.out, r.err)
 		}

@@ -4,60 +4,123 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/examples/cart/shop"
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/generations"
+	"github.com/projectord/projectord/projector/lease"
+	"github.com/projectord/projectord/projector/pgsink"
 	"github.com/projectord/projectord/projector/redissink"
 )
 
-// model is a projection and the name of the read model it keeps.
+// model is a projection and the read model it keeps.
 type model struct {
 	projection projector.Projection
-	name       string
+	// sink returns where the read model is kept.
+	sink func(*shopAt) (projector.Sink, error)
 }
 
-// models returns the read models of the shop.
-func models() []model {
+// models returns the read models of the shop: those in Redis and, with a Postgres,
+// those there.
+func (at *shopAt) models() []model {
 	events := shop.Define().Registry()
-	return []model{
-		{shop.Current(events), shop.CurrentModel},
-		{shop.Chain(events), shop.ChainModel},
+	all := []model{
+		{shop.Current(events), inHashes(shop.CurrentModel)},
+		{shop.Chain(events), inHashes(shop.ChainModel)},
+	}
+	if at.pool == nil {
+		return all
+	}
+	return append(all,
+		model{shop.Summary(events), inTable(shop.SummaryProjection, summaryColumns())},
+		model{shop.Products(events), inRows(shop.ProductsProjection, productColumns())},
+		model{shop.Orders(events), inRows(shop.OrdersProjection, orderColumns())},
+		model{shop.Days(events), inRows(shop.DaysProjection, dayColumns())},
+	)
+}
+
+// model returns the read model of a projection.
+func (at *shopAt) model(projection string) model {
+	all := at.models()
+	return all[slices.IndexFunc(all, func(m model) bool { return m.projection.Name() == projection })]
+}
+
+// inHashes keeps a document per cart in Redis.
+func inHashes(name string) func(*shopAt) (projector.Sink, error) {
+	return func(at *shopAt) (projector.Sink, error) { return redissink.New(at.client, at.namespace, name) }
+}
+
+// inTable keeps a document per cart in Postgres, with a column for each field.
+func inTable(name string, columns []pgsink.Column) func(*shopAt) (projector.Sink, error) {
+	return func(at *shopAt) (projector.Sink, error) {
+		return pgsink.New(at.pool, at.namespace, name, columns...)
 	}
 }
 
-// catchUp brings a read model up to date.
-func (at *shopAt) catchUp(ctx context.Context, m model, progress func(projector.Report)) (projector.Report, error) {
+// inRows keeps rows that many carts share in Postgres.
+func inRows(projection string, columns []pgsink.Column) func(*shopAt) (projector.Sink, error) {
+	return func(at *shopAt) (projector.Sink, error) {
+		return pgsink.NewDelta(at.pool, at.namespace, projection, columns...)
+	}
+}
+
+// assignment returns the read model in its active generation, which becomes 1
+// where the projection has never run.
+func (at *shopAt) assignment(ctx context.Context, m model) (projector.Assignment, error) {
 	pointers, err := generations.New(at.client, at.namespace)
 	if err != nil {
-		return projector.Report{}, err
+		return projector.Assignment{}, err
 	}
 	active, err := pointers.Start(ctx, m.projection.Name())
 	if err != nil {
-		return projector.Report{}, err
+		return projector.Assignment{}, err
 	}
-	sink, err := redissink.New(at.client, at.namespace, m.name)
+	sink, err := m.sink(at)
+	return projector.Assignment{Projection: m.projection, Sink: sink, Generation: active}, err
+}
+
+// catchUp brings a read model up to date, without the events that were skipped by
+// hand.
+func (at *shopAt) catchUp(ctx context.Context, m model, progress func(projector.Report)) (projector.Report, error) {
+	a, err := at.assignment(ctx, m)
 	if err != nil {
 		return projector.Report{}, err
 	}
-	return projector.CatchUp(ctx, at.store, m.projection, sink, projector.CatchUpConfig{Generation: active, Progress: progress})
+	log, err := at.log(at.client)
+	if err != nil {
+		return projector.Report{}, err
+	}
+	return projector.CatchUp(ctx, at.store, a.Projection, a.Sink, projector.CatchUpConfig{Generation: a.Generation, Log: log, Progress: progress})
+}
+
+// log returns the log of the shop, by which workers share the carts.
+func (at *shopAt) log(client redis.UniversalClient) (*lease.Log, error) {
+	return lease.NewLog(client, lease.Config{Namespace: at.namespace, Partitions: at.store.Partitions()})
 }
 
 // reader returns a reader of a read model; it is an error if its projection has
 // never run.
 func (at *shopAt) reader(ctx context.Context, projection, name string) (*redissink.Reader, error) {
-	pointers, err := generations.New(at.client, at.namespace)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := pointers.Active(ctx, projection); err != nil {
-		if errors.Is(err, generations.ErrNotStarted) {
-			err = fmt.Errorf("%s has not run in namespace %s yet: run cart project first", projection, at.namespace)
-		}
+	if err := at.started(ctx, projection); err != nil {
 		return nil, err
 	}
 	return redissink.NewReader(at.client, at.namespace, projection, name)
+}
+
+// started returns an error if a projection has never run.
+func (at *shopAt) started(ctx context.Context, projection string) error {
+	pointers, err := generations.New(at.client, at.namespace)
+	if err != nil {
+		return err
+	}
+	if _, err = pointers.Active(ctx, projection); errors.Is(err, generations.ErrNotStarted) {
+		err = fmt.Errorf("%s has not run in namespace %s yet: run cart project first", projection, at.namespace)
+	}
+	return err
 }
 
 // document is a read model's document of a cart.
@@ -72,8 +135,7 @@ const readAtOnce = 256
 // documents calls visit with every document of a read model, a cart with none
 // left out, and returns how many carts have events that are not in it yet.
 func (at *shopAt) documents(ctx context.Context, r *redissink.Reader, visit func(document)) (behind int, err error) {
-	heads := make([]eventstore.StreamHead, 0, readAtOnce)
-	read := func() error {
+	err = at.heads(ctx, func(heads []eventstore.StreamHead) error {
 		keys := make([]string, len(heads))
 		for i, h := range heads {
 			keys[i] = h.Stream.ID()
@@ -86,27 +148,68 @@ func (at *shopAt) documents(ctx context.Context, r *redissink.Reader, visit func
 			if d != nil {
 				visit(document{cart: keys[i], fields: d})
 			}
-			if checkpoints[i].Position.Compare(projector.PositionOf(heads[i].Head)) < 0 {
-				behind++
+		}
+		behind += countBehind(heads, checkpoints)
+		return nil
+	})
+	return behind, err
+}
+
+// behind returns how many carts have events that are not in a read model yet.
+func (at *shopAt) behind(ctx context.Context, m model) (behind int, err error) {
+	a, err := at.assignment(ctx, m)
+	if err != nil {
+		return 0, err
+	}
+	err = at.heads(ctx, func(heads []eventstore.StreamHead) error {
+		keys := make([]string, len(heads))
+		for i, h := range heads {
+			// The checkpoints of documents are kept with them, those of
+			// effects under the names of the streams.
+			keys[i] = h.Stream.ID()
+			if a.Projection.Form() == projector.EffectsOnly {
+				keys[i] = h.Stream.String()
 			}
 		}
-		heads = heads[:0]
-		return nil
+		checkpoints, _, err := a.Sink.Checkpoints(ctx, a.Generation, keys)
+		behind += countBehind(heads, checkpoints)
+		return err
+	})
+	return behind, err
+}
+
+func countBehind(heads []eventstore.StreamHead, checkpoints []projector.Checkpoint) int {
+	behind := 0
+	for i, at := range checkpoints {
+		if at.Position.Compare(projector.PositionOf(heads[i].Head)) < 0 {
+			behind++
+		}
 	}
+	return behind
+}
+
+// heads calls visit with the heads of all carts, some at a time.
+func (at *shopAt) heads(ctx context.Context, visit func([]eventstore.StreamHead) error) error {
+	// A cart may come twice while others are being added.
 	seen := make(map[eventstore.StreamID]bool)
+	heads := make([]eventstore.StreamHead, 0, readAtOnce)
 	for h, err := range at.store.Streams(ctx, shop.Category) {
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if seen[h.Stream] {
 			continue
 		}
 		seen[h.Stream] = true
 		if heads = append(heads, h); len(heads) == readAtOnce {
-			if err := read(); err != nil {
-				return 0, err
+			if err := visit(heads); err != nil {
+				return err
 			}
+			heads = heads[:0]
 		}
 	}
-	return behind, read()
+	if len(heads) == 0 {
+		return nil
+	}
+	return visit(heads)
 }

@@ -14,24 +14,28 @@ import (
 )
 
 func newProject(c *connection, s streams) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "project",
 		Short: "Bring the read models up to date",
-		Long: `Folds the events that are not in the read models yet into them. It can be
-interrupted at any moment, killed, or run several times at once: no event takes
+		Long: `Folds the events that are not in the read models yet into them, and ends: those
+in Redis, and with --postgres those there too. It can be interrupted at any
+moment, killed, or run several times at once, also beside cart run: no event takes
 effect twice.`,
 		Example: `  cart project
-  cart project --redis redis://127.0.0.1:7000 --namespace shop2`,
+  cart project --redis redis://127.0.0.1:7000 --namespace shop2
+  cart project --postgres postgres://shop:secret@127.0.0.1:5432/shop`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			at, err := c.open(cmd.Context())
+			at, err := c.openBoth(cmd.Context())
 			if err != nil {
 				return err
 			}
-			defer at.client.Close()
+			defer at.close()
 			return project(cmd.Context(), at, s)
 		},
 	}
+	c.addPostgres(cmd)
+	return cmd
 }
 
 // project brings all read models up to date, also where one has a problem.
@@ -44,7 +48,7 @@ func project(ctx context.Context, at *shopAt, s streams) error {
 		carts++
 	}
 	var failed []error
-	for _, m := range models() {
+	for _, m := range at.models() {
 		if err := projectOne(ctx, at, m, carts, s); err != nil {
 			failed = append(failed, err)
 		}

@@ -27,7 +27,7 @@ func newShow(c *connection, s streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer at.client.Close()
+			defer at.close()
 			return show(cmd.Context(), at, args[0], s.out)
 		},
 	}

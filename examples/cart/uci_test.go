@@ -46,10 +46,16 @@ func readTruth(t *testing.T, dir string) truth {
 	return want
 }
 
+// The listings by where they are.
+var (
+	inRedis    = []string{"holdings", "carts", "chain"}
+	inPostgres = []string{"products", "orders", "days"}
+)
+
 // wantTruth compares the hashes of the listings.
-func wantTruth(t *testing.T, want truth, flags ...string) {
+func wantTruth(t *testing.T, want truth, names []string, flags ...string) {
 	t.Helper()
-	for _, name := range []string{"holdings", "carts", "chain"} {
+	for _, name := range names {
 		sum := sha256.Sum256([]byte(mustCart(t, append([]string{"listing", name}, flags...)...)))
 		if got := hex.EncodeToString(sum[:]); got != want.Listings[name].SHA256 {
 			t.Errorf("the listing %s hashes to %s; want %s", name, got, want.Listings[name].SHA256)
@@ -110,8 +116,10 @@ func TestRealHistory(t *testing.T) {
 			if out := cart("import", path); !strings.Contains(out, count(want.Events)+" events are there already, 0 added") {
 				t.Errorf("the second import says %q; want %d events", out, want.Events)
 			}
+			flags = append(flags, "--postgres", testenv.Postgres(t))
 			cart("project")
-			wantTruth(t, want, flags...)
+			wantTruth(t, want, inRedis, flags...)
+			wantTruth(t, want, inPostgres, flags...)
 		})
 	}
 }

@@ -18,12 +18,14 @@ const module = "github.com/projectord/projectord"
 const (
 	backoff   = "github.com/cenkalti/backoff/v5"
 	goleak    = "go.uber.org/goleak"
+	goose     = "github.com/pressly/goose/v3"
 	goredis   = "github.com/redis/go-redis/v9"
 	lru       = "github.com/hashicorp/golang-lru/v2"
 	miniredis = "github.com/alicebob/miniredis/v2"
 	msgpack   = "github.com/vmihailenco/msgpack/v5"
 	pgx       = "github.com/jackc/pgx/v5"
 	porcupine = "github.com/anishathalye/porcupine"
+	prom      = "github.com/prometheus/client_golang"
 	redsync   = "github.com/go-redsync/redsync/v4"
 	sync      = "golang.org/x/sync"
 	uuid      = "github.com/google/uuid"
@@ -47,13 +49,16 @@ var mayImport = map[string][]string{
 	"aggregates/aggregatestest": {"aggregates", "eventstore"},
 
 	// Projections.
-	"projector":             {"eventstore", "projector/lease", "internal/keyspace", backoff, lru, sync, uuid},
+	"projector":             {"eventstore", "projector/lease", "internal/keyspace", backoff, lru, sync, uuid, xxhash},
 	"projector/sinktest":    {"projector", "eventstore", uuid},
 	"projector/lease":       {"eventstore", "internal/keyspace", "internal/redisx", goredis, redsync, uuid},
 	"projector/generations": {"projector", "internal/keyspace", "internal/redisx", goredis},
 	"projector/redissink":   {"projector", "projector/generations", "eventstore", "internal/keyspace", "internal/redisx", goredis, uuid},
 
-	"projector/pgsink": {"projector", "internal/keyspace", "internal/retry", pgx},
+	"projector/metrics": {"projector", "projector/lease", "eventstore", prom},
+
+	"projector/pgsink": {"projector", "migrations", "internal/keyspace", "internal/retry", pgx},
+	"migrations":       {"internal/keyspace", goose, pgx},
 
 	// What several of them share. These know nothing of what uses them.
 	"internal/keyspace":  {xxhash},
@@ -67,7 +72,7 @@ var mayImport = map[string][]string{
 
 // mayKnowAll are the directories whose packages put the others together. They
 // may import what they like; nobody else may import several backends.
-var mayKnowAll = []string{"cmd", "projector/daemon", "examples"}
+var mayKnowAll = []string{"cmd", "projector/daemon", "examples", "internal/chaos"}
 
 // ends are those of them that nobody imports.
 var ends = []string{"cmd", "examples"}

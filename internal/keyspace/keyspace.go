@@ -8,8 +8,10 @@
 //
 //	{ns}:meta              hash    partition count, layout version
 //	{ns}:projections       hash    projection → active generation
+//	{ns}:walks             hash    groups whose streams have to be announced
 //	{ns}:worker:<name>     string  lock of a worker's name
 //	{ns}:role:<role>       string  lock of what one process does for all
+//	{ns}:checkpoints       hash    group → partitions its checkpoints are spread over
 //	{ns:p}:s:<stream>      stream  the events; entry id <version>-0, one field
 //	{ns:p}:heads           hash    stream → head version
 //	{ns:p}:log             stream  the load-balancer stream: a pointer per append
@@ -17,7 +19,8 @@
 //	{ns:p}:leases:<group>  hash    stream → session that works on it
 //	{ns:p}:parked:<group>  hash    stream → why nobody does
 //	{ns:p}:skipped:<proj>  hash    <stream>@<version> → why and by whom
-//	<model>:<id>           hash    a document of generation 1
+//	{ns:p}:checkpoints:<group>  hash  stream → checkpoint, of effects
+//	<model>:<id>           hash    a document, or row, of generation 1
 //	<model>@<gen>:<id>     hash    a document of a later generation
 //
 // A model's name begins with the namespace and a colon unless that is the
@@ -76,6 +79,10 @@ func Projections(namespace string) string { return "{" + namespace + "}:projecti
 // Walks returns the key of the groups whose streams have still to be announced.
 func Walks(namespace string) string { return "{" + namespace + "}:walks" }
 
+// CheckpointSpread returns the key of the numbers of partitions over which groups
+// that make effects have spread their checkpoints.
+func CheckpointSpread(namespace string) string { return "{" + namespace + "}:checkpoints" }
+
 // Worker returns the key of the lock that keeps a worker's name to one process.
 func Worker(namespace, name string) string { return "{" + namespace + "}:worker:" + name }
 
@@ -127,6 +134,12 @@ func (n *Namespace) Leases(partition int, group string) string {
 // Parked returns the key of a partition's streams that a group has parked.
 func (n *Namespace) Parked(partition int, group string) string {
 	return n.tags[partition] + ":parked:" + group
+}
+
+// Checkpoints returns the key of the checkpoints that a group which makes effects
+// has in a partition.
+func (n *Namespace) Checkpoints(partition int, group string) string {
+	return n.tags[partition] + ":checkpoints:" + group
 }
 
 // Skipped returns the key of a partition's events that a projection leaves out,

@@ -176,3 +176,38 @@ func TestPostgresDatabaseIsDropped(t *testing.T) {
 		t.Error("the database is still there")
 	}
 }
+
+func TestKilledPostgresRemembers(t *testing.T) {
+	server := testenv.StartPostgres(t, "-c", "max_connections=10")
+	ctx := t.Context()
+	run := func(statement string) (n int) {
+		conn, err := pgx.Connect(ctx, server.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(ctx)
+		if err := conn.QueryRow(ctx, statement).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := run("SELECT current_setting('max_connections')::int"); n != 10 {
+		t.Errorf("max_connections is %d", n)
+	}
+	conn, err := pgx.Connect(ctx, server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, "CREATE TABLE t AS SELECT 7 AS x"); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	if conn.Ping(ctx) == nil {
+		t.Error("a killed server answers")
+	}
+	server.Restart()
+	if n := run("SELECT x FROM t"); n != 7 {
+		t.Errorf("after the restart: %d", n)
+	}
+}

@@ -21,7 +21,9 @@ type lock struct {
 	what string // what it stands for, as errors say it
 	lost error  // what they wrap when it is lost
 	ttl  time.Duration
-	done chan struct{} // closed when err is set
+	// retake has a lock that expired taken again, if nobody else has it.
+	retake bool
+	done   chan struct{} // closed when err is set
 
 	mu    sync.Mutex
 	mutex *redsync.Mutex // not safe for concurrent use; guarded by mu
@@ -117,11 +119,16 @@ func (l *lock) extend(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, l.ttl/3)
 	defer cancel()
 	_, err := l.mutex.ExtendContext(limited)
+	if isTaken(err) && l.retake {
+		err = l.mutex.TryLockContext(limited)
+	}
 	switch {
 	case err == nil:
 		return nil
 	case isTaken(err):
 		err = errors.New("its lock expired")
+	case l.retake:
+		return nil // it is not known whether anybody has it
 	case ctx.Err() != nil || time.Now().Before(l.mutex.Until()):
 		return nil
 	default:

@@ -57,6 +57,7 @@ func AcquireName(ctx context.Context, client redis.UniversalClient, config NameC
 		return nil, fmt.Errorf("lease: %w", err)
 	}
 	n.lock = newLock(client, keyspace.Worker(namespace, n.name), fmt.Sprintf("worker name %q", n.name), ErrNameLost, ttl)
+	n.lock.retake = true
 	if err := n.wait(ctx); err != nil {
 		return nil, err
 	}
@@ -130,8 +131,9 @@ func (n *Name) Err() error {
 }
 
 // Run keeps the name. It blocks until ctx ends, and then returns nil, or the name
-// is lost: its lock expired or another process has it. A session registered with
-// the name dies with it.
+// is lost: another process has it. A session registered with the name dies with it.
+// A Redis that is out of reach costs no name, however long: where the lock expired
+// meanwhile and nobody took it, it is taken again.
 func (n *Name) Run(ctx context.Context) error {
 	if n.lock == nil {
 		<-ctx.Done()

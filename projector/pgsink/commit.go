@@ -67,20 +67,8 @@ func (s *Sink) write(ctx context.Context, insert, update *rows, at map[string]in
 	if batch.Len() == 0 {
 		return nil
 	}
-	results := s.pool.SendBatch(ctx, batch)
-	var written []string
-	for range batch.Len() {
-		rows, err := results.Query()
-		if err == nil {
-			var key string
-			_, err = pgx.ForEachRow(rows, []any{&key}, func() error { written = append(written, key); return nil })
-		}
-		if err != nil {
-			results.Close()
-			return err
-		}
-	}
-	if err := results.Close(); err != nil {
+	written, err := returned(ctx, s.pool, batch)
+	if err != nil {
 		return err
 	}
 	for _, key := range written {
@@ -98,7 +86,7 @@ func (s *Sink) judge(ctx context.Context, g projector.Generation, changes []proj
 	}
 	var there map[string]projector.Checkpoint
 	err := again(ctx, func() (err error) {
-		there, err = s.checkpoints(ctx, s.pool, g, keys)
+		there, err = readCheckpoints(ctx, s.pool, s.checkpoints(g), keys)
 		return err
 	})
 	if err != nil {
@@ -122,26 +110,14 @@ type rows struct {
 	values    []values // of each column
 }
 
-// checkpoints are checkpoints as arrays.
-type checkpoints struct {
-	major, minor []int64
-	event        [][16]byte
-}
-
-func (c *checkpoints) add(p projector.Checkpoint) {
-	c.major = append(c.major, int64(p.Position.Major))
-	c.minor = append(c.minor, int64(p.Position.Minor))
-	c.event = append(c.event, p.EventID)
-}
-
 func (s *Sink) rows(g projector.Generation) *rows {
 	return &rows{table: s.table(g), columns: s.columns, values: newValues(s.columns)}
 }
 
 // add adds a change, or says why its document cannot be stored.
 func (r *rows) add(c *projector.Change) error {
-	if int64(c.To.Position.Major) < 0 || int64(c.To.Position.Minor) < 0 {
-		return fmt.Errorf("position %s is larger than a bigint", c.To.Position)
+	if err := checkPosition(c.To.Position); err != nil {
+		return err
 	}
 	if len(r.columns) == 0 {
 		text, err := encode(c.Document)

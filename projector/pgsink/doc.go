@@ -1,13 +1,13 @@
-// Package pgsink keeps read models in Postgres tables: one row per document,
-// with the document's checkpoint in the same row, so that the compare-and-set is
-// the WHERE clause of an UPDATE.
+// Package pgsink keeps read models in Postgres tables. The schema is the namespace.
+// The rows of the model "cart_summary" are in the table cart_summary_1 in generation
+// 1, cart_summary_2 in generation 2, and so on. Readers use the view cart_summary,
+// which shows the active generation.
 //
-// # Tables and columns
+// # Documents
 //
-// The schema is the namespace. The documents of the model "cart_summary" are in
-// the table cart_summary_1 in generation 1, cart_summary_2 in generation 2, and
-// so on. Readers use the view cart_summary, which shows the active generation.
-// Beside the document each row has
+// [Sink] keeps one row per document, with the document's checkpoint in the same row,
+// so that the compare-and-set is the WHERE clause of an UPDATE. Beside the document
+// each row has
 //
 //	_key       text, the document's key
 //	_major     bigint, and
@@ -16,4 +16,13 @@
 //
 // The document is either one column, document jsonb, or has a typed column per
 // field, see [Column].
+//
+// # Effects
+//
+// [Delta] keeps the rows that many streams share. They have a _key and the declared
+// columns; those of integers are NOT NULL DEFAULT 0. The checkpoints of the streams
+// are in the table _checkpoints, which package migrations creates: a generation has a
+// partition there, _product_totals_1 for the table product_totals_1. A transaction
+// moves the checkpoints of its streams, writes the rows those streams change, sorted
+// by key, and calls what was added by [Exec].
 package pgsink

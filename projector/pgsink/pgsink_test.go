@@ -47,7 +47,7 @@ func begin(t *testing.T, s *pgsink.Sink) {
 
 func TestSink(t *testing.T) {
 	pool := connect(t)
-	sinktest.Run(t, func(t *testing.T) projector.Sink { return open(t, pool) }, sinktest.Features{NoZeroBytes: true})
+	sinktest.Run(t, func(t *testing.T) sinktest.DocumentSink { return open(t, pool) }, sinktest.Features{NoZeroBytes: true})
 }
 
 func at(version uint64) projector.Checkpoint {
@@ -214,9 +214,14 @@ func TestOtherColumnsRefused(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for _, model := range []string{"", "Cart", "1cart", "a-b", strings.Repeat("x", 54)} {
+	for _, model := range []string{"", "Cart", "1cart", "a-b", "cart_2", "a_b_17", strings.Repeat("x", 54)} {
 		if _, err := pgsink.New(nil, "", model); err == nil {
 			t.Errorf("the model name %q was accepted", model)
+		}
+	}
+	for _, model := range []string{"a", "cart2", "cart_", "cart_2b", "cart_2_", strings.Repeat("x", 53)} {
+		if _, err := pgsink.New(nil, "", model); err != nil {
+			t.Error(err)
 		}
 	}
 	for _, c := range [][]pgsink.Column{{{Name: ""}}, {{Name: "_key"}}, {{Name: strings.Repeat("x", 64)}}, {{Name: "a"}, {Name: "a"}}, {{Name: "a", Kind: 99}}} {
@@ -228,7 +233,7 @@ func TestNames(t *testing.T) {
 
 func TestWithoutBegin(t *testing.T) {
 	s := open(t, connect(t))
-	_, err := s.Checkpoints(t.Context(), 1, []string{"42"})
+	_, _, err := s.Checkpoints(t.Context(), 1, []string{"42"})
 	if err == nil || !strings.Contains(err.Error(), "never begun") || !strings.Contains(err.Error(), "cart_summary_1") {
 		t.Errorf("Checkpoints = %v; want an error that names the table and says that it was never begun", err)
 	}

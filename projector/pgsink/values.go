@@ -16,23 +16,22 @@ import (
 	"github.com/projectord/projectord/projector"
 )
 
-// storable returns an error where Postgres cannot store a field's value.
-func storable(f projector.Field) error {
-	if f.Value.Kind() != projector.String {
-		return nil
-	}
-	if s := f.Value.String(); strings.ContainsRune(s, 0) || !utf8.ValidString(s) {
-		return fmt.Errorf("field %s has a string that is not UTF-8 or holds a zero byte, which Postgres cannot store", f.Name)
-	}
-	return nil
+// storable reports whether Postgres can store a value.
+func storable(v projector.Value) bool {
+	return v.Kind() != projector.String || storableText(v.String())
 }
+
+func storableText(s string) bool { return !strings.ContainsRune(s, 0) && utf8.ValidString(s) }
+
+// errText says what is wrong with a string that is not storable.
+var errText = errors.New("a string that is not UTF-8 or holds a zero byte, which Postgres cannot store")
 
 // encode renders a document as JSON.
 func encode(d *projector.Document) (string, error) {
 	fields := make(map[string]any, len(d.Fields()))
 	for _, f := range d.Fields() {
-		if err := storable(f); err != nil {
-			return "", err
+		if !storable(f.Value) {
+			return "", fmt.Errorf("field %s has %w", f.Name, errText)
 		}
 		switch v := f.Value; v.Kind() {
 		case projector.Int:
@@ -122,8 +121,8 @@ func addValues(columns []Column, to []values, d *projector.Document) error {
 		case f.Value.Kind() != columns[column].Kind:
 			return fmt.Errorf("field %s has a value that is no %s", f.Name, types[columns[column].Kind])
 		}
-		if err := storable(*f); err != nil {
-			return err
+		if !storable(f.Value) {
+			return fmt.Errorf("field %s has %w", f.Name, errText)
 		}
 		byColumn[column] = f
 	}

@@ -12,6 +12,11 @@
 //	_position  position of the last event folded, for example 7-0
 //	_event     id of that event
 //
+// Effects are kept in hashes of the same names, one per row, without those two
+// fields. Their checkpoints are in the hashes {ns:p}:checkpoints:<projection>@<generation>,
+// one per partition p, under the names of the streams; the hash {ns}:checkpoints says over
+// how many partitions. See [Delta] and [Checkpoints].
+//
 // A reader in any language finds the generation to read at the projection's
 // name in the hash {ns}:projections. [Reader] does so in Go.
 package redissink

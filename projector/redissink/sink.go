@@ -19,24 +19,12 @@ import (
 const (
 	positionField = "_position"
 	eventField    = "_event"
-
-	// callBytes bounds a script call, so that it never holds the server for
-	// more than a few milliseconds; pipelineKeys bounds a pipeline.
-	callBytes    = 1 << 20
-	callKeys     = 256
-	pipelineKeys = 256
 )
 
 //go:embed lua/commit.lua
 var commitSource string
 
 var commitScript = redis.NewScript(commitSource)
-
-// Codes that commit.lua returns.
-const (
-	codeMade = iota
-	codeRefused
-)
 
 // Sink is a [projector.Sink] that keeps one read model in Redis hashes. It is
 // safe for concurrent use and needs no closing; the client belongs to the
@@ -74,8 +62,16 @@ func modelName(namespace, model string) (string, error) {
 }
 
 func (s *Sink) key(g projector.Generation, key string) string {
-	return keyspace.Document(s.model, int(g), key)
+	return documentKey(s.model, g, key)
 }
+
+// documentKey returns the key of a document, or row, of a model.
+func documentKey(model string, g projector.Generation, key string) string {
+	return keyspace.Document(model, int(g), key)
+}
+
+// Takes implements [projector.Sink].
+func (s *Sink) Takes() projector.Form { return projector.Documents }
 
 // Begin implements [projector.Sink]. Hashes need no preparation; it refuses a
 // server that would lose them.
@@ -90,34 +86,40 @@ func (s *Sink) Begin(ctx context.Context, g projector.Generation) error {
 }
 
 // Checkpoints implements [projector.Sink].
-func (s *Sink) Checkpoints(ctx context.Context, g projector.Generation, keys []string) ([]projector.Checkpoint, error) {
+func (s *Sink) Checkpoints(ctx context.Context, g projector.Generation, keys []string) ([]projector.Checkpoint, []error, error) {
+	var failed []error
 	checkpoints := make([]projector.Checkpoint, len(keys))
 	for start := 0; start < len(keys); start += pipelineKeys {
 		part := keys[start:min(start+pipelineKeys, len(keys))]
-		var replies []redis.Cmder
-		err := redisx.Retry(ctx, func() (err error) {
-			replies, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-				for _, k := range part {
-					p.HMGet(ctx, s.key(g, k), positionField, eventField)
+		err := redisx.Retry(ctx, func() error {
+			pipe := s.client.Pipeline()
+			replies := make([]*redis.SliceCmd, len(part))
+			for i, k := range part {
+				replies[i] = pipe.HMGet(ctx, s.key(g, k), positionField, eventField)
+			}
+			pipe.Exec(ctx)
+			for i, reply := range replies {
+				values, err := reply.Result()
+				if err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
+					return fmt.Errorf("key %s: %w", s.key(g, part[i]), err)
 				}
-				return nil
-			})
-			return err
+				if err == nil {
+					checkpoints[start+i], err = parseCheckpoint(values[0], values[1])
+				}
+				if err != nil {
+					if failed == nil {
+						failed = make([]error, len(keys))
+					}
+					failed[start+i] = fmt.Errorf("redissink: reading the checkpoint in key %s: %w", s.key(g, part[i]), redisx.Explain(err))
+				}
+			}
+			return nil
 		})
-		for i, reply := range replies {
-			values, replyErr := reply.(*redis.SliceCmd).Result()
-			if replyErr == nil {
-				checkpoints[start+i], replyErr = parseCheckpoint(values[0], values[1])
-			}
-			if replyErr != nil {
-				return nil, fmt.Errorf("redissink: reading the checkpoint in key %s: %w", s.key(g, part[i]), redisx.Explain(replyErr))
-			}
-		}
 		if err != nil {
-			return nil, fmt.Errorf("redissink: reading checkpoints of %s: %w", s.model, redisx.Explain(err))
+			return nil, nil, fmt.Errorf("redissink: reading checkpoints of %s: %w", s.model, redisx.Explain(err))
 		}
 	}
-	return checkpoints, nil
+	return checkpoints, failed, nil
 }
 
 // parseCheckpoint reads the two checkpoint fields; both are nil where there is
@@ -136,7 +138,8 @@ func parseCheckpoint(position, event any) (projector.Checkpoint, error) {
 	return projector.Checkpoint{Position: at, EventID: id}, nil
 }
 
-// Document implements [projector.Sink].
+// Document reads a document of a generation, with every value as text, and its
+// checkpoint; nil and the zero Checkpoint where there is none.
 func (s *Sink) Document(ctx context.Context, g projector.Generation, key string) (map[string]string, projector.Checkpoint, error) {
 	name := s.key(g, key)
 	var fields map[string]string

@@ -1,5 +1,5 @@
-// Package sinktest is the suite every [projector.Sink] passes. A new sink is one
-// directory and one test that calls [Run].
+// Package sinktest has the suites every [projector.Sink] passes. A new sink is one
+// directory and one test that calls [Run], where it takes documents, or [RunEffects].
 package sinktest
 
 import (
@@ -23,9 +23,17 @@ type Features struct {
 	NoZeroBytes bool
 }
 
-// Run runs the suite. Each call of open returns a sink whose generations are
-// empty and disturbed by nobody else.
-func Run(t *testing.T, open func(t *testing.T) projector.Sink, features Features) {
+// DocumentSink is a sink of documents that can be looked at.
+type DocumentSink interface {
+	projector.Sink
+	// Document reads a document of a generation, with every value as text, and
+	// its checkpoint; nil and the zero Checkpoint where there is none.
+	Document(ctx context.Context, g projector.Generation, key string) (map[string]string, projector.Checkpoint, error)
+}
+
+// Run runs the suite of sinks that take documents. Each call of open returns a sink
+// whose generations are empty and disturbed by nobody else.
+func Run(t *testing.T, open func(t *testing.T) DocumentSink, features Features) {
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *sink)
@@ -49,7 +57,10 @@ func Run(t *testing.T, open func(t *testing.T) projector.Sink, features Features
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			s := &sink{T: t, Sink: open(t), Features: features}
+			s := &sink{T: t, DocumentSink: open(t), Features: features}
+			if form := s.Takes(); form != projector.Documents {
+				t.Fatalf("the sink takes %s", form)
+			}
 			if err := s.Begin(t.Context(), 1); err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +72,7 @@ func Run(t *testing.T, open func(t *testing.T) projector.Sink, features Features
 // sink is a sink with the test it belongs to.
 type sink struct {
 	*testing.T
-	projector.Sink
+	DocumentSink
 	Features
 }
 
@@ -96,16 +107,21 @@ func (s *sink) commit(changes ...projector.Change) {
 // stands at actual.
 func (s *sink) wantRefused(c projector.Change, actual projector.Checkpoint) {
 	s.Helper()
-	refused, err := s.Commit(s.Context(), 1, []projector.Change{c})
+	wantRefused(s.T, s, c, actual)
+}
+
+func wantRefused(t *testing.T, s projector.Sink, c projector.Change, actual projector.Checkpoint) {
+	t.Helper()
+	refused, err := s.Commit(t.Context(), 1, []projector.Change{c})
 	if err != nil || len(refused) != 1 {
-		s.Fatalf("Commit returned %v, %v; want one refusal", refused, err)
+		t.Fatalf("Commit returned %v, %v; want one refusal", refused, err)
 	}
 	var r *projector.RefusedError
 	if !errors.As(refused[0], &r) || !errors.Is(refused[0], projector.ErrRefused) {
-		s.Fatalf("refused with %v; want a RefusedError", refused[0])
+		t.Fatalf("refused with %v; want a RefusedError", refused[0])
 	}
 	if r.Stream != c.Stream || r.From != c.From || r.Actual != actual {
-		s.Fatalf("refused with %+v; want stream %s, from %s, actual %s", r, c.Stream, c.From, actual)
+		t.Fatalf("refused with %+v; want stream %s, from %s, actual %s", r, c.Stream, c.From, actual)
 	}
 }
 
@@ -132,20 +148,30 @@ func (s *sink) wantIn(g projector.Generation, key string, checkpoint projector.C
 			s.Errorf("document %q has %s = %q; want %q", key, pairs[i], got, pairs[i+1])
 		}
 	}
-	checkpoints, err := s.Checkpoints(s.Context(), g, []string{key})
-	if err != nil {
-		s.Fatal(err)
+	wantCheckpoint(s.T, s, g, key, checkpoint)
+}
+
+// wantCheckpoint compares a checkpoint.
+func wantCheckpoint(t *testing.T, s projector.Sink, g projector.Generation, key string, want projector.Checkpoint) {
+	t.Helper()
+	checkpoints, failed, err := s.Checkpoints(t.Context(), g, []string{key})
+	if err := errors.Join(append(failed, err)...); err != nil {
+		t.Fatal(err)
 	}
-	if len(checkpoints) != 1 || checkpoints[0] != checkpoint {
-		s.Errorf("Checkpoints(%q) = %v; want %s", key, checkpoints, checkpoint)
+	if len(checkpoints) != 1 || checkpoints[0] != want {
+		t.Errorf("Checkpoints(%q) = %v; want %s", key, checkpoints, want)
 	}
 }
 
 func testNothingThere(t *testing.T, s *sink) {
 	s.want("42", projector.Checkpoint{})
-	checkpoints, err := s.Checkpoints(t.Context(), 1, nil)
-	if err != nil || len(checkpoints) != 0 {
-		t.Errorf("Checkpoints of no keys = %v, %v", checkpoints, err)
+	commitOfNothing(t, s)
+}
+
+func commitOfNothing(t *testing.T, s projector.Sink) {
+	checkpoints, failed, err := s.Checkpoints(t.Context(), 1, nil)
+	if err != nil || failed != nil || len(checkpoints) != 0 {
+		t.Errorf("Checkpoints of no keys = %v, %v, %v", checkpoints, failed, err)
 	}
 	refused, err := s.Commit(t.Context(), 1, nil)
 	if err != nil || refused != nil {
@@ -267,8 +293,8 @@ func testManyInOneCommit(t *testing.T, s *sink) {
 		changes[i] = change(keys[i], at(0), at(1), "i", keys[i])
 	}
 	s.commit(changes...)
-	checkpoints, err := s.Checkpoints(t.Context(), 1, keys)
-	if err != nil {
+	checkpoints, failed, err := s.Checkpoints(t.Context(), 1, keys)
+	if err := errors.Join(append(failed, err)...); err != nil {
 		t.Fatal(err)
 	}
 	for i, c := range checkpoints {
@@ -346,7 +372,7 @@ func testContextEnded(t *testing.T, s *sink) {
 	if _, err := s.Commit(ctx, 1, []projector.Change{change("42", at(0), at(1), "n", "1")}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Commit with an ended context returned %v", err)
 	}
-	if _, err := s.Checkpoints(ctx, 1, []string{"42"}); !errors.Is(err, context.Canceled) {
+	if _, _, err := s.Checkpoints(ctx, 1, []string{"42"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Checkpoints with an ended context returned %v", err)
 	}
 	s.want("42", projector.Checkpoint{})

@@ -24,10 +24,11 @@ var (
 	ErrNothingToPay = errors.New("nothing to pay")
 )
 
-// Limits that keep every sum of quantities and prices far from overflowing.
+// Limits that keep every sum of quantities and prices far from overflowing: a line
+// comes to 10^15 at the most.
 const (
-	MaxQuantity   = 1_000_000_000
-	MaxPriceMilli = 1_000_000_000_000
+	MaxQuantity   = 1_000_000
+	MaxPriceMilli = 1_000_000_000
 )
 
 const maxItemBytes = 200

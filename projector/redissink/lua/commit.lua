@@ -8,7 +8,8 @@
 -- Returns for each document a code and two values:
 --   0  made, now or by an earlier call whose reply was lost
 --   1  refused                      position and event id that are there
---   2  failed, nothing was changed  Redis' error message, ''
+--   2  failed, nothing was changed  Redis' error message, key
+--   4  not taken, the same          what is wrong with the key, key
 --
 -- The first write of a document, the one that can fail, goes through pcall and
 -- adds fields; fields that went away are deleted after it.
@@ -65,7 +66,7 @@ for k = 1, #KEYS do
 
   local at = redis.pcall('HMGET', key, '_position', '_event')
   if at['err'] then
-    answer(2, at['err'], '')
+    answer(2, at['err'], key)
   else
     local position, event = at[1] or '', at[2] or ''
     if position == to_position and event == to_event then
@@ -75,11 +76,11 @@ for k = 1, #KEYS do
     else
       local before = redis.call('HKEYS', key)
       if position == '' and #before > 0 then
-        answer(2, 'the hash has fields but no checkpoint: it is not a read model of projectord', '')
+        answer(4, 'the hash has fields but no checkpoint: it is not a read model of projectord', key)
       else
         local err = write(key, fields, n, to_position, to_event)
         if err then
-          answer(2, err, '')
+          answer(2, err, key)
         else
           prune(key, before, fields, n)
           answer(0, '', '')

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/projectord/projectord/projector"
+)
+
+const (
+	workerLineEvery = 10 * time.Second
+	workerLiveEvery = 250 * time.Millisecond
+	parkedEvery     = 2 * time.Second
+	// maxParkedListed is how many parked carts are told one by one.
+	maxParkedListed = 5
+)
+
+// telling tells what a worker does, by a line that changes on a terminal and by
+// one now and then elsewhere.
+type telling struct {
+	screen *screen
+	name   string
+	config projector.WorkerConfig
+	begun  func() // called once, when there is a session
+	once   sync.Once
+	worker atomic.Pointer[projector.Worker] // nil until there is one
+
+	events atomic.Int64 // applied by this worker
+	parked atomic.Int64 // by any worker
+}
+
+// Observe implements [projector.Observer].
+func (t *telling) Observe(o projector.Observation) {
+	switch o := o.(type) {
+	case projector.SessionBegan:
+		t.once.Do(t.begun)
+	case projector.Batch:
+		t.events.Add(int64(o.Events))
+	}
+}
+
+// follow tells how the worker stands, until stop is called.
+func (t *telling) follow(ctx context.Context) (stop func()) {
+	var all sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	t.tellParked(ctx)
+	all.Go(func() {
+		every(ctx, parkedEvery, func() { t.countParked(ctx) })
+	})
+	all.Go(func() {
+		if t.screen.terminal {
+			every(ctx, workerLiveEvery, func() { t.screen.show(t.line()) })
+			return
+		}
+		last := ""
+		every(ctx, workerLineEvery, func() {
+			if now := t.line(); now != last { // a worker with nothing to do is silent
+				last = now
+				t.screen.show(now)
+			}
+		})
+	})
+	return func() {
+		cancel()
+		all.Wait()
+		t.screen.clear()
+		leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), parkedEvery)
+		defer cancel()
+		t.tellParked(leaving)
+	}
+}
+
+// every calls f now and then until ctx ends.
+func every(ctx context.Context, d time.Duration, f func()) {
+	tick := time.NewTicker(d)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			f()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// line says how the worker stands.
+func (t *telling) line() string {
+	held, paused := 0, []string(nil)
+	if worker := t.worker.Load(); worker != nil {
+		for _, s := range worker.Status() {
+			held += s.Held
+			if s.State == projector.StatePaused {
+				paused = append(paused, s.Projection.Name())
+			}
+		}
+	}
+	line := fmt.Sprintf("%s: %s events applied, %s carts held, %s parked", t.name, count(t.events.Load()), count(held), count(t.parked.Load()))
+	if len(paused) > 0 {
+		line += "; paused: " + strings.Join(paused, ", ")
+	}
+	return line
+}
+
+// countParked counts the carts that are parked, once for each projection. Where it
+// cannot, the worker has told why, and the last number stands.
+func (t *telling) countParked(ctx context.Context) {
+	sum := 0
+	for _, a := range t.config.Projections {
+		n, err := t.config.Log.Existing(a.Group()).ParkedCount(ctx)
+		if err != nil {
+			return
+		}
+		sum += n
+	}
+	t.parked.Store(int64(sum))
+}
+
+// tellParked tells which carts are parked and why.
+func (t *telling) tellParked(ctx context.Context) {
+	var first []string
+	n := 0
+	for _, a := range t.config.Projections {
+		for p, err := range t.config.Log.Existing(a.Group()).Parked(ctx) {
+			if err != nil {
+				return // as above
+			}
+			if n++; len(first) < maxParkedListed {
+				first = append(first, fmt.Sprintf("  %s in %s, since %s: %s", p.Stream, a.Projection.Name(), p.Since.Local().Format(time.DateTime), p.Error))
+			}
+		}
+	}
+	t.parked.Store(int64(n))
+	if n == 0 {
+		return
+	}
+	if n > len(first) {
+		first = append(first, fmt.Sprintf("  and %s more", count(n-len(first))))
+	}
+	fmt.Fprintf(t.screen, "%s parked: these carts wait at an event that could not be applied, all others go on\n%s\n", count(n), strings.Join(first, "\n"))
+}

@@ -1,0 +1,245 @@
+package projector_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/projector"
+)
+
+// grow appends an event to each of n carts, several at a time.
+func (h history) grow(f *fixture, n int) {
+	f.Helper()
+	f.appendMany(n, 1)
+	for i := range n {
+		h[i] = append(h[i], 1)
+	}
+}
+
+// Streams mostly go to the worker that has their states.
+func TestAffinityKeepsStatesWarm(t *testing.T) {
+	onEachServer(t, func(f *fixture) {
+		const streams = 200
+		h := make(history)
+		var workers []*projector.Worker
+		for i := range 2 {
+			w, _ := f.worker(fmt.Sprint("w", i), func(c *projector.WorkerConfig) { c.TTL = 200 * time.Millisecond })
+			workers = append(workers, w)
+			f.began(fmt.Sprint("w", i))
+		}
+		used := func() (hits, misses uint64) {
+			for _, w := range workers {
+				s := w.Status()[0]
+				hits, misses = hits+s.CacheHits, misses+s.CacheMisses
+			}
+			return hits, misses
+		}
+		var share float64
+		// The sessions find each other when they sweep.
+		testenv.Wait(f, waitLong, func() error {
+			h.grow(f, streams)
+			h.wait(f)
+			hits, misses := used()
+			for range 3 {
+				h.grow(f, streams)
+				h.wait(f)
+			}
+			hits2, misses2 := used()
+			hits, misses = hits2-hits, misses2-misses
+			if share = float64(hits) / float64(hits+misses); share < 0.75 {
+				return fmt.Errorf("%d hits, %d misses", hits, misses)
+			}
+			return nil
+		})
+		f.Logf("%.0f %% of the states were warm", 100*share)
+		for i, w := range workers {
+			if s := w.Status()[0]; s.CachedStates == 0 || s.CachedBytes == 0 {
+				f.Errorf("worker %d keeps nothing: %+v", i, s)
+			}
+		}
+		f.settled()
+	})
+}
+
+// A worker that has as much as it can hold does not hold up what others can do.
+func TestIdleWorkersSteal(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		const capacity, streams = 5, 100
+		sink := newHeld(f.sink)
+		// It holds what there is before the other one comes.
+		h := make(history)
+		h.fill(f, capacity)
+		f.start("full", through(sink), func(c *projector.WorkerConfig) { c.Capacity = capacity })
+		sink.wait(f)
+		tells := new(watcher)
+		f.start("idle", observed(tells))
+		f.began("idle")
+		start := time.Now()
+		for i := range streams {
+			h.append(f, 100+i, 1, 2)
+		}
+		keys := make([]string, 0, streams)
+		for i := range streams {
+			keys = append(keys, cart(100+i).ID())
+		}
+		testenv.Wait(f, waitLong, func() error {
+			at, _, err := f.sink.Checkpoints(f.Context(), 1, keys)
+			left := 0
+			for _, c := range at {
+				if c.IsZero() {
+					left++
+				}
+			}
+			if left > capacity { // which the full one may have been given
+				err = errors.Join(err, fmt.Errorf("%d streams wait", left))
+			}
+			return err
+		})
+		if took := time.Since(start); took > 2*time.Second {
+			f.Errorf("the other worker took %v", took)
+		}
+		close(sink.release)
+		h.wait(f)
+		f.settled()
+	})
+}
+
+// landed tells when documents are visible.
+type landed struct {
+	projector.Sink
+	at chan time.Time
+}
+
+func (s *landed) Commit(ctx context.Context, g projector.Generation, changes []projector.Change) ([]error, error) {
+	refused, err := s.Sink.Commit(ctx, g, changes)
+	s.at <- time.Now()
+	return refused, err
+}
+
+// An append wakes an idle worker at once, whichever of them prefers the stream.
+func TestLiveTail(t *testing.T) {
+	for _, workers := range []int{1, 3} {
+		t.Run(fmt.Sprint(workers, "Workers"), func(t *testing.T) {
+			f := newFixture(t, sharedRedis(t))
+			const appends = 100
+			sink := &landed{Sink: f.sink, at: make(chan time.Time, 2*appends)}
+			for i := range workers {
+				f.start(fmt.Sprint("w", i), through(sink))
+				f.began(fmt.Sprint("w", i))
+			}
+			h := make(history)
+			var took []time.Duration
+			for i := range appends {
+				f.settled()
+				h.append(f, i%20, 1)
+				acknowledged := time.Now()
+				select {
+				case at := <-sink.at:
+					took = append(took, max(0, at.Sub(acknowledged)))
+				case <-time.After(waitLong):
+					t.Fatal("the event does not show")
+				}
+			}
+			h.wait(f)
+			slices.Sort(took)
+			p50, p90, last := took[appends/2], took[appends*9/10], took[appends-1]
+			t.Logf("from the acknowledgement to the document: p50 %v, p90 %v, at most %v", p50, p90, last)
+			if p50 > 100*time.Millisecond || last > 5*time.Second {
+				t.Errorf("an idle worker wakes after %v, at most %v", p50, last)
+			}
+		})
+	}
+}
+
+// Several batches are under way at a time, each of other streams.
+func TestBatchesInFlight(t *testing.T) {
+	f := newFixture(t, sharedRedis(t))
+	var commits, running, most atomic.Int64
+	several := make(chan struct{})
+	sink := racing{Sink: f.sink, overtake: func() {
+		now := running.Add(1)
+		defer running.Add(-1)
+		for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
+		}
+		if commits.Add(1) == 2 {
+			close(several)
+		}
+		hasClosed(t, several, "there is one batch at a time")
+	}}
+	h := make(history)
+	h.grow(f, 700)
+	w, _ := f.worker("w", through(sink))
+	h.wait(f)
+	f.settled()
+	if n := most.Load(); n < 2 || n > 4 {
+		t.Errorf("%d batches were under way at a time", n)
+	}
+	testenv.Wait(t, waitLong, func() error {
+		if s := w.Status()[0]; s.State != projector.StateRunning || s.Reason != nil || s.Held != 0 || s.InFlight != 0 {
+			return fmt.Errorf("the status is %+v", s)
+		}
+		return nil
+	})
+}
+
+// Scenario 34: many streams pass through a worker, and the memory it takes for
+// their states stays within its bound.
+func TestScenario34_WorkerMemory(t *testing.T) {
+	const streams, limit = 30_000, 1 << 20
+	f := newFixture(t, sharedRedis(t))
+	f.p = newTotals(func(s *total, e added) { s.add(e.Qty) })
+	w, _ := f.worker("w", func(c *projector.WorkerConfig) { c.CacheBytes = limit })
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var appending errgroup.Group
+	appending.Go(func() error {
+		for start := 0; start < streams; start += 1000 {
+			var appends []eventstore.StreamAppend
+			for i := range 1000 {
+				appends = append(appends, eventstore.StreamAppend{Stream: cart(start + i), Events: []eventstore.Event{event("added", added{1})}})
+			}
+			for _, o := range f.store.AppendMany(t.Context(), appends) {
+				if o.Err != nil {
+					return o.Err
+				}
+			}
+		}
+		return nil
+	})
+	full := false
+	testenv.Wait(t, waitLong, func() error {
+		s := w.Status()[0]
+		if s.CachedBytes > limit {
+			t.Fatalf("the states take %d bytes; %d are allowed", s.CachedBytes, limit)
+		}
+		full = full || s.CachedBytes > limit/2
+		l, err := projector.MeasureLag(t.Context(), f.log(), projector.Assignment{Projection: f.p, Sink: f.sink})
+		if err == nil && (l.Pointers > 0 || s.CachedStates == 0) {
+			err = fmt.Errorf("the lag is %+v", l)
+		}
+		return err
+	})
+	if err := appending.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	f.settled()
+	for i := 0; i < streams; i += 500 {
+		f.want(cart(i), 1)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); !full || grown > 16*limit {
+		t.Errorf("the heap grew by %d KiB, the cache was full: %t", grown>>10, full)
+	}
+}

@@ -1,0 +1,133 @@
+package projector_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/projector"
+)
+
+// hanging is the quantity of an event whose fold or handler hangs.
+const hanging = 777
+
+// Scenario 13: a fold that does not return parks its stream; the others are not
+// held up, and the worker stops as if nothing were.
+func TestScenario13_HungFoldParksItsStream(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		release := make(chan struct{})
+		f.p = newTotals(func(s *total, e added) {
+			if e.Qty == hanging {
+				<-release
+			}
+			s.add(e.Qty)
+		})
+		defer close(release)
+		h := make(history)
+		h.fill(f, 40)
+		f.append(cart(1000), 1, 2, hanging, 4)
+		f.append(cart(1001), hanging)
+		stop := f.start("w", quick)
+		h.wait(f)
+		f.parked(2)
+		f.wantParked(cart(1000), 3, 1, "not done in time")
+		f.wantParked(cart(1001), 1, 1, "not done in time")
+		h.fill(f, 45)
+		h.wait(f)
+		f.settled()
+		f.stopsIn(5*time.Second, stop)
+
+		f.p = totals()
+		f.start("mended", quick)
+		a := projector.Assignment{Projection: f.p, Sink: f.sink}
+		for _, s := range []eventstore.StreamID{cart(1000), cart(1001)} {
+			if err := projector.Retry(f.Context(), f.log(), a, s); err != nil {
+				f.Fatal(err)
+			}
+		}
+		h[1000], h[1001] = []int64{1, 2, hanging, 4}, []int64{hanging}
+		h.wait(f)
+		f.settled()
+	})
+}
+
+// A stream whose state is in memory may hang too.
+func TestScenario13_HungFoldOfWarmState(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	release := make(chan struct{})
+	defer close(release)
+	f.p = newTotals(func(s *total, e added) {
+		if e.Qty == hanging {
+			s.add(1)
+			<-release
+		}
+		s.add(e.Qty)
+	})
+	h := make(history)
+	stop := f.start("w", quick)
+	h.fill(f, 3)
+	h.wait(f)
+	f.append(cart(1), 5, hanging)
+	f.parked(1)
+	f.wantParked(cart(1), 5, 1, "not done in time")
+	f.p = totals()
+	f.start("mended")
+	stop()
+	if err := projector.Retry(t.Context(), f.log(), projector.Assignment{Projection: f.p}, cart(1)); err != nil {
+		t.Fatal(err)
+	}
+	h[1] = append(h[1], 5, hanging)
+	h.wait(f)
+}
+
+// Scenario 13: a handler that hangs is told at its deadline, and left behind if it
+// does not listen. Its stream is tried again and parks in the end.
+func TestScenario13_HungHandler(t *testing.T) {
+	for name, listens := range map[string]bool{"Listens": true, "Deaf": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, sharedRedis(t))
+			release := make(chan struct{})
+			defer close(release)
+			var told atomic.Int64
+			sink, calls := newMemory(), new(deliveries)
+			f.p = newReactor(func(ctx context.Context, e added, r *eventstore.Recorded) error {
+				calls.add(e, r)
+				switch {
+				case e.Qty != hanging:
+					return nil
+				case listens:
+					<-ctx.Done()
+					told.Add(1)
+					return ctx.Err()
+				}
+				<-release
+				return errors.New("too late")
+			})
+			f.append(cart(1000), 1, hanging, 3)
+			for i := range 30 {
+				f.append(cart(i), 1, 2)
+			}
+			stop := f.start("w", quick, through(sink), func(c *projector.WorkerConfig) { c.Attempts = 2 })
+			for i := range 30 {
+				sink.wait(t, cart(i), 2)
+				calls.want(t, cart(i), 1, 2)
+			}
+			f.parked(1)
+			f.wantParked(cart(1000), 2, 2, "not done in time")
+			sink.wait(t, cart(1000), 1)
+			calls.want(t, cart(1000), 1, 2, 2)
+			if listens && told.Load() != 2 {
+				t.Errorf("the handler was told %d times", told.Load())
+			}
+			f.append(cart(7), 3)
+			sink.wait(t, cart(7), 3)
+			f.settled()
+			f.stopsIn(5*time.Second, stop)
+		})
+	}
+}

@@ -1,0 +1,260 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/projectord/projectord/eventstore"
+)
+
+// engine brings streams from their checkpoints to their ends for one projection.
+// It is safe for concurrent use where the streams are others.
+type engine struct {
+	Assignment
+	store eventstore.Reader
+	// skips are the events that were skipped by hand; nil knows of none.
+	skips *skipList
+	// warm keeps states; nil keeps none.
+	warm *stateCache
+	// deadline is how long an event may take, 0 for ever.
+	deadline time.Duration
+	// handling has a place for each stream that a reactor may handle at a time,
+	// over all batches. Only reactors need it.
+	handling chan struct{}
+	// stop ends the handling of further events by a reactor. It may be nil.
+	stop <-chan struct{}
+}
+
+// took says where the time of a batch went.
+type took struct {
+	load, fold, commit time.Duration
+}
+
+// project loads the checkpoints of streams, applies the events behind them and
+// commits, and notes in the foldings what became of each. Streams that stand at
+// their heads already are not read. An error is one of the store, the sink or the
+// context, or a [*hungError], after which the foldings are not to be used.
+func (e *engine) project(ctx context.Context, streams []*folding) (t took, err error) {
+	start := time.Now()
+	behind, err := e.load(ctx, streams)
+	t.load = time.Since(start)
+	if err != nil || len(behind) == 0 {
+		return t, err
+	}
+	start = time.Now()
+	err = e.fold(ctx, behind)
+	t.fold = time.Since(start)
+	if err != nil {
+		return t, err
+	}
+	start = time.Now()
+	err = e.commit(ctx, behind)
+	t.commit = time.Since(start)
+	return t, err
+}
+
+// load loads the checkpoints and returns the streams that are to be read.
+func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, error) {
+	keys := make([]string, len(streams))
+	for i, f := range streams {
+		keys[i] = e.Projection.key(f.stream)
+	}
+	checkpoints, failed, err := e.Sink.Checkpoints(ctx, e.Generation, keys)
+	if err != nil {
+		return nil, err
+	}
+	var behind []*folding
+	for i, f := range streams {
+		if failed != nil && failed[i] != nil {
+			f.halt(e.Projection, 0, ErrPoison, failed[i])
+			continue
+		}
+		f.from, f.to = checkpoints[i], checkpoints[i]
+		ahead := f.from.Position.Compare(PositionOf(f.head))
+		if f.again || ahead < 0 || ahead > 0 && f.registered {
+			f.skips = e.skips.of(f.stream)
+			if !e.Projection.incremental() {
+				f.warm = e.warm.take(f.stream, f.from)
+			}
+			behind = append(behind, f)
+		}
+	}
+	return behind, nil
+}
+
+// fold applies the events of streams. Where one is poison, those before it are
+// applied nevertheless.
+func (e *engine) fold(ctx context.Context, streams []*folding) error {
+	if err := e.read(ctx, streams); err != nil {
+		return err
+	}
+	if err := e.readable(ctx, streams); err != nil {
+		return err
+	}
+	if reactor, ok := e.Projection.(*Reactor); ok {
+		return e.react(ctx, reactor, streams)
+	}
+	poisoned := only(streams, (*folding).poisoned)
+	if len(poisoned) == 0 {
+		return nil
+	}
+	// The state is unspecified after the event that failed, so folding starts
+	// anew, either without that event, because it is to be skipped, or up to it.
+	if err := e.skips.load(ctx); err != nil {
+		return err
+	}
+	var again []*folding
+	halted := make(map[*folding]*StreamError)
+	for _, f := range poisoned {
+		if skips := e.skips.of(f.stream); skips[f.halted.Version] {
+			f.skips = skips
+			f.retry()
+			again = append(again, f)
+			continue
+		}
+		if before := f.halted.Version - 1; PositionOf(before).Compare(f.from.Position) > 0 {
+			halted[f] = f.halted
+			f.retry()
+			f.until, f.head = before, before
+			again = append(again, f)
+		} else {
+			f.state = nil
+		}
+	}
+	if len(again) == 0 {
+		return nil
+	}
+	if err := e.read(ctx, again); err != nil {
+		return err
+	}
+	for _, f := range again {
+		if was := halted[f]; was != nil && f.halted == nil {
+			f.halted = was
+		} else if f.halted != nil {
+			f.state = nil
+		}
+	}
+	return nil
+}
+
+// retry makes the folding as it was before it was read.
+func (f *folding) retry() { f.halted, f.state, f.warm = nil, nil, nil }
+
+// read reads streams and applies their events, in one read over all of them.
+func (e *engine) read(ctx context.Context, streams []*folding) error {
+	if e.deadline == 0 {
+		return e.readWatched(ctx, streams, nil)
+	}
+	err := watched(e.deadline, func(w *watch) error { return e.readWatched(ctx, streams, w) })
+	if hung := new(hungError); errors.As(err, &hung) {
+		hung.stream = streams[hung.index].stream
+	}
+	return err
+}
+
+func (e *engine) readWatched(ctx context.Context, streams []*folding, w *watch) error {
+	reads := make([]eventstore.StreamRead, len(streams))
+	for i, f := range streams {
+		reads[i] = eventstore.StreamRead{Stream: f.stream, From: f.start(e.Projection)}
+	}
+	failed, err := e.store.ReadMany(ctx, reads, func(i int, r *eventstore.Recorded) error {
+		if w == nil {
+			return streams[i].take(e.Projection, r)
+		}
+		if err := w.begin(i, r.Version); err != nil {
+			return err
+		}
+		defer w.end()
+		return streams[i].take(e.Projection, r)
+	})
+	if err != nil {
+		return err
+	}
+	for i, f := range streams {
+		var err error
+		if failed != nil {
+			err = failed[i]
+		}
+		f.end(e.Projection, err)
+	}
+	return nil
+}
+
+// readable returns an error if streams could not be read for a reason that is the
+// store's: then it cannot even tell the head of one of them.
+func (e *engine) readable(ctx context.Context, streams []*folding) error {
+	for _, f := range streams {
+		if f.unread {
+			_, err := e.store.Head(ctx, f.stream)
+			return err
+		}
+	}
+	return nil
+}
+
+// commit writes what the streams that got on amount to, and notes in their foldings
+// what became of them. An error is one of the sink's.
+func (e *engine) commit(ctx context.Context, streams []*folding) error {
+	var changes []Change
+	var changed []*folding
+	for _, f := range streams {
+		if !f.got() {
+			continue
+		}
+		c := Change{Stream: f.stream, Key: e.Projection.key(f.stream), From: f.from, To: f.to}
+		if err := e.Projection.fill(f.state, &c); err != nil {
+			f.halt(e.Projection, eventstore.Version(f.to.Position.Major), ErrPoison, err)
+			continue
+		}
+		changes = append(changes, c)
+		changed = append(changed, f)
+	}
+	if len(changes) > 0 {
+		refused, err := e.Sink.Commit(ctx, e.Generation, changes)
+		if err != nil {
+			return err
+		}
+		for i, f := range changed {
+			switch {
+			case refused == nil || refused[i] == nil:
+				f.committed = true
+			case errors.As(refused[i], &f.refused):
+			default:
+				f.halt(e.Projection, eventstore.Version(f.to.Position.Major), ErrPoison, refused[i])
+			}
+		}
+	}
+	for _, f := range streams {
+		if f.refused == nil && f.state != nil && (f.committed || f.halted == nil && f.to == f.from && !f.to.IsZero()) {
+			e.keep(f)
+		}
+	}
+	return nil
+}
+
+// keep keeps the state of a folding warm. What a state takes is estimated anew when
+// the stream has grown by a quarter.
+func (e *engine) keep(f *folding) {
+	if e.warm == nil || e.Projection.incremental() {
+		return
+	}
+	w := warmState{at: f.to, state: f.state}
+	if f.warm != nil && f.to.Position.Major < f.warm.measured+f.warm.measured/4+1 {
+		w.bytes, w.measured = f.warm.bytes, f.warm.measured
+	} else {
+		w.bytes, w.measured = minStateBytes+sizeOf(f.state), f.to.Position.Major
+	}
+	e.warm.put(f.stream, w)
+}
+
+// only returns those of the foldings that something is true of.
+func only(all []*folding, is func(*folding) bool) []*folding {
+	var some []*folding
+	for _, f := range all {
+		if is(f) {
+			some = append(some, f)
+		}
+	}
+	return some
+}

@@ -1,0 +1,147 @@
+package pgsink
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/projectord/projectord/internal/keyspace"
+	"github.com/projectord/projectord/projector"
+)
+
+// maxNameBytes is how long Postgres lets an identifier be.
+const maxNameBytes = 63
+
+// fillFactor leaves room in every page for new versions of its rows. On tables
+// whose rows are updated all the time that keeps 70 to 100 % of the updates out of
+// the indexes, where the default of 100 keeps 2 %.
+const fillFactor = 50
+
+// model is where a read model is: a table per generation, and the view that readers
+// use.
+type model struct {
+	pool    *pgxpool.Pool
+	schema  string
+	name    string
+	columns []Column
+}
+
+func newModel(pool *pgxpool.Pool, namespace, name string, columns []Column) (model, error) {
+	if namespace == "" {
+		namespace = keyspace.DefaultNamespace
+	}
+	err := keyspace.CheckNamespace(namespace)
+	if err == nil {
+		err = checkModel(name)
+	}
+	if err == nil {
+		err = checkColumns(columns)
+	}
+	if err != nil {
+		return model{}, fmt.Errorf("pgsink: %w", err)
+	}
+	return model{pool: pool, schema: namespace, name: name, columns: columns}, nil
+}
+
+// checkModel leaves ten bytes of an identifier for the generation.
+func checkModel(name string) error {
+	ok := len(name) > 0 && len(name) <= maxNameBytes-10 && 'a' <= name[0] && name[0] <= 'z'
+	for i := 1; ok && i < len(name); i++ {
+		c := name[i]
+		ok = 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_'
+	}
+	if !ok {
+		return fmt.Errorf("the model name %.80q does not match [a-z][a-z0-9_]{0,%d}", name, maxNameBytes-11)
+	}
+	// The view of cart_2 would be the second table of cart.
+	if i := strings.LastIndexByte(name, '_'); i >= 0 && i+1 < len(name) && strings.Trim(name[i+1:], "0123456789") == "" {
+		return fmt.Errorf("the model name %q ends as the tables of generations do, in an underscore and a number", name)
+	}
+	return nil
+}
+
+// table returns the quoted name of a generation's table.
+func (m *model) table(g projector.Generation) string {
+	return pgx.Identifier{m.schema, fmt.Sprintf("%s_%d", m.name, g)}.Sanitize()
+}
+
+// view returns the quoted name of the view that readers use.
+func (m *model) view() string { return pgx.Identifier{m.schema, m.name}.Sanitize() }
+
+// definition is a column of a table as it is created: its type, and what follows
+// that.
+type definition struct{ name, kind, constraint string }
+
+// createTable is the statement that creates the table of a generation.
+func (m *model) createTable(g projector.Generation, columns []definition) string {
+	columns = append([]definition{{"_key", "text", "PRIMARY KEY"}}, columns...)
+	lines := make([]string, len(columns))
+	for i, c := range columns {
+		lines[i] = pgx.Identifier{c.name}.Sanitize() + " " + c.kind + " " + c.constraint
+	}
+	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s) WITH (fillfactor = %d)", m.table(g), strings.Join(lines, ", "), fillFactor)
+}
+
+// createView creates the view where there is none yet.
+func (m *model) createView(ctx context.Context, tx pgx.Tx, g projector.Generation) error {
+	var exists bool
+	if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", m.view()).Scan(&exists); err != nil || exists {
+		return err
+	}
+	_, err := tx.Exec(ctx, fmt.Sprintf("CREATE VIEW %s AS SELECT * FROM %s", m.view(), m.table(g)))
+	return err
+}
+
+// checkTable refuses a table that was made for other columns.
+func (m *model) checkTable(ctx context.Context, tx pgx.Tx, g projector.Generation, columns []definition) error {
+	rows, err := tx.Query(ctx, `SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+		WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped`, m.table(g))
+	if err != nil {
+		return err
+	}
+	there := make(map[string]string)
+	var name, kind string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &kind}, func() error { there[name] = kind; return nil }); err != nil {
+		return err
+	}
+	for _, c := range columns {
+		if is := strings.Replace(there[c.name], "timestamp with time zone", "timestamptz", 1); is != c.kind {
+			return fmt.Errorf("column %s is %q there, but %q is declared: rebuild the projection into a new generation", c.name, is, c.kind)
+		}
+		delete(there, c.name)
+	}
+	delete(there, "_key")
+	for name := range there {
+		return fmt.Errorf("column %s is there, but not declared: rebuild the projection into a new generation", name)
+	}
+	return nil
+}
+
+// prepare runs statements and more in one transaction, which no other for the same
+// schema runs beside.
+func (m *model) prepare(ctx context.Context, statements []string, more func(pgx.Tx) error) error {
+	return m.transact(ctx, func(tx pgx.Tx) error {
+		// IF NOT EXISTS does not keep two that start at once from colliding.
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "projectord:"+m.schema); err != nil {
+			return err
+		}
+		for _, statement := range statements {
+			if _, err := tx.Exec(ctx, statement); err != nil {
+				return err
+			}
+		}
+		return more(tx)
+	})
+}
+
+// transact runs f in a transaction, again where that can help.
+func (m *model) transact(ctx context.Context, f func(pgx.Tx) error) error {
+	return again(ctx, func() error { return pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{BeginQuery: begin}, f) })
+}
+
+// begin opens a transaction. Others may wait for the rows it locks, so a process
+// that is stopped amid it, and cannot go on, must not keep them for ever.
+const begin = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '30s'"

@@ -1,0 +1,170 @@
+package projector_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/redissink"
+)
+
+// A worker whose sink fails says so, takes on no more than it can hold, and goes on
+// when the trouble is over.
+func TestPausedWorker(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		h := make(history)
+		sink, tells := &failing{Sink: f.sink}, new(watcher)
+		w, stop := f.worker("w", through(sink), observed(tells), func(c *projector.WorkerConfig) { c.Capacity = 20 })
+		if s := w.Status(); len(s) != 1 || s[0].Generation != 1 || s[0].Projection != f.p {
+			f.Errorf("the status is %+v", s)
+		}
+		state := func(want projector.ProjectionState) projector.ProjectionStatus {
+			f.Helper()
+			var s projector.ProjectionStatus
+			testenv.Wait(f, waitLong, func() error {
+				if s = w.Status()[0]; s.State != want {
+					return fmt.Errorf("the worker is %s because of %v", s.State, s.Reason)
+				}
+				return nil
+			})
+			return s
+		}
+		if s := state(projector.StateRunning); s.Reason != nil {
+			f.Errorf("the status is %+v", s)
+		}
+		h.grow(f, 200)
+		s := state(projector.StatePaused)
+		if s.Reason == nil || !strings.Contains(s.Reason.Error(), "the disk is full") || s.Since.IsZero() {
+			f.Errorf("the status is %+v", s)
+		}
+		before := sink.failed.Load()
+		testenv.Wait(f, waitLong, func() error {
+			if n := f.pending(); n > 20 {
+				f.Fatalf("%d pointers are pending", n)
+			}
+			if sink.failed.Load() < before+4 {
+				return errors.New("it was not tried again")
+			}
+			return nil
+		})
+		if again := w.Status()[0]; !again.Since.Equal(s.Since) || again.Held > 20 {
+			f.Errorf("the status was %+v and is %+v", s, again)
+		}
+		sink.mended.Store(true)
+		h.wait(f)
+		if s := state(projector.StateRunning); s.Reason != nil {
+			f.Errorf("the status is %+v", s)
+		}
+		f.parked(0)
+		f.settled()
+		paused, resumed := seen[projector.Paused](tells), seen[projector.Resumed](tells)
+		if len(paused) < 4 || len(resumed) != 1 || resumed[0].After <= 0 || paused[0].For <= 0 || !strings.Contains(paused[0].Reason.Error(), "full") {
+			f.Errorf("it told of pauses %+v and %+v", paused, resumed)
+		}
+		stop()
+		if s := w.Status()[0]; s.State != projector.StateStopped {
+			f.Errorf("the status is %+v", s)
+		}
+	})
+}
+
+// moody is a sink whose checkpoints cannot be loaded for a while.
+type moody struct {
+	projector.Sink
+	failed atomic.Int64
+	mended atomic.Bool
+}
+
+func (s *moody) Checkpoints(ctx context.Context, g projector.Generation, keys []string) ([]projector.Checkpoint, []error, error) {
+	if !s.mended.Load() {
+		s.failed.Add(1)
+		return nil, nil, errMood
+	}
+	return s.Sink.Checkpoints(ctx, g, keys)
+}
+
+func TestCheckpointsInTrouble(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	h := make(history)
+	h.grow(f, 20)
+	sink := &moody{Sink: f.sink}
+	f.start("w", through(sink), func(c *projector.WorkerConfig) { c.Attempts = 1 })
+	testenv.Wait(t, waitLong, func() error {
+		if sink.failed.Load() < 5 {
+			return errors.New("it was not tried again")
+		}
+		return nil
+	})
+	sink.mended.Store(true)
+	h.wait(f)
+	f.parked(0)
+	f.settled()
+}
+
+// A sink that is out of reach parks nothing, whatever it is asked.
+func TestSinkOutOfReach(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	server := testenv.RedisAOF(t)
+	sink, err := redissink.New(server.Client(t), f.store.Namespace(), "totals")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.sink = sink
+	h := make(history)
+	w, _ := f.worker("w", func(c *projector.WorkerConfig) { c.Attempts = 1 })
+	h.grow(f, 20)
+	h.wait(f)
+	server.Kill()
+	h.grow(f, 30)
+	down := time.Now()
+	testenv.Wait(t, waitLong, func() error {
+		if s := w.Status()[0]; s.State != projector.StatePaused || time.Since(down) < time.Second {
+			return fmt.Errorf("the worker is %s", s.State)
+		}
+		return nil
+	})
+	server.Restart()
+	h.wait(f)
+	f.parked(0)
+	f.settled()
+}
+
+// A group that somebody destroys is created anew, and what its pointers were about
+// is announced to it.
+func TestDestroyedGroup(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		short := func(c *projector.WorkerConfig) { c.TTL = 200 * time.Millisecond }
+		for i := range 2 {
+			f.start(fmt.Sprint("w", i), short)
+			f.began(fmt.Sprint("w", i))
+		}
+		h := make(history)
+		h.fill(f, 50)
+		h.wait(f)
+		for round := range 2 {
+			for p := range f.store.Partitions() {
+				if round == 0 {
+					f.client.XGroupDestroy(f.Context(), f.keys.Log(p), "totals@1")
+				} else { // with all pointers
+					f.client.Del(f.Context(), f.keys.Log(p))
+				}
+				if p == f.store.Partitions()/2 {
+					h.fill(f, 60)
+				}
+			}
+			h.wait(f)
+			h.fill(f, 70)
+			h.wait(f)
+			f.walked()
+			f.settled()
+		}
+	})
+}

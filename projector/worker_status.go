@@ -1,0 +1,82 @@
+package projector
+
+import (
+	"sync"
+	"time"
+)
+
+// ProjectionState is how a worker stands with a projection.
+type ProjectionState uint8
+
+const (
+	// StateStopped means that the worker has no session, yet or any more.
+	StateStopped ProjectionState = iota
+	// StateRunning means that it works, or waits for work.
+	StateRunning
+	// StatePaused means that it rests because a backend is in trouble.
+	StatePaused
+)
+
+// String returns the state's name in lower case.
+func (s ProjectionState) String() string {
+	switch s {
+	case StateRunning:
+		return "running"
+	case StatePaused:
+		return "paused"
+	}
+	return "stopped"
+}
+
+// ProjectionStatus is how a worker stands with one of its projections.
+type ProjectionStatus struct {
+	Assignment
+	State ProjectionState
+	// Reason is why it is paused, else nil.
+	Reason error
+	// Since is when the state began.
+	Since time.Time
+	// Held is how many streams the worker holds, InFlight how many batches of
+	// them are under way.
+	Held, InFlight int
+	// CachedStates and CachedBytes are what is kept of a [State] projection to
+	// go on from; CacheHits and CacheMisses how often there was a state for a
+	// stream that grew.
+	CachedStates           int
+	CachedBytes            int64
+	CacheHits, CacheMisses uint64
+}
+
+// status is a ProjectionStatus that is being kept up to date.
+type status struct {
+	mu sync.Mutex
+	ProjectionStatus
+}
+
+func (s *status) set(state ProjectionState, reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.State != state || s.Since.IsZero() {
+		s.Since = time.Now()
+	}
+	s.State, s.Reason = state, reason
+}
+
+func (s *status) work(held, inFlight int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Held, s.InFlight = held, inFlight
+}
+
+// Status returns how the worker stands with each of its projections. It does not
+// block, and may be called at any time.
+func (w *Worker) Status() []ProjectionStatus {
+	all := make([]ProjectionStatus, len(w.statuses))
+	for i, s := range w.statuses {
+		s.mu.Lock()
+		all[i] = s.ProjectionStatus
+		s.mu.Unlock()
+		all[i].CachedStates, all[i].CachedBytes, all[i].CacheHits, all[i].CacheMisses = w.caches[i].used()
+	}
+	return all
+}
