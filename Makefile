@@ -7,11 +7,24 @@ FUZZTIME   ?= 30s
 BENCH      ?= .
 BENCHCOUNT ?= 6
 
+# What `make chaos` does: so many kills and stalls of workers, restarts of each server,
+# and faults of each other sort, all within MINUTES. KIND is redis or cluster, or
+# nothing for both, which share the numbers; SEED repeats a run. STEPS are those of the
+# claim protocol in random interleavings.
+KILLS    ?= 1000
+STALLS   ?= 240
+RESTARTS ?= 20
+FAULTS   ?= 80
+MINUTES  ?= 20
+SEED     ?=
+KIND     ?=
+STEPS    ?= 1000000
+
 # Tools are pinned here and installed into .bin/, so that go.mod stays free of them.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCHSTAT   := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-.PHONY: help setup build test race fuzz bench lint clean
+.PHONY: help setup build test race chaos fuzz bench lint clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -28,6 +41,13 @@ test: setup ## Vet and test everything; ARGS adds flags, as in ARGS='-run Append
 
 race: setup ## Test RACE_PKGS (everything) under the race detector; needs a C compiler
 	go test -race -timeout 30m $(ARGS) $(RACE_PKGS)
+
+chaos: setup ## Break workers and servers by the thousand: KILLS, STALLS, RESTARTS, FAULTS, MINUTES, SEED, KIND, STEPS
+	PROJECTORD_CHAOS_KILLS=$(KILLS) PROJECTORD_CHAOS_STALLS=$(STALLS) \
+	PROJECTORD_CHAOS_RESTARTS=$(RESTARTS) PROJECTORD_CHAOS_FAULTS=$(FAULTS) \
+	PROJECTORD_CHAOS_MINUTES=$(MINUTES) PROJECTORD_CHAOS_SEED=$(SEED) PROJECTORD_CHAOS_KIND=$(KIND) \
+	go test -v -count 1 -parallel 1 -timeout 2h -run '^TestScenario(25|26|35)_' $(ARGS) ./internal/chaos
+	PROJECTORD_LEASE_STEPS=$(STEPS) go test -v -count 1 -timeout 2h -run '^TestProtocol$$' ./projector/lease
 
 fuzz: setup ## Run every fuzz target for FUZZTIME (30s) each
 	@for package in $$(go list ./...); do \
