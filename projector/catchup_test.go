@@ -173,10 +173,13 @@ func (f *fixture) want(s eventstore.StreamID, quantities ...int64) {
 
 func (f *fixture) wantState(key string, state total, v eventstore.Version) {
 	f.Helper()
-	d, at, err := f.sink.Document(f.Context(), 1, key)
-	if err != nil {
-		f.Fatal(err)
-	}
+	var d map[string]string
+	var at projector.Checkpoint
+	// After an outage a client repeats for a while that it cannot connect.
+	testenv.Wait(f, waitLong, func() (err error) {
+		d, at, err = f.sink.Document(f.Context(), 1, key)
+		return err
+	})
 	if at.Position != projector.PositionOf(v) {
 		f.Errorf("document %s stands at %s; want version %d", key, at, v)
 	}

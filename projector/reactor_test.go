@@ -153,6 +153,9 @@ func TestReactorRetries(t *testing.T) {
 		calls.want(f, cart(1), 1, 2, 3, 3, 3, 3, 4)
 		calls.want(f, cart(2), 1, 2)
 		got := calls.of(cart(1))
+		if len(got) != 7 {
+			f.FailNow()
+		}
 		for _, d := range got[3:6] {
 			if d.id != got[2].id {
 				f.Errorf("the event was handled again as %s; it was %s", d.id, got[2].id)
