@@ -127,7 +127,7 @@ func (a *audit) look(ctx context.Context, batch []*folding) error {
 	}
 	for _, f := range batch {
 		a.report.Streams++
-		a.report.Events += f.events
+		a.report.Events += f.read
 		if f.halted != nil {
 			a.found(f.halted)
 			continue

@@ -19,6 +19,7 @@ type folding struct {
 	from       Checkpoint // where the read model stands
 	to         Checkpoint // the last event applied
 	state      any
+	read       int          // how many events were seen
 	events     int          // applied beyond from
 	time       time.Time    // of the last of them
 	halted     *StreamError // why it cannot go on
@@ -45,7 +46,7 @@ var errEnough = errors.New("enough events")
 // start prepares for the first event to be read, and returns its version. With a
 // warm state that is the one at the checkpoint, which is looked at and not applied.
 func (f *folding) start(p Projection) eventstore.Version {
-	f.events, f.more, f.committed, f.refused = 0, false, false, nil
+	f.read, f.events, f.more, f.committed, f.refused = 0, 0, false, false, nil
 	if f.warm == nil && p.incremental() {
 		f.warm = &warmState{state: p.begin()}
 	}
@@ -60,6 +61,7 @@ func (f *folding) start(p Projection) eventstore.Version {
 
 // take applies the next event.
 func (f *folding) take(p Projection, e *eventstore.Recorded) error {
+	f.read++
 	if want := f.to.Position.Major + 1; uint64(e.Version) != want {
 		return f.halt(p, eventstore.Version(want), eventstore.ErrHole, fmt.Errorf("version %d follows %d", e.Version, want-1))
 	}

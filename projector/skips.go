@@ -10,15 +10,34 @@ import (
 
 // skipList is what was skipped by hand for a projection. A nil list is empty.
 //
-// It is loaded when work begins and again when an event turns out to be poison,
-// which is before an event that was skipped since could be applied: its stream was
-// parked then.
+// It is loaded when work begins, and again before an event could be applied that was
+// skipped since. Its stream was parked then, so that is not before its pointer says
+// that it was, or the stream is folded from its beginning.
 type skipList struct {
 	log        *lease.Log
 	projection string
 
 	mu      sync.Mutex
 	streams map[string]map[eventstore.Version]bool // guarded by mu; the inner maps do not change
+	events  int                                    // guarded by mu
+}
+
+// refresh loads the list if there are more than is known of.
+func (s *skipList) refresh(ctx context.Context) error {
+	if s == nil {
+		return nil
+	}
+	n, err := s.log.SkippedCount(ctx, s.projection)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	known := s.events
+	s.mu.Unlock()
+	if n == known {
+		return nil
+	}
+	return s.load(ctx)
 }
 
 // load loads the list.
@@ -27,6 +46,7 @@ func (s *skipList) load(ctx context.Context) error {
 		return nil
 	}
 	streams := make(map[string]map[eventstore.Version]bool)
+	events := 0
 	for skipped, err := range s.log.Skipped(ctx, s.projection) {
 		if err != nil {
 			return err
@@ -35,10 +55,11 @@ func (s *skipList) load(ctx context.Context) error {
 			streams[skipped.Stream] = make(map[eventstore.Version]bool)
 		}
 		streams[skipped.Stream][eventstore.Version(skipped.Version)] = true
+		events++
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.streams = streams
+	s.streams, s.events = streams, events
 	return nil
 }
 

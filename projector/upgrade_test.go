@@ -124,7 +124,6 @@ func TestScenario16_OldAndNewSideBySide(t *testing.T) {
 		f.began("new")
 		h.fill(f, 30)
 		h.wait(f)
-		old()
 		start := time.Now()
 		f.parked(0)
 		f.settled()
@@ -132,6 +131,7 @@ func TestScenario16_OldAndNewSideBySide(t *testing.T) {
 		for i := range streams {
 			f.wantNew(cart(1000+i), cart(2000+i))
 		}
+		old()
 		h.fill(f, 30)
 		h.wait(f)
 	})

@@ -286,23 +286,27 @@ func (l *loop) known(partition int) map[string]bool {
 	return known
 }
 
-// adopt sets free the streams of a partition that were parked by other code than
-// this because it did not know their events. This may be the newer one; if it is
-// not, it parks them again.
+// adopt takes on the streams of a partition that were parked by other code than this
+// because it did not know their events. This may be the newer one; if it is not, it
+// parks them again.
 func (l *loop) adopt(life context.Context, p int) error {
+	room := l.room()
 	var streams []string
 	for parked, err := range l.member.Group().ParkedIn(life, p) {
 		if err != nil {
 			return err
 		}
-		if parked.Outdated != "" && parked.Outdated != l.written {
+		if parked.Outdated != "" && parked.Outdated != l.written && len(streams) < room {
 			streams = append(streams, parked.Stream)
 		}
 	}
+	b, err := l.member.Adopt(life, p, streams, room)
+	l.add(b, nil)
+	if err != nil {
+		l.unsure[p] = true
+		return err
+	}
 	for _, s := range streams {
-		if _, err := l.member.Group().Retry(life, s); err != nil {
-			return err
-		}
 		l.logger.Info("a stream that waited for newer code is tried", "stream", s)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package projector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -19,6 +20,8 @@ type loop struct {
 	member     *lease.Member
 	partition  func(stream string) int
 	capacity   int
+	most       int // batches under way at a time
+	width      int // streams in a batch
 	attempts   int
 	ttl        time.Duration
 	written    string // by what code, for streams that wait for newer code
@@ -62,14 +65,17 @@ func newLoop(w *Worker, i int, m *lease.Member) *loop {
 		observer: w.config.Observer, status: w.statuses[i],
 		breaker: newBreaker(), affinity: newAffinity(m.Session().Name()),
 		sweeps: make(map[int]*sweepTimes), unsure: make(map[int]bool),
-		tasks: make(map[string]*task), batted: make(chan batted, inFlight),
+		tasks: make(map[string]*task),
 	}
-	if l.attempts == 0 {
-		l.attempts = DefaultAttempts
-		if _, ok := a.Projection.(*Reactor); ok {
-			l.attempts = DefaultReactorAttempts
-		}
+	l.most, l.width = inFlight, batchStreams
+	attempts := DefaultAttempts
+	if _, ok := a.Projection.(*Reactor); ok {
+		// A handler that hangs shall not hold up the checkpoints of other streams.
+		l.most, l.width = w.config.Handlers, 1
+		attempts = DefaultReactorAttempts
 	}
+	l.attempts = cmp.Or(l.attempts, attempts)
+	l.batted = make(chan batted, l.most)
 	for _, partitions := range m.Session().Readers() {
 		l.intakes = append(l.intakes, &intake{partitions: partitions})
 		for _, p := range partitions {
@@ -160,7 +166,7 @@ func (l *loop) succeeded() {
 
 // dispatch begins batches of the tasks that wait, as many as may be under way.
 func (l *loop) dispatch(life context.Context, now time.Time) {
-	most := inFlight
+	most := l.most
 	if !l.breaker.closed() {
 		most = 1
 	}
@@ -180,7 +186,7 @@ func (l *loop) next(now time.Time) []*task {
 	var batch []*task
 	waiting := l.ready[:0]
 	for _, t := range l.ready {
-		if len(batch) == batchStreams || t.due.After(now) || !t.held && l.held >= l.capacity {
+		if len(batch) == l.width || t.due.After(now) || !t.held && l.held >= l.capacity {
 			waiting = append(waiting, t)
 			continue
 		}
@@ -243,7 +249,7 @@ func (l *loop) until(now time.Time) time.Duration {
 			wait = min(wait, in.others.Sub(now))
 		}
 	}
-	if l.flying < inFlight {
+	if l.flying < l.most {
 		for _, t := range l.ready {
 			if t.held || l.held < l.capacity {
 				wait = min(wait, t.due.Sub(now))

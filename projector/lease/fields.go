@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/projectord/projectord/internal/redisx"
 )
 
@@ -47,4 +49,30 @@ func (l *Log) fields(ctx context.Context, doing, key string) iter.Seq2[field, er
 			}
 		}
 	}
+}
+
+// countFields returns how many fields the hashes of all partitions have together, in
+// one round trip.
+func (l *Log) countFields(ctx context.Context, doing string, key func(partition int) string) (int, error) {
+	total := 0
+	err := redisx.Retry(ctx, func() error {
+		pipe := l.client.Pipeline()
+		cmds := make([]*redis.IntCmd, l.Partitions())
+		for p := range cmds {
+			cmds[p] = pipe.HLen(ctx, key(p))
+		}
+		pipe.Exec(ctx)
+		total = 0
+		for p, cmd := range cmds {
+			if err := cmd.Err(); err != nil {
+				return fmt.Errorf("lease: %s: key %s: %w", doing, key(p), redisx.Explain(err))
+			}
+			total += int(cmd.Val())
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return total, nil
 }

@@ -378,3 +378,52 @@ func TestSkipLostReply(t *testing.T) {
 		}
 	}
 }
+
+// A member that adopts is faster than one that waits for pointers.
+func TestAdopt(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		g := newGroup(t, newLog(t, client, 1))
+		old, young := join(t, g, "old", time.Minute), join(t, g, "young", time.Minute)
+		streams := carts(5)
+		announce(t, g.log, streams...)
+		for _, c := range mustClaim(t, old, readAll(t, old)...) {
+			if result, err := old.Park(t.Context(), c.Stream, c.Pointers, Parking{Version: 1, Outdated: "1"}); err != nil || result != Done {
+				t.Fatalf("Park = %v, %v", result, err)
+			}
+		}
+		waiting := make(chan Batch)
+		go func() {
+			b, err := old.Read(t.Context(), []int{0}, 10, time.Second)
+			if err != nil {
+				t.Error(err)
+			}
+			waiting <- b
+		}()
+		if single, ok := client.(*redis.Client); ok && strings.Contains(single.Info(t.Context(), "clients").Val(), "blocked_clients") {
+			testenv.Wait(t, 10*time.Second, func() error {
+				if strings.Contains(single.Info(t.Context(), "clients").Val(), "blocked_clients:0") {
+					return errors.New("nobody waits")
+				}
+				return nil
+			})
+		}
+		b, err := young.Adopt(t.Context(), 0, streams[:3], 10)
+		if err != nil || len(b.Pointers) != 3 {
+			t.Fatalf("Adopt = %+v, %v; want three pointers", b, err)
+		}
+		for _, p := range b.Pointers {
+			if !p.Again {
+				t.Errorf("the pointer of %s does not say that the stream was parked", p.Stream)
+			}
+		}
+		if got := <-waiting; len(got.Pointers) != 0 {
+			t.Errorf("the other member was given %+v", got.Pointers)
+		}
+		if n, err := g.ParkedCount(t.Context()); err != nil || n != 2 {
+			t.Errorf("%d streams are parked, %v; want 2", n, err)
+		}
+		if n := count(mustClaim(t, young, b.Pointers...), Leased); n != 3 {
+			t.Errorf("%d streams were leased; want 3", n)
+		}
+	})
+}

@@ -5,10 +5,6 @@ import (
 	"encoding/json"
 	"iter"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-
-	"github.com/projectord/projectord/internal/redisx"
 )
 
 // Parking is why a stream is parked.
@@ -64,27 +60,7 @@ func (g *Group) ParkedIn(ctx context.Context, partition int) iter.Seq2[ParkedStr
 
 // ParkedCount returns how many streams are parked, in one round trip.
 func (g *Group) ParkedCount(ctx context.Context) (int, error) {
-	total := 0
-	err := redisx.Retry(ctx, func() error {
-		pipe := g.log.client.Pipeline()
-		var cmds []*redis.IntCmd
-		for p := range g.log.Partitions() {
-			cmds = append(cmds, pipe.HLen(ctx, g.log.keys.Parked(p, g.name)))
-		}
-		pipe.Exec(ctx)
-		total = 0
-		for p, cmd := range cmds {
-			if err := cmd.Err(); err != nil {
-				return g.log.failed("counting what is parked", p, err)
-			}
-			total += int(cmd.Val())
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	return total, nil
+	return g.log.countFields(ctx, "counting what is parked", func(p int) string { return g.log.keys.Parked(p, g.name) })
 }
 
 // parseParking reads what the parked hash holds for a stream. That the stream is

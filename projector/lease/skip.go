@@ -83,6 +83,12 @@ func (l *Log) Skipped(ctx context.Context, projection string) iter.Seq2[SkippedE
 	}
 }
 
+// SkippedCount returns how many events a projection leaves out, in one round trip.
+// The number only grows, so that it tells whether there are new ones.
+func (l *Log) SkippedCount(ctx context.Context, projection string) (int, error) {
+	return l.countFields(ctx, "counting what is skipped", func(p int) string { return l.keys.Skipped(p, projection) })
+}
+
 // parseSkipped reads a field of the skipped hash. Unlike a parking, a skip that
 // cannot be read is an error: to apply that event, or to leave out another one,
 // would make a rebuild differ.
