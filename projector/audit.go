@@ -137,6 +137,11 @@ func (a *audit) look(ctx context.Context, batch []*folding) error {
 			a.behind = append(a.behind, claimant{stream: f.stream, head: f.head})
 		}
 	}
+	if len(a.behind) >= claimantsAtOnce {
+		if err := a.own(ctx); err != nil {
+			return err
+		}
+	}
 	if a.config.Progress != nil {
 		a.config.Progress(a.report)
 	}
@@ -149,7 +154,8 @@ func (a *audit) own(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.report.Parked = parked
+	a.behind = a.behind[:0]
+	a.report.Parked += parked
 	for _, s := range unowned {
 		a.found(&StreamError{
 			Projection: a.config.Projection.Name(), Stream: s.stream, Version: s.head, Reason: ErrUnowned,
@@ -160,7 +166,7 @@ func (a *audit) own(ctx context.Context) error {
 		if err := a.owners.announce(ctx, unowned); err != nil {
 			return err
 		}
-		a.report.Healed = len(unowned)
+		a.report.Healed += len(unowned)
 	}
 	if a.config.Progress != nil {
 		a.config.Progress(a.report)

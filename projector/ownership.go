@@ -3,6 +3,8 @@ package projector
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/internal/keyspace"
@@ -38,45 +40,52 @@ func (o *ownership) unowned(ctx context.Context, streams []claimant) (unowned []
 		p := o.keys.Partition(s.stream.String())
 		left[p] = append(left[p], s)
 	}
-	group := o.log.Existing(o.Group())
 	for p, some := range left {
 		for range 2 {
 			if len(some) == 0 {
 				break
 			}
-			owned := make(map[string]bool)
-			for at, err := range group.Outstanding(ctx, p) {
-				if errors.Is(err, lease.ErrNoGroup) {
-					break // so nothing is
-				}
-				if err != nil {
-					return nil, 0, err
-				}
-				owned[at.Stream] = true
-			}
-			isParked := make(map[string]bool)
-			for at, err := range group.ParkedIn(ctx, p) {
-				if err != nil {
-					return nil, 0, err
-				}
-				isParked[at.Stream] = true
-			}
-			var candidates []claimant
+			without := make(map[string]claimant, len(some))
 			for _, s := range some {
-				switch name := s.stream.String(); {
-				case isParked[name]:
-					parked++
-				case !owned[name]:
-					candidates = append(candidates, s)
-				}
+				without[s.stream.String()] = s
 			}
-			if some, err = o.behind(ctx, candidates); err != nil {
+			n, err := o.strike(ctx, p, without)
+			if err != nil {
+				return nil, 0, err
+			}
+			parked += n
+			if some, err = o.behind(ctx, slices.Collect(maps.Values(without))); err != nil {
 				return nil, 0, err
 			}
 		}
 		unowned = append(unowned, some...)
 	}
 	return unowned, parked, nil
+}
+
+// strike deletes the streams of a partition that have a pointer or are parked, and
+// returns how many are parked.
+func (o *ownership) strike(ctx context.Context, partition int, streams map[string]claimant) (parked int, err error) {
+	group := o.log.Existing(o.Group())
+	for at, err := range group.Outstanding(ctx, partition) {
+		if errors.Is(err, lease.ErrNoGroup) {
+			break // so nothing is
+		}
+		if err != nil {
+			return 0, err
+		}
+		delete(streams, at.Stream)
+	}
+	for at, err := range group.ParkedIn(ctx, partition) {
+		if err != nil {
+			return 0, err
+		}
+		if _, found := streams[at.Stream]; found {
+			delete(streams, at.Stream)
+			parked++
+		}
+	}
+	return parked, nil
 }
 
 // behind returns those of the streams whose checkpoints are behind their heads.
@@ -103,6 +112,11 @@ func (o *ownership) behind(ctx context.Context, streams []claimant) ([]claimant,
 	}
 	return behind, nil
 }
+
+// claimantsAtOnce bounds how many streams are remembered before it is found out who
+// has them. Each time, everything outstanding in their partitions is looked at, but
+// stores name the streams of a partition together.
+const claimantsAtOnce = 1 << 16
 
 // announce has streams worked on.
 func (o *ownership) announce(ctx context.Context, streams []claimant) error {

@@ -62,22 +62,36 @@ func (w *Worker) walk(ctx context.Context, a Assignment, group *lease.Group) err
 // nobody to work on them. It returns how many.
 func announceMissing(ctx context.Context, store eventstore.Reader, log *lease.Log, a Assignment) (int, error) {
 	o := &ownership{Assignment: a, log: log, keys: keyspace.New(keyspace.DefaultNamespace, log.Partitions())}
+	announced := 0
 	var behind []claimant
+	settle := func() error {
+		unowned, _, err := o.unowned(ctx, behind)
+		if err != nil {
+			return err
+		}
+		behind = behind[:0]
+		announced += len(unowned)
+		return o.announce(ctx, unowned)
+	}
 	err := eachBatch(ctx, store, a.Projection, func(heads []eventstore.StreamHead) error {
 		batch := make([]claimant, len(heads))
 		for i, h := range heads {
 			batch[i] = claimant{stream: h.Stream, head: h.Head}
 		}
 		some, err := o.behind(ctx, batch)
-		behind = append(behind, some...)
-		return err
+		if err != nil {
+			return err
+		}
+		if behind = append(behind, some...); len(behind) < claimantsAtOnce {
+			return nil
+		}
+		return settle()
 	})
-	if err != nil {
-		return 0, fmt.Errorf("projection %s: %w", a.Projection.Name(), err)
+	if err == nil {
+		err = settle()
 	}
-	unowned, _, err := o.unowned(ctx, behind)
 	if err != nil {
-		return 0, err
+		return announced, fmt.Errorf("projection %s: %w", a.Projection.Name(), err)
 	}
-	return len(unowned), o.announce(ctx, unowned)
+	return announced, nil
 }
