@@ -353,6 +353,42 @@ func TestScenario27_OutOfConnections(t *testing.T) {
 	wantCount(t, s, "tea", 1)
 }
 
+// A full disk is the server's trouble, whichever write meets it: no stream is blamed,
+// and once there is room the same commit counts once.
+func TestScenario27_DiskFull(t *testing.T) {
+	pool := connect(t)
+	ns := testenv.Namespace(t)
+	s, err := pgsink.NewDelta(pool, ns, "product_totals", counts...)
+	if err == nil {
+		err = s.Begin(t.Context(), 1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(statement string) {
+		t.Helper()
+		if _, err := pool.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What Postgres says when it cannot extend a table.
+	run(fmt.Sprintf(`CREATE FUNCTION %s.full() RETURNS trigger LANGUAGE plpgsql AS
+		'BEGIN RAISE EXCEPTION ''could not extend file'' USING ERRCODE = ''disk_full''; END'`, ns))
+	changes := []projector.Change{
+		effect("1", projector.Checkpoint{}, 1, adds("tea", 1)), effect("2", projector.Checkpoint{}, 1, adds("tea", 2)),
+	}
+	for _, table := range []string{ns + ".product_totals_1", ns + "._product_totals_1"} {
+		run(fmt.Sprintf("CREATE TRIGGER full_ BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %s.full()", table, ns))
+		refused, err := s.Commit(t.Context(), 1, changes)
+		if err == nil || refused != nil || !strings.Contains(err.Error(), "the disk of the Postgres server is full") {
+			t.Errorf("%s: Commit = %v, %v; want an error of the server", table, refused, err)
+		}
+		run("DROP TRIGGER full_ ON " + table)
+	}
+	commitEffects(t, s, changes...)
+	wantCount(t, s, "tea", 3)
+}
+
 // A process that stops amid its transaction keeps the others waiting for so long,
 // and loses it then.
 func TestStoppedProcessLosesItsTransaction(t *testing.T) {
