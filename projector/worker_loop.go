@@ -166,11 +166,7 @@ func (l *loop) succeeded() {
 
 // dispatch begins batches of the tasks that wait, as many as may be under way.
 func (l *loop) dispatch(life context.Context, now time.Time) {
-	most := l.most
-	if !l.breaker.closed() {
-		most = 1
-	}
-	for l.flying < most {
+	for l.slots() > 0 {
 		tasks := l.next(now)
 		if len(tasks) == 0 {
 			return
@@ -232,12 +228,21 @@ func (l *loop) queue(t *task) {
 	}
 }
 
+// slots returns how many more batches may be begun.
+func (l *loop) slots() int {
+	if !l.breaker.closed() {
+		return 1 - l.flying // one decides
+	}
+	return l.most - l.flying
+}
+
 // until returns in how long there is something to do, if nothing happens before.
 func (l *loop) until(now time.Time) time.Duration {
-	wait := longestBlock
-	if !l.breaker.closed() && now.Before(l.breaker.until) {
+	if l.breaker.open(now) {
 		return l.breaker.until.Sub(now)
 	}
+	wait := longestBlock
+	reads := l.breaker.closed() && l.room() > 0
 	for _, in := range l.intakes {
 		if in.asked {
 			continue // its reply comes first
@@ -245,11 +250,11 @@ func (l *loop) until(now time.Time) time.Duration {
 		for _, p := range in.partitions {
 			wait = min(wait, l.sweeps[p].next.Sub(now))
 		}
-		if !in.others.IsZero() {
+		if reads && !in.others.IsZero() {
 			wait = min(wait, in.others.Sub(now))
 		}
 	}
-	if l.flying < l.most {
+	if l.slots() > 0 {
 		for _, t := range l.ready {
 			if t.held || l.held < l.capacity {
 				wait = min(wait, t.due.Sub(now))
