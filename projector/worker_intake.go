@@ -13,8 +13,10 @@ const (
 	// does not interrupt it, so it delays a stop.
 	longestBlock = 250 * time.Millisecond
 	// othersEvery is how often a session with nothing to do looks at the
-	// partitions that other sessions prefer.
-	othersEvery = 250 * time.Millisecond
+	// partitions that other sessions prefer, and othersAtLeast how often one does
+	// that has room for more.
+	othersEvery   = 250 * time.Millisecond
+	othersAtLeast = time.Second
 	// sweepCall is how many pointers a sweep takes over at the most.
 	sweepCall = 1000
 	// reapEvery is how many TTLs lie between looks for what dead sessions and
@@ -30,6 +32,7 @@ type intake struct {
 	count      int       // how many pointers it may bring
 	dry        bool      // the last read of the preferred partitions brought nothing
 	others     time.Time // when to look at the others' partitions; zero where there are none
+	looked     time.Time // when that was done last
 	turn       int       // where to begin, if not all can be read
 }
 
@@ -188,13 +191,14 @@ func (l *loop) ask(life context.Context) {
 		switch {
 		case len(own) == len(in.partitions):
 			in.others = time.Time{}
-		case in.dry && !now.Before(in.others) || len(own) == 0 && !now.Before(in.others):
+		case !now.Before(in.others) && (in.dry || len(own) == 0 || now.Sub(in.looked) >= othersAtLeast):
 			own, preferred, block = in.partitions, false, 0
+			in.looked = now
 		case len(own) == 0:
 			continue
 		default:
 			if in.others.IsZero() {
-				in.others = now.Add(othersEvery)
+				in.others, in.looked = now.Add(othersEvery), now
 			}
 			block = min(block, max(in.others.Sub(now), time.Millisecond))
 		}
@@ -242,6 +246,13 @@ func (l *loop) took(ctx context.Context, r reply) {
 	found := len(r.Pointers) > 0
 	if r.preferred {
 		r.in.dry = !found
+		if found && !r.in.others.IsZero() {
+			// Whoever prefers the others' pointers has time to get them.
+			r.in.others = time.Now().Add(othersEvery)
+			if least := r.in.looked.Add(othersAtLeast); least.Before(r.in.others) {
+				r.in.others = least
+			}
+		}
 	} else {
 		r.in.others = time.Now()
 		if !found {

@@ -205,7 +205,7 @@ func TestTend(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGroup(t, newLog(t, client, 1))
 		m := join(t, g, "worker", time.Minute)
-		config := TendConfig{Every: 20 * time.Millisecond, TTL: 600 * time.Millisecond}
+		config := TendConfig{Every: 20 * time.Millisecond, TTL: 2 * time.Second}
 		var first, second troubles
 		config.Failed = first.add
 		stop, _ := tended(t, g.log, config)
