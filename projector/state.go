@@ -25,7 +25,8 @@ type StateConfig[S any] struct {
 	// categories, the whole name of the stream.
 	Categories []string
 	// Types are the types of events that are folded; others are passed over
-	// unread, known or not. Defaults to all.
+	// unread, known or not. A stream that has only those has a document too, that
+	// of the state before the first event. Defaults to all.
 	Types []string
 	// Events knows the events of those categories.
 	Events *eventstore.Registry
