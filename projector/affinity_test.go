@@ -33,7 +33,7 @@ func TestAffinityKeepsStatesWarm(t *testing.T) {
 		h := make(history)
 		var workers []*projector.Worker
 		for i := range 2 {
-			w, _ := f.worker(fmt.Sprint("w", i), func(c *projector.WorkerConfig) { c.TTL = 200 * time.Millisecond })
+			w, _ := f.worker(fmt.Sprint("w", i))
 			workers = append(workers, w)
 			f.began(fmt.Sprint("w", i))
 		}
