@@ -157,7 +157,7 @@ func (e *engine) read(ctx context.Context, streams []*folding) error {
 	if e.deadline == 0 {
 		return e.readWatched(ctx, streams, nil)
 	}
-	err := watched(e.deadline, func(w *watch) error { return e.readWatched(ctx, streams, w) })
+	err := watched(ctx, e.deadline, func(w *watch) error { return e.readWatched(ctx, streams, w) })
 	if hung := new(hungError); errors.As(err, &hung) {
 		hung.stream = streams[hung.index].stream
 	}

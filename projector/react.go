@@ -20,7 +20,7 @@ const handlerGrace = time.Second
 func (e *engine) react(ctx context.Context, r *Reactor, streams []*folding) error {
 	var wg sync.WaitGroup
 	for _, f := range streams {
-		if f.halted != nil {
+		if f.halted != nil && !f.poisoned() {
 			continue // history changed
 		}
 		e.handling <- struct{}{}
@@ -75,6 +75,8 @@ func (e *engine) handle(ctx context.Context, r *Reactor, event *eventstore.Recor
 	go func() { returned <- r.handle(limited, event) }()
 	timer := time.NewTimer(e.deadline + handlerGrace)
 	defer timer.Stop()
+	stopped := context.AfterFunc(ctx, func() { timer.Reset(handlerGrace) })
+	defer stopped()
 	select {
 	case err := <-returned:
 		if err != nil && limited.Err() != nil && ctx.Err() == nil {
@@ -82,6 +84,9 @@ func (e *engine) handle(ctx context.Context, r *Reactor, event *eventstore.Recor
 		}
 		return unwrapEvent(err)
 	case <-timer.C:
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		return fmt.Errorf("%w after %s, and it does not return", ErrDeadline, e.deadline)
 	}
 }

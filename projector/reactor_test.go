@@ -9,7 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
 )
@@ -349,5 +352,26 @@ func TestUnrecoverable(t *testing.T) {
 	err := projector.Unrecoverable(errMood)
 	if !errors.Is(err, projector.ErrUnrecoverable) || !errors.Is(err, errMood) || !strings.Contains(err.Error(), errMood.Error()) {
 		t.Errorf("Unrecoverable = %v", err)
+	}
+}
+
+// An event that cannot even be read stands behind others that are handled first.
+func TestReactorBeforeCorruptEvent(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	sink, calls := newMemory(), new(deliveries)
+	f.p = newReactor(func(_ context.Context, e added, r *eventstore.Recorded) error { calls.add(e, r); return nil })
+	f.append(cart(1), 1, 2, 3)
+	if err := f.client.XAdd(f.Context(), &redis.XAddArgs{
+		Stream: f.keys.Stream("cart-1"), ID: "4-0", Values: []string{keyspace.EventField, "garbage"},
+	}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	f.start("w", through(sink), func(c *projector.WorkerConfig) { c.Attempts = 2 })
+	if p := f.parked(1)["cart-1"]; p.Version != 4 {
+		t.Errorf("parked for %+v", p)
+	}
+	if handled, at := calls.versions(cart(1)), sink.version(cart(1)); len(handled) != 3 || at != 3 {
+		t.Errorf("handled %v, and the checkpoint is at %d; want three", handled, at)
 	}
 }

@@ -1,6 +1,7 @@
 package projector
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -56,17 +57,26 @@ func (w *watch) end() { w.count.Add(1) }
 // watched runs f, but does not wait for it once an event takes longer than the
 // deadline: then it returns a [*hungError]. A fold has no context it could be
 // stopped by, so its goroutine is left behind with it, until it returns.
-func watched(deadline time.Duration, f func(*watch) error) error {
+//
+// Nor does it wait, longer than a moment, once ctx has ended.
+func watched(ctx context.Context, deadline time.Duration, f func(*watch) error) error {
 	w := new(watch)
 	done := make(chan error, 1)
 	go func() { done <- f(w) }()
 	looks := time.NewTicker(max(deadline/4, time.Millisecond))
 	defer looks.Stop()
 	seen, since := uint64(0), time.Now()
+	var leave <-chan time.Time
+	ended := ctx.Done()
 	for {
 		select {
 		case err := <-done:
 			return err
+		case <-ended:
+			ended, leave = nil, time.After(handlerGrace)
+		case <-leave:
+			w.abandoned.Store(true)
+			return ctx.Err()
 		case now := <-looks.C:
 			if count := w.count.Load(); count != seen || count%2 == 0 {
 				seen, since = count, now
