@@ -65,7 +65,6 @@ func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, erro
 		return nil, err
 	}
 	var behind []*folding
-	cold := false
 	for i, f := range streams {
 		if failed != nil && failed[i] != nil {
 			f.halt(e.Projection, 0, ErrPoison, failed[i])
@@ -76,17 +75,15 @@ func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, erro
 		if f.again || ahead < 0 || ahead > 0 && f.registered {
 			if !e.Projection.incremental() {
 				f.warm = e.warm.take(f.stream, f.from)
-				cold = cold || f.warm == nil && !f.from.IsZero()
 			}
 			behind = append(behind, f)
 		}
 	}
-	if cold {
-		// Folding from the beginning comes past events that may have been skipped
-		// by another worker's doing.
-		if err := e.skips.refresh(ctx); err != nil {
-			return nil, err
-		}
+	if len(behind) == 0 {
+		return nil, nil
+	}
+	if err := e.skips.refresh(ctx); err != nil {
+		return nil, err
 	}
 	for _, f := range behind {
 		f.skips = e.skips.of(f.stream)

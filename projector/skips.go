@@ -10,13 +10,14 @@ import (
 
 // skipList is what was skipped by hand for a projection. A nil list is empty.
 //
-// It is loaded when work begins, and again before an event could be applied that was
-// skipped since. Its stream was parked then, so that is not before its pointer says
-// that it was, or the stream is folded from its beginning.
+// It is loaded when work begins, and before a batch where there are more: an event
+// that was skipped since belongs to a stream that was parked, so whoever has that
+// stream now claimed it after the skip, and looks after that.
 type skipList struct {
 	log        *lease.Log
 	projection string
 
+	loading sync.Mutex // one at a time, so that a late one cannot bring back an older list
 	mu      sync.Mutex
 	streams map[string]map[eventstore.Version]bool // guarded by mu; the inner maps do not change
 	events  int                                    // guarded by mu
@@ -45,6 +46,8 @@ func (s *skipList) load(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
+	s.loading.Lock()
+	defer s.loading.Unlock()
 	streams := make(map[string]map[eventstore.Version]bool)
 	events := 0
 	for skipped, err := range s.log.Skipped(ctx, s.projection) {

@@ -55,7 +55,8 @@ func (l *loop) work(life context.Context, tasks []*task) error {
 		return err
 	}
 	for i, f := range foldings {
-		if f.halted != nil {
+		// Where somebody else got on, what halted the stream may be past.
+		if f.halted != nil && f.refused == nil {
 			if err := l.halt(life, own[i], f.halted); err != nil {
 				return err
 			}
@@ -106,20 +107,11 @@ func (l *loop) disowned(streams []string) {
 // the tasks. A stream whose fold does not return is halted, and the others are
 // begun anew.
 func (l *loop) bring(life context.Context, tasks []*task) ([]*folding, error) {
-	for _, t := range tasks {
-		if t.reload {
-			if err := l.skips.load(life); err != nil {
-				return nil, err
-			}
-			break
-		}
-	}
 	foldings := make([]*folding, len(tasks))
 	hung := make(map[eventstore.StreamID]*StreamError)
 	for {
 		var going []*folding
 		for i, t := range tasks {
-			t.reload = false
 			foldings[i] = &folding{stream: t.stream, head: t.head, again: t.again, halted: hung[t.stream]}
 			if foldings[i].halted == nil {
 				going = append(going, foldings[i])

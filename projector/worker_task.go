@@ -18,7 +18,6 @@ type task struct {
 	// what comes in.
 	incoming []string           // pointers that came since the task was last worked on
 	newest   eventstore.Version // the newest head among them
-	hinted   bool               // one of them says that an operator had a hand in it
 	pointers []string           // all that may be pending, incoming ones included
 	queued   bool               // waits for its turn
 	busy     bool               // is being worked on
@@ -30,7 +29,6 @@ type task struct {
 	leased   bool
 	head     eventstore.Version // the newest that is known of
 	again    bool               // to be read even if the checkpoint is at the head
-	reload   bool               // what was skipped has to be looked up first
 	beyond   int                // how often the stream reached beyond its head
 	attempts int                // how often it was halted
 	due      time.Time          // when it is to be worked on; zero means now
@@ -54,7 +52,6 @@ func (t *task) add(p lease.Pointer) {
 	t.incoming = append(t.incoming, p.ID)
 	t.pointers = append(t.pointers, p.ID)
 	t.newest = max(t.newest, eventstore.Version(p.Head))
-	t.hinted = t.hinted || p.Again
 }
 
 // begin hands what came in to the batch.
@@ -62,8 +59,7 @@ func (t *task) begin() {
 	t.queued, t.busy = false, true
 	t.fresh = append(t.fresh, t.incoming...)
 	t.head = max(t.head, t.newest)
-	t.reload = t.reload || t.hinted
-	t.incoming, t.newest, t.hinted = nil, 0, false
+	t.incoming, t.newest = nil, 0
 }
 
 // end takes the task back from its batch, and reports whether there is anything

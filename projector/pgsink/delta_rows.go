@@ -53,8 +53,11 @@ func (s *Delta) checkCell(cell projector.Cell) error {
 		return fmt.Errorf("is a %s, which cannot be added to", types[s.columns[at].Kind])
 	case cell.Set && cell.Value.Kind() != s.columns[at].Kind:
 		return fmt.Errorf("has a value that is no %s", types[s.columns[at].Kind])
-	case cell.Set && !storable(cell.Value):
-		return fmt.Errorf("has %w", errText)
+	case !cell.Set:
+		return nil
+	}
+	if err := storable(cell.Value); err != nil {
+		return fmt.Errorf("has %w", err)
 	}
 	return nil
 }

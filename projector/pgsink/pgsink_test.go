@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -117,6 +118,8 @@ func TestDocumentsThatDoNotFit(t *testing.T) {
 		"WrongKind":   {typed, func(d *projector.Document) { d.SetString("adds", "1") }, "adds has a value that is no bigint"},
 		"ZeroByte":    {typed, func(d *projector.Document) { d.SetString("Odd \"name\"", "a\x00b") }, "zero byte"},
 		"ZeroInJSON":  {free, func(d *projector.Document) { d.SetString("s", "a\x00b") }, "field s"},
+		"ZeroInName":  {free, func(d *projector.Document) { d.SetInt("a\x00b", 1) }, "field name"},
+		"LongAgo":     {typed, func(d *projector.Document) { d.SetTime("since", time.UnixMicro(-1<<63)) }, "outside the years"},
 		"NotUTF8":     {free, func(d *projector.Document) { d.SetString("s", "\xff") }, "field s"},
 		"NotANumber":  {free, func(d *projector.Document) { d.SetFloat("f", nan()) }, "field f"},
 		"HugeVersion": {free, func(*projector.Document) {}, "larger than a bigint"},

@@ -16,10 +16,19 @@ import (
 	"github.com/projectord/projectord/projector"
 )
 
-// storable reports whether Postgres can store a value.
-func storable(v projector.Value) bool {
-	return v.Kind() != projector.String || storableText(v.String())
+// storable returns what keeps Postgres from storing a value, nil where nothing does.
+func storable(v projector.Value) error {
+	switch {
+	case v.Kind() == projector.String && !storableText(v.String()):
+		return errText
+	case v.Kind() == projector.Time && (v.Time().Year() < minYear || v.Time().Year() > maxYear):
+		return fmt.Errorf("the time %s, which lies outside the years %d to %d", v, minYear, maxYear)
+	}
+	return nil
 }
+
+// The years that a timestamptz can hold from their beginning to their end.
+const minYear, maxYear = -4711, 294275
 
 func storableText(s string) bool { return !strings.ContainsRune(s, 0) && utf8.ValidString(s) }
 
@@ -30,8 +39,11 @@ var errText = errors.New("a string that is not UTF-8 or holds a zero byte, which
 func encode(d *projector.Document) (string, error) {
 	fields := make(map[string]any, len(d.Fields()))
 	for _, f := range d.Fields() {
-		if !storable(f.Value) {
-			return "", fmt.Errorf("field %s has %w", f.Name, errText)
+		if !storableText(f.Name) {
+			return "", fmt.Errorf("the field name %q is %w", f.Name, errText)
+		}
+		if err := storable(f.Value); err != nil {
+			return "", fmt.Errorf("field %s has %w", f.Name, err)
 		}
 		switch v := f.Value; v.Kind() {
 		case projector.Int:
@@ -121,8 +133,8 @@ func addValues(columns []Column, to []values, d *projector.Document) error {
 		case f.Value.Kind() != columns[column].Kind:
 			return fmt.Errorf("field %s has a value that is no %s", f.Name, types[columns[column].Kind])
 		}
-		if !storable(f.Value) {
-			return fmt.Errorf("field %s has %w", f.Name, errText)
+		if err := storable(f.Value); err != nil {
+			return fmt.Errorf("field %s has %w", f.Name, err)
 		}
 		byColumn[column] = f
 	}
