@@ -179,6 +179,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			return fmt.Errorf("worker: projection %s: %w", a.Projection.Name(), err)
 		}
 	}
+	defer w.stand(StateStopped, nil)
 	wait := newBackOff()
 	for begun := false; ; {
 		start := time.Now()
@@ -193,8 +194,16 @@ func (w *Worker) Run(ctx context.Context) error {
 		if worked && time.Since(start) > 2*wait.MaxInterval {
 			wait.Reset()
 		}
+		w.stand(StatePaused, err)
 		w.config.Logger.Warn("the worker goes on with a new session", "reason", err)
 		pause(ctx, nil, wait.NextBackOff())
+	}
+}
+
+// stand sets how the worker stands with all its projections.
+func (w *Worker) stand(state ProjectionState, reason error) {
+	for _, s := range w.statuses {
+		s.set(state, reason)
 	}
 }
 

@@ -95,10 +95,7 @@ func newLoop(w *Worker, i int, m *lease.Member) *loop {
 func (l *loop) run(ctx, life context.Context) error {
 	session := l.member.Session()
 	defer l.background.Wait()
-	defer func() {
-		l.status.set(StateStopped, nil)
-		l.status.work(0, 0)
-	}()
+	defer l.status.work(0, 0)
 	l.status.set(StateRunning, nil)
 	l.stop = ctx.Done()
 	known := false // what is skipped

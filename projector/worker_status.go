@@ -9,7 +9,7 @@ import (
 type ProjectionState uint8
 
 const (
-	// StateStopped means that the worker has no session, yet or any more.
+	// StateStopped means that the worker does not run, yet or any more.
 	StateStopped ProjectionState = iota
 	// StateRunning means that it works, or waits for work.
 	StateRunning
