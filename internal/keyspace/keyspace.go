@@ -48,8 +48,6 @@ const (
 	EventField = "e"
 	// PointerStream and PointerHead are the fields of a pointer in the log.
 	PointerStream, PointerHead = "s", "v"
-	// PointerAgain is there too where the stream was parked before.
-	PointerAgain = "r"
 	// WakeField is the one field of an entry of the log that is no pointer: it
 	// has a worker of each group look for the pointers of dead sessions now.
 	WakeField = "w"

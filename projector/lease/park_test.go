@@ -150,7 +150,7 @@ func TestRetry(t *testing.T) {
 			}
 		}
 		again := readAll(t, m)
-		if len(again) != 1 || again[0].Head != 1 || !again[0].Again {
+		if len(again) != 1 || again[0].Head != 1 {
 			t.Fatalf("after the retry the log has %+v", again)
 		}
 		if got := mustClaim(t, m, again...)[0].Verdict; got != Leased {
@@ -257,7 +257,7 @@ func TestSkip(t *testing.T) {
 			}
 		}
 		again := readAll(t, m)
-		if len(again) != 1 || again[0].Stream != "cart-1" || again[0].Head != 2 || !again[0].Again {
+		if len(again) != 1 || again[0].Stream != "cart-1" || again[0].Head != 2 {
 			t.Errorf("the log has %+v, want one pointer", again)
 		}
 		if left := parkedOf(t, g); len(left) != 0 {
@@ -410,11 +410,6 @@ func TestAdopt(t *testing.T) {
 		b, err := young.Adopt(t.Context(), 0, streams[:3], 10)
 		if err != nil || len(b.Pointers) != 3 {
 			t.Fatalf("Adopt = %+v, %v; want three pointers", b, err)
-		}
-		for _, p := range b.Pointers {
-			if !p.Again {
-				t.Errorf("the pointer of %s does not say that the stream was parked", p.Stream)
-			}
 		}
 		if got := <-waiting; len(got.Pointers) != 0 {
 			t.Errorf("the other member was given %+v", got.Pointers)

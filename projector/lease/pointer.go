@@ -21,9 +21,6 @@ type Pointer struct {
 	// Head is the stream's version when the pointer was written, 0 where the
 	// entry does not say. It may have grown since.
 	Head uint64
-	// Again means that the stream was parked, and somebody had it retried or
-	// its event skipped.
-	Again bool
 }
 
 // Malformed is an entry of a log that is no pointer of its partition.
@@ -69,8 +66,7 @@ func (l *Log) pointer(partition int, e redis.XMessage) (Pointer, bool) {
 	}
 	text, _ := e.Values[keyspace.PointerHead].(string)
 	head, _ := strconv.ParseUint(text, 10, 64) // 0 where it is no number
-	_, again := e.Values[keyspace.PointerAgain]
-	return Pointer{ID: e.ID, Stream: stream, Head: head, Again: again}, true
+	return Pointer{ID: e.ID, Stream: stream, Head: head}, true
 }
 
 // sort adds the entries of a partition's log to the batch. It returns those that

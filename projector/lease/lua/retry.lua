@@ -11,6 +11,6 @@ if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
 local head = redis.call('HGET', KEYS[3], ARGV[1]) or '0'
 
 -- First what can fail, for lack of memory.
-redis.call('XADD', KEYS[2], '*', 's', ARGV[1], 'v', head, 'r', '1')
+redis.call('XADD', KEYS[2], '*', 's', ARGV[1], 'v', head)
 redis.call('HDEL', KEYS[1], ARGV[1])
 return 1

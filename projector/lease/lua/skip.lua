@@ -33,6 +33,6 @@ local head = redis.call('HGET', KEYS[3], stream) or '0'
 
 -- First what can fail, for lack of memory.
 redis.call('HSET', KEYS[4], stream .. '@' .. version, note)
-redis.call('XADD', KEYS[2], '*', 's', stream, 'v', head, 'r', '1')
+redis.call('XADD', KEYS[2], '*', 's', stream, 'v', head)
 redis.call('HDEL', KEYS[1], stream)
 return 1
