@@ -131,3 +131,33 @@ func TestScenario13_HungHandler(t *testing.T) {
 		})
 	}
 }
+
+// Scenario 12: a stop does not wait for what does not return.
+func TestScenario12_StopLeavesWhatHangs(t *testing.T) {
+	for _, kind := range []string{"Fold", "Handler"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, sharedRedis(t))
+			release, began := make(chan struct{}), make(chan struct{}, 10)
+			defer close(release)
+			hang := func() { began <- struct{}{}; <-release }
+			sink := projector.Sink(f.sink)
+			if kind == "Fold" {
+				f.p = newTotals(func(*total, added) { hang() })
+			} else {
+				f.p = newReactor(func(context.Context, added, *eventstore.Recorded) error { hang(); return nil })
+				sink = newMemory()
+			}
+			f.append(cart(1), 1)
+			_, stop := f.worker("w", through(sink), func(c *projector.WorkerConfig) { c.Deadline = time.Hour })
+			<-began
+			stopped := make(chan struct{})
+			go func() { stop(); close(stopped) }()
+			select {
+			case <-stopped:
+			case <-time.After(waitLong):
+				t.Error("the worker does not stop")
+			}
+		})
+	}
+}
