@@ -210,7 +210,7 @@ func (e *engine) commit(ctx context.Context, streams []*folding) error {
 		if !f.got() {
 			continue
 		}
-		c := Change{Stream: f.stream, Key: e.Projection.key(f.stream), From: f.from, To: f.to}
+		c := Change{Stream: f.stream, Key: e.Projection.key(f.stream), From: f.from, To: f.to, Deadline: e.deadline}
 		if err := e.Projection.fill(f.state, &c); err != nil {
 			f.halt(e.Projection, eventstore.Version(f.to.Position.Major), ErrPoison, err)
 			continue

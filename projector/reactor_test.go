@@ -306,7 +306,7 @@ func TestReactorStopsInTheMiddle(t *testing.T) {
 		stopped := make(chan struct{})
 		go func() { stop(); close(stopped) }()
 		testenv.Wait(f, waitLong, func() error {
-			if s := w.Status()[0].State; s != projector.StateStopped {
+			if s := w.Status()[0].State; s != projector.StateStopping {
 				return fmt.Errorf("the worker is %s", s)
 			}
 			return nil

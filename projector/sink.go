@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/projectord/projectord/eventstore"
 )
@@ -58,6 +59,9 @@ type Change struct {
 	Document *Document
 	// Effects are what the events do, for sinks that take [EffectsOnly].
 	Effects *Effects
+	// Deadline is how long each function among the effects that the sink calls may
+	// take; 0 for ever. One that takes longer is an error about this change alone.
+	Deadline time.Duration
 }
 
 // ErrRefused is wrapped by [*RefusedError].

@@ -136,6 +136,7 @@ func (l *loop) run(ctx, life context.Context) error {
 		}
 		timer.Stop()
 	}
+	l.status.set(StateStopping, nil)
 	return nil
 }
 

@@ -15,6 +15,8 @@ const (
 	StateRunning
 	// StatePaused means that it rests because a backend is in trouble.
 	StatePaused
+	// StateStopping means that it was told to stop, and finishes what is under way.
+	StateStopping
 )
 
 // String returns the state's name in lower case.
@@ -24,6 +26,8 @@ func (s ProjectionState) String() string {
 		return "running"
 	case StatePaused:
 		return "paused"
+	case StateStopping:
+		return "stopping"
 	}
 	return "stopped"
 }
