@@ -122,9 +122,6 @@ func (a *audit) look(ctx context.Context, batch []*folding) error {
 	if err := a.engine.read(ctx, loaded); err != nil {
 		return err
 	}
-	if err := a.engine.readable(ctx, loaded); err != nil {
-		return err
-	}
 	for _, f := range batch {
 		a.report.Streams++
 		a.report.Events += f.read

@@ -152,6 +152,8 @@ func (c *catchUp) project(ctx context.Context, batch []*folding) error {
 				sum.Events += f.events
 			}
 			switch {
+			case f.trouble != nil:
+				return f.trouble
 			case f.refused != nil:
 				sum.Refused++
 				again = append(again, &folding{stream: f.stream, head: f.head, registered: true})

@@ -35,6 +35,8 @@ func TestScenario13_HungFoldParksItsStream(t *testing.T) {
 		f.parked(2)
 		f.wantParked(cart(1000), 3, 1, "not done in time")
 		f.wantParked(cart(1001), 1, 1, "not done in time")
+		f.wantAt(cart(1000), 2)
+		f.wantAt(cart(1001), 0)
 		h.fill(f, 45)
 		h.wait(f)
 		f.settled()
@@ -52,6 +54,84 @@ func TestScenario13_HungFoldParksItsStream(t *testing.T) {
 		h.wait(f)
 		f.settled()
 	})
+}
+
+// wantAt checks how far a stream is committed.
+func (f *fixture) wantAt(s eventstore.StreamID, v eventstore.Version) {
+	f.Helper()
+	at, _, err := f.sink.Checkpoints(f.Context(), 1, []string{s.ID()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if got := eventstore.Version(at[0].Position.Major); got != v {
+		f.Errorf("%s is committed up to version %d; want %d", s, got, v)
+	}
+}
+
+// Scenario 13: folds that hang do so at the same time, however many a batch has.
+func TestScenario13_HungFoldsOfOneBatch(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	release := make(chan struct{})
+	defer close(release)
+	f.p = newTotals(func(s *total, e added) {
+		if e.Qty == hanging {
+			<-release
+		}
+		s.add(e.Qty)
+	})
+	h := make(history)
+	h.fill(f, 20)
+	const hung, deadline = 10, time.Second
+	for i := range hung {
+		f.append(cart(1000+i), 1, 2, hanging, 4)
+	}
+	start := time.Now()
+	f.start("w", func(c *projector.WorkerConfig) { c.Deadline = deadline })
+	h.wait(f)
+	f.parked(hung)
+	if took := time.Since(start); took > hung*deadline/2 {
+		t.Errorf("%d folds that hang for %s each took %s", hung, deadline, took)
+	}
+	for i := range hung {
+		f.wantParked(cart(1000+i), 3, 1, "its fold has not returned")
+		f.wantAt(cart(1000+i), 2)
+	}
+	f.settled()
+}
+
+// Scenario 13: so do functions that make documents, of any version.
+func TestScenario13_HungDocument(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	release := make(chan struct{})
+	defer close(release)
+	p := projector.NewState("totals", projector.StateConfig[total]{
+		Categories: []string{"cart"}, Events: registry(),
+		Document: func(s *total, d *projector.Document) {
+			if s.qty >= hanging {
+				<-release
+			}
+			document(s, d)
+		},
+	})
+	projector.On(p, func(s *total, e added) { s.add(e.Qty) })
+	f.p = p
+	h := make(history)
+	h.fill(f, 20)
+	f.append(cart(1000), 1, hanging)
+	f.append(cart(1001), hanging, 1)
+	f.append(cart(1002), hanging)
+	stop := f.start("w", quick)
+	h.wait(f)
+	f.parked(3)
+	f.wantParked(cart(1000), 2, 1, "its document has not returned")
+	f.wantParked(cart(1001), 2, 1, "its document has not returned")
+	f.wantParked(cart(1002), 1, 1, "its document has not returned")
+	f.wantAt(cart(1000), 1)
+	f.wantAt(cart(1001), 0)
+	f.settled()
+	stop()
 }
 
 // A stream whose state is in memory may hang too.
@@ -134,7 +214,7 @@ func TestScenario13_HungHandler(t *testing.T) {
 
 // Scenario 12: a stop does not wait for what does not return.
 func TestScenario12_StopLeavesWhatHangs(t *testing.T) {
-	for _, kind := range []string{"Fold", "Handler"} {
+	for _, kind := range []string{"Fold", "Document", "Handler"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t, sharedRedis(t))
@@ -142,9 +222,16 @@ func TestScenario12_StopLeavesWhatHangs(t *testing.T) {
 			defer close(release)
 			hang := func() { began <- struct{}{}; <-release }
 			sink := projector.Sink(f.sink)
-			if kind == "Fold" {
+			switch kind {
+			case "Fold":
 				f.p = newTotals(func(*total, added) { hang() })
-			} else {
+			case "Document":
+				p := projector.NewState("totals", projector.StateConfig[total]{
+					Categories: []string{"cart"}, Events: registry(), Document: func(*total, *projector.Document) { hang() },
+				})
+				projector.On(p, func(*total, added) {})
+				f.p = p
+			default:
 				f.p = newReactor(func(context.Context, added, *eventstore.Recorded) error { hang(); return nil })
 				sink = newMemory()
 			}

@@ -97,9 +97,6 @@ func (e *engine) fold(ctx context.Context, streams []*folding) error {
 	if err := e.read(ctx, streams); err != nil {
 		return err
 	}
-	if err := e.readable(ctx, streams); err != nil {
-		return err
-	}
 	if reactor, ok := e.Projection.(*Reactor); ok {
 		return e.react(ctx, reactor, streams)
 	}
@@ -151,25 +148,15 @@ func (f *folding) retry() { f.halted, f.state, f.warm = nil, nil, nil }
 
 // read reads streams and applies their events, in one read over all of them.
 func (e *engine) read(ctx context.Context, streams []*folding) error {
-	if e.deadline == 0 {
-		return e.readWatched(ctx, streams, nil)
-	}
-	err := watched(ctx, e.deadline, func(w *watch) error { return e.readWatched(ctx, streams, w) })
-	if hung := new(hungError); errors.As(err, &hung) {
-		hung.stream = streams[hung.index].stream
-	}
-	return err
+	return e.watch(ctx, "fold", streams, func(w *watch) error { return e.apply(ctx, streams, w) })
 }
 
-func (e *engine) readWatched(ctx context.Context, streams []*folding, w *watch) error {
+func (e *engine) apply(ctx context.Context, streams []*folding, w *watch) error {
 	reads := make([]eventstore.StreamRead, len(streams))
 	for i, f := range streams {
 		reads[i] = eventstore.StreamRead{Stream: f.stream, From: f.start(e.Projection)}
 	}
 	failed, err := e.store.ReadMany(ctx, reads, func(i int, r *eventstore.Recorded) error {
-		if w == nil {
-			return streams[i].take(e.Projection, r)
-		}
 		if err := w.begin(i, r.Version); err != nil {
 			return err
 		}
@@ -189,34 +176,42 @@ func (e *engine) readWatched(ctx context.Context, streams []*folding, w *watch) 
 	return nil
 }
 
-// readable returns an error if streams could not be read for a reason that is the
-// store's: then it cannot even tell the head of one of them.
-func (e *engine) readable(ctx context.Context, streams []*folding) error {
-	for _, f := range streams {
-		if f.unread {
-			_, err := e.store.Head(ctx, f.stream)
-			return err
+// fill makes the changes that foldings come to, in their order, and halts those of
+// which none can be made.
+func (e *engine) fill(ctx context.Context, streams []*folding) ([]Change, error) {
+	changes := make([]Change, len(streams))
+	err := e.watch(ctx, "document", streams, func(w *watch) error {
+		for i, f := range streams {
+			at := eventstore.Version(f.to.Position.Major)
+			if err := w.begin(i, at); err != nil {
+				return err
+			}
+			changes[i] = Change{Stream: f.stream, Key: e.Projection.key(f.stream), From: f.from, To: f.to, Deadline: e.deadline}
+			if err := e.Projection.fill(f.state, &changes[i]); err != nil {
+				f.halt(e.Projection, at, ErrPoison, err)
+				f.state = nil
+			}
+			w.end()
 		}
-	}
-	return nil
+		return nil
+	})
+	return changes, err
 }
 
 // commit writes what the streams that got on amount to, and notes in their foldings
-// what became of them. An error is one of the sink's.
+// what became of them. An error is one of the sink's, or a [*hungError].
 func (e *engine) commit(ctx context.Context, streams []*folding) error {
+	filled := only(streams, (*folding).got)
+	all, err := e.fill(ctx, filled)
+	if err != nil {
+		return err
+	}
 	var changes []Change
 	var changed []*folding
-	for _, f := range streams {
-		if !f.got() {
-			continue
+	for i, f := range filled {
+		if f.got() {
+			changes, changed = append(changes, all[i]), append(changed, f)
 		}
-		c := Change{Stream: f.stream, Key: e.Projection.key(f.stream), From: f.from, To: f.to, Deadline: e.deadline}
-		if err := e.Projection.fill(f.state, &c); err != nil {
-			f.halt(e.Projection, eventstore.Version(f.to.Position.Major), ErrPoison, err)
-			continue
-		}
-		changes = append(changes, c)
-		changed = append(changed, f)
 	}
 	if len(changes) > 0 {
 		refused, err := e.Sink.Commit(ctx, e.Generation, changes)

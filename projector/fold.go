@@ -24,6 +24,7 @@ type folding struct {
 	time       time.Time    // of the last of them
 	halted     *StreamError // why it cannot go on
 	unread     bool         // halted because it could not be read, not for an event
+	trouble    error        // why it is left for another time, where that is a backend's
 	more       bool         // there may be events behind to, left for another time
 
 	// skips are the versions that an operator had skipped.

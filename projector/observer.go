@@ -14,11 +14,12 @@ type Observation interface{ observation() }
 // SessionBegan says that the worker has a new session.
 type SessionBegan struct{ Session string }
 
-// SessionEnded says that the worker's session has ended: it was stopped, or is
-// dead, and its streams go to others.
+// SessionEnded says that the worker's session has ended, and its streams go to others.
 type SessionEnded struct {
 	Session string
-	Reason  error
+	// Reason is nil where the session was stopped and gave everything back. Else
+	// it is why not, and others get what it had only at its deadline.
+	Reason error
 }
 
 // Claimed says which streams were claimed for an assignment.

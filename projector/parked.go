@@ -69,6 +69,28 @@ func Retry(ctx context.Context, log *lease.Log, a Assignment, stream eventstore.
 	return err
 }
 
+// RetryAll does what [Retry] does for every parked stream that which says yes to, nil
+// meaning all, and returns for how many. Streams that are parked meanwhile may be
+// missed. After an error some were retried; calling it again goes on.
+func RetryAll(ctx context.Context, log *lease.Log, a Assignment, which func(Parked) bool) (int, error) {
+	n := 0
+	for p, err := range ParkedStreams(ctx, log, a) {
+		if err != nil {
+			return n, err
+		}
+		if which != nil && !which(p) {
+			continue
+		}
+		switch err := Retry(ctx, log, a, p.Stream); {
+		case err == nil:
+			n++
+		case !errors.Is(err, ErrNotParked): // somebody else was faster
+			return n, err
+		}
+	}
+	return n, nil
+}
+
 // Skip has a projection leave out the event at which a stream is parked, in all its
 // generations and for good, and ends the parking. Who decided that and why is kept
 // with the event, see [Skipped]; neither may be empty. The error wraps

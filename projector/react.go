@@ -46,7 +46,11 @@ func (e *engine) reactTo(ctx context.Context, r *Reactor, f *folding) {
 			}
 			if err := e.handle(ctx, r, event); err != nil {
 				f.to, f.events = done, i
-				f.halt(e.Projection, event.Version, ErrPoison, err)
+				if errors.Is(err, ErrTransient) {
+					f.trouble, f.more = fmt.Errorf("%s@%d: %w", f.stream, event.Version, err), true
+				} else {
+					f.halt(e.Projection, event.Version, ErrPoison, err)
+				}
 				return
 			}
 		}

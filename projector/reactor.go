@@ -49,7 +49,8 @@ func NewReactor(name string, config ReactorConfig) *Reactor {
 // The context ends at the deadline of the worker; a handler that goes on after it
 // is left behind, and counts as failed. After an error the event is handled again
 // later, while the events behind it wait; after some attempts, or at once where
-// the error is [Unrecoverable], the stream is parked.
+// the error is [Unrecoverable], the stream is parked. An error that is [Transient]
+// parks nothing, however often it comes.
 func OnReact[E any](p *Reactor, handle func(ctx context.Context, e E, r *eventstore.Recorded) error) {
 	eventstore.AddFold(p.handlers, func(c *reaction, e E, r *eventstore.Recorded) { c.err = handle(c.ctx, e, r) })
 }
@@ -59,6 +60,14 @@ var ErrUnrecoverable = errors.New("unrecoverable")
 
 // Unrecoverable marks an error of a handler that trying again cannot mend.
 func Unrecoverable(err error) error { return fmt.Errorf("%w: %w", ErrUnrecoverable, err) }
+
+// ErrTransient is what errors made by [Transient] are.
+var ErrTransient = errors.New("transient")
+
+// Transient marks an error of a handler as one that says nothing about the event:
+// what the handler speaks to is away, or asks to be spared. The whole reactor then
+// pauses, for up to two seconds at a time, until one attempt succeeds.
+func Transient(err error) error { return fmt.Errorf("%w: %w", ErrTransient, err) }
 
 // Form implements [Projection].
 func (p *Reactor) Form() Form { return EffectsOnly }

@@ -324,6 +324,106 @@ func TestReactorStopsInTheMiddle(t *testing.T) {
 	})
 }
 
+// Scenario 25: a handler whose backend is away says so; nothing is parked, the
+// reactor pauses, and goes on when the backend is back.
+func TestScenario25_HandlerInTrouble(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		sink, calls, tells := newMemory(), new(deliveries), new(watcher)
+		var mended atomic.Bool
+		var tried atomic.Int64
+		f.p = newReactor(func(_ context.Context, e added, r *eventstore.Recorded) error {
+			if e.Qty < 0 && !mended.Load() {
+				tried.Add(1)
+				return projector.Transient(errMood)
+			}
+			calls.add(e, r)
+			return nil
+		})
+		const streams = 40
+		for i := range streams {
+			f.append(cart(i), 1, 2, -3, 4)
+		}
+		w, _ := f.worker("w", through(sink), observed(tells), func(c *projector.WorkerConfig) { c.Attempts = 2 })
+		testenv.Wait(f, waitLong, func() error {
+			s := w.Status()[0]
+			if n := tried.Load(); n < 20 || s.State != projector.StatePaused {
+				return fmt.Errorf("it was tried %d times, the worker is %s", n, s.State)
+			}
+			if !errors.Is(s.Reason, errMood) || !strings.Contains(s.Reason.Error(), "@3") {
+				f.Fatalf("the worker pauses for %v", s.Reason)
+			}
+			return nil
+		})
+		f.parked(0)
+		if n := len(seen[projector.Halted](tells)); n > 0 {
+			f.Errorf("%d attempts were counted", n)
+		}
+		mended.Store(true)
+		for i := range streams {
+			sink.wait(f, cart(i), 4)
+			calls.want(f, cart(i), 1, 2, 3, 4)
+		}
+		f.parked(0)
+		f.settled()
+	})
+}
+
+// CatchUp does not try for ever what is in trouble.
+func TestReactorInTroubleCatchUp(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	f.append(cart(1), 1)
+	p := newReactor(func(context.Context, added, *eventstore.Recorded) error { return projector.Transient(errMood) })
+	if _, err := projector.CatchUp(t.Context(), f.store, p, newMemory(), projector.CatchUpConfig{}); !errors.Is(err, errMood) || !errors.Is(err, projector.ErrTransient) {
+		t.Errorf("CatchUp = %v", err)
+	}
+}
+
+// Streams that wait for another attempt leave their places to others.
+func TestFailingStreamsHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	sink := newMemory()
+	f.p = newReactor(func(_ context.Context, e added, r *eventstore.Recorded) error {
+		if e.Qty < 0 {
+			return errMood
+		}
+		return nil
+	})
+	const capacity = 3
+	tells := new(watcher)
+	for i := range 5 * capacity {
+		f.append(cart(i), -1)
+	}
+	w, _ := f.worker("w", through(sink), observed(tells), func(c *projector.WorkerConfig) { c.Capacity, c.Attempts = capacity, 1000 })
+	testenv.Wait(t, waitLong, func() error {
+		resting := 0
+		for _, h := range seen[projector.Halted](tells) {
+			if h.Attempts == 6 { // from now on it rests for 3 s and more
+				resting++
+			}
+		}
+		if resting < 5*capacity {
+			return fmt.Errorf("%d streams rest", resting)
+		}
+		return nil
+	})
+	if held := w.Status()[0].Held; held != 5*capacity {
+		t.Errorf("%d streams are held; want %d", held, 5*capacity)
+	}
+	for i := range 5 * capacity {
+		f.append(cart(100+i), 1)
+	}
+	tried := len(seen[projector.Halted](tells))
+	for i := range 5 * capacity {
+		sink.wait(t, cart(100+i), 1)
+	}
+	// Who waits for a place of theirs has to wait for them all to fail again.
+	if n := len(seen[projector.Halted](tells)); n > tried+4*capacity {
+		t.Errorf("meanwhile others failed %d times", n-tried)
+	}
+}
+
 // Events of types that are not wanted pass, also of types that nobody knows.
 func TestReactorTypes(t *testing.T) {
 	t.Parallel()

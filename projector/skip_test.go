@@ -1,16 +1,21 @@
 package projector_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/lease"
 )
 
 func TestScenario28_SkippedEventOfState(t *testing.T) {
@@ -162,6 +167,119 @@ func TestScenario28_SkippedEventOfDelta(t *testing.T) {
 	if again.row("all", "qty") != sink.row("all", "qty") || third.row("all", "qty") != sink.row("all", "qty") {
 		t.Errorf("the generations come to %d, %d and %d", sink.row("all", "qty"), again.row("all", "qty"), third.row("all", "qty"))
 	}
+}
+
+// Scenario 28: a worker that was not told of the skip looks before it applies. Here
+// the pointer that tells of it goes to another session, which does nothing with it.
+func TestScenario28_SkipUnseen(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	f.append(cart(1), 1, 2, -3, 4)
+	sink := newMemory()
+	f.p = newSums()
+	stop := f.start("old", through(sink), func(c *projector.WorkerConfig) { c.Attempts = 1 })
+	f.parked(1)
+	stop()
+	// For this code the event is none that cannot be applied.
+	mended := projector.NewDelta("totals", projector.DeltaConfig{Categories: []string{"cart"}, Events: registry()})
+	projector.OnDelta(mended, func(e *projector.Effects, a added, _ *eventstore.Recorded) { e.Row("all").Add("qty", a.Qty) })
+	f.p = mended
+	f.start("new", through(sink), func(c *projector.WorkerConfig) { c.TTL = time.Minute })
+	f.append(cart(2), 1)
+	sink.wait(f, cart(2), 1) // it has loaded what is skipped
+	group, err := f.log().Group(t.Context(), "totals@1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := f.log().Register(t.Context(), lease.SessionConfig{Worker: "other", TTL: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What Skip does, and at once the read of the other session.
+	p := f.keys.Partition(cart(1).String())
+	pipe := f.client.TxPipeline()
+	pipe.HSet(t.Context(), f.keys.Skipped(p, "totals"), "cart-1@3", `{"reason":"r","by":"b"}`)
+	pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: f.keys.Log(p), Values: []string{"s", "cart-1", "v", "4", "r", "1"}})
+	pipe.HDel(t.Context(), f.keys.Parked(p, "totals@1"), "cart-1")
+	pipe.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: group.Name(), Consumer: other.Name(), Streams: []string{f.keys.Log(p), ">"}, Count: 10, Block: -1})
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.append(cart(1), 5)
+	sink.wait(t, cart(1), 5)
+	if got, want := sink.row("all", "qty"), int64(1+2+4+5+1); got != want {
+		t.Errorf("the events come to %d; want %d without the one that was skipped", got, want)
+	}
+}
+
+// fixing lets somebody else get on right before the first commit.
+type fixing struct {
+	projector.Sink
+	once sync.Once
+	fix  func()
+}
+
+func (s *fixing) Commit(ctx context.Context, g projector.Generation, changes []projector.Change) ([]error, error) {
+	s.once.Do(s.fix)
+	return s.Sink.Commit(ctx, g, changes)
+}
+
+// What made a worker halt a stream may be past when its commit is refused.
+func TestNotParkedOnStaleGrounds(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	mended := newTotals(func(s *total, e added) { s.add(max(0, e.Qty)) })
+	f.append(cart(1), 1, 2, -3, 4)
+	tells := new(watcher)
+	sink := &fixing{Sink: f.sink, fix: func() {
+		if _, err := projector.CatchUp(t.Context(), f.store, mended, f.sink, projector.CatchUpConfig{}); err != nil {
+			t.Error(err)
+		}
+	}}
+	f.start("old", through(sink), observed(tells), func(c *projector.WorkerConfig) { c.Attempts = 1 })
+	testenv.Wait(t, waitLong, func() error {
+		if len(seen[projector.Conflict](tells)) == 0 {
+			return errors.New("no commit was refused")
+		}
+		return nil
+	})
+	f.settled()
+	f.parked(0)
+	f.wantAt(cart(1), 4)
+}
+
+func TestRetryAll(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		sink := newMemory()
+		f.p = newSums()
+		a := projector.Assignment{Projection: f.p, Sink: sink}
+		const streams = 20
+		for i := range streams {
+			f.append(cart(i), 1, -1, 1)
+		}
+		stop := f.start("old", through(sink), func(c *projector.WorkerConfig) { c.Attempts = 1 })
+		f.parked(streams)
+		stop()
+		f.p = newReactor(func(context.Context, added, *eventstore.Recorded) error { return nil })
+		f.start("new", through(sink))
+		n, err := projector.RetryAll(f.Context(), f.log(), a, func(p projector.Parked) bool { return p.Stream == cart(3) })
+		if n != 1 || err != nil {
+			f.Errorf("RetryAll = %d, %v", n, err)
+		}
+		sink.wait(f, cart(3), 3)
+		f.parked(streams - 1)
+		if n, err = projector.RetryAll(f.Context(), f.log(), a, nil); n != streams-1 || err != nil {
+			f.Errorf("RetryAll = %d, %v", n, err)
+		}
+		for i := range streams {
+			sink.wait(f, cart(i), 3)
+		}
+		f.parked(0)
+		if n, err = projector.RetryAll(f.Context(), f.log(), a, nil); n != 0 || err != nil {
+			f.Errorf("with nothing parked RetryAll = %d, %v", n, err)
+		}
+		f.settled()
+	})
 }
 
 func TestRetryOfWhatIsNotParked(t *testing.T) {

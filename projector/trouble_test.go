@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/redissink"
@@ -139,6 +140,85 @@ func TestSinkOutOfReach(t *testing.T) {
 
 // A group that somebody destroys is created anew, and what its pointers were about
 // is announced to it.
+// Scenario 25: a Redis that refuses to have events read is in trouble, whatever the
+// streams are.
+func TestScenario25_ReadsRefused(t *testing.T) {
+	t.Parallel()
+	server := testenv.StartRedis(t)
+	f := newFixture(t, server.Client(t))
+	h := make(history)
+	h.fill(f, 30)
+	w, _ := f.worker("w", func(c *projector.WorkerConfig) { c.Attempts = 1 })
+	h.wait(f)
+	allow := func(what string) {
+		t.Helper()
+		if err := f.client.Do(t.Context(), "ACL", "SETUSER", "default", what).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	allow("-xrange")
+	h.fill(f, 30)
+	testenv.Wait(t, waitLong, func() error {
+		if s := w.Status()[0]; s.State != projector.StatePaused || !strings.Contains(s.Reason.Error(), "allow the Redis user this command") {
+			return fmt.Errorf("the worker is %s: %v", s.State, s.Reason)
+		}
+		return nil
+	})
+	f.parked(0)
+	allow("+xrange")
+	h.wait(f)
+	f.parked(0)
+	f.settled()
+}
+
+// Without a session the status says why there is none.
+func TestStatusWithoutSession(t *testing.T) {
+	t.Parallel()
+	server := testenv.RedisAOF(t)
+	f := newFixture(t, server.Client(t))
+	w, _ := f.worker("w")
+	state := func(want projector.ProjectionState) projector.ProjectionStatus {
+		t.Helper()
+		var s projector.ProjectionStatus
+		testenv.Wait(t, waitLong, func() error {
+			if s = w.Status()[0]; s.State != want {
+				return fmt.Errorf("the worker is %s because of %v", s.State, s.Reason)
+			}
+			return nil
+		})
+		return s
+	}
+	state(projector.StateRunning)
+	server.Kill()
+	for until := time.Now().Add(3 * workerTTL); time.Now().Before(until); time.Sleep(time.Millisecond) {
+		if s := w.Status()[0]; s.State != projector.StateRunning && (s.State != projector.StatePaused || s.Reason == nil) {
+			t.Fatalf("the worker is %s because of %v", s.State, s.Reason)
+		}
+	}
+	state(projector.StatePaused)
+	server.Restart()
+	if s := state(projector.StateRunning); s.Reason != nil {
+		t.Errorf("the status is %+v", s)
+	}
+}
+
+// A stream of another category whose registered head is damaged is no reason to ask
+// again and again: it is parked, since its pointers cannot be settled.
+func TestForeignStreamWithDamagedHead(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		foreign := eventstore.MustStreamID("order", "1")
+		f.append(foreign, 1)
+		f.client.HSet(f.Context(), f.keys.Heads(f.keys.Partition(foreign.String())), foreign.String(), "x1")
+		h := make(history)
+		h.fill(f, 3)
+		f.start("w")
+		h.wait(f)
+		f.parked(1)
+		f.wantParked(foreign, 0, 3, "the registered head of stream order-1 is not a version")
+		f.settled()
+	})
+}
+
 func TestDestroyedGroup(t *testing.T) {
 	onAllServers(t, func(f *fixture) {
 		short := func(c *projector.WorkerConfig) { c.TTL = 200 * time.Millisecond }

@@ -15,9 +15,10 @@ import (
 // its group was created, whenever that is needed, until ctx ends. One worker does
 // it; where that one dies another begins anew.
 func (w *Worker) walks(ctx context.Context, a Assignment, group *lease.Group, every time.Duration) {
+	var remind reminder
 	for ctx.Err() == nil {
 		if err := w.walk(ctx, a, group); err != nil && ctx.Err() == nil && !errors.Is(err, lease.ErrRoleTaken) {
-			w.config.Logger.Warn("streams could not be announced", "projection", a.Projection.Name(), "reason", err)
+			w.chore(&remind, "streams could not be announced", "projection", a.Projection.Name(), "reason", err)
 		}
 		pause(ctx, nil, every)
 	}

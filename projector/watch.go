@@ -16,32 +16,37 @@ var ErrDeadline = errors.New("not done in time")
 // errAbandoned ends a read that nobody waits for any more.
 var errAbandoned = errors.New("abandoned")
 
-// hungError says that the fold of an event does not return. The foldings of its
-// batch are lost with it.
+// hungError says that a function of the projection does not return. The foldings of
+// its batch are lost with it.
 type hungError struct {
-	index   int                 // of the stream within the read
-	stream  eventstore.StreamID // that it is
-	version eventstore.Version
-	after   time.Duration
+	function string
+	index    int                 // of the stream within the batch
+	stream   eventstore.StreamID // that it is
+	version  eventstore.Version
+	after    time.Duration
 }
 
 func (e *hungError) Error() string {
-	return fmt.Sprintf("%v: it has been applied for %s and does not return", ErrDeadline, e.after)
+	return fmt.Sprintf("%v: its %s has not returned for %s", ErrDeadline, e.function, e.after)
 }
 
 // Unwrap makes errors.Is(err, ErrDeadline) true.
 func (e *hungError) Unwrap() error { return ErrDeadline }
 
-// watch lets another goroutine see which event is being applied.
+// watch lets another goroutine see which function is being called. A nil watch shows
+// nothing.
 type watch struct {
-	count     atomic.Uint64 // odd while an event is applied
+	count     atomic.Uint64 // odd during a call
 	index     atomic.Int64
 	version   atomic.Uint64
 	abandoned atomic.Bool
 }
 
-// begin notes that an event is going to be applied.
+// begin notes that a function is going to be called, about this stream and version.
 func (w *watch) begin(index int, version eventstore.Version) error {
+	if w == nil {
+		return nil
+	}
 	if w.abandoned.Load() {
 		return errAbandoned
 	}
@@ -52,11 +57,28 @@ func (w *watch) begin(index int, version eventstore.Version) error {
 }
 
 // end notes that it was.
-func (w *watch) end() { w.count.Add(1) }
+func (w *watch) end() {
+	if w != nil {
+		w.count.Add(1)
+	}
+}
 
-// watched runs f, but does not wait for it once an event takes longer than the
-// deadline: then it returns a [*hungError]. A fold has no context it could be
-// stopped by, so its goroutine is left behind with it, until it returns.
+// watch runs do, which calls a function of the projection for streams, under the
+// engine's deadline; see [watched].
+func (e *engine) watch(ctx context.Context, function string, streams []*folding, do func(*watch) error) error {
+	if e.deadline == 0 {
+		return do(nil)
+	}
+	err := watched(ctx, e.deadline, do)
+	if hung := new(hungError); errors.As(err, &hung) {
+		hung.function, hung.stream = function, streams[hung.index].stream
+	}
+	return err
+}
+
+// watched runs f, but does not wait for it once a call takes longer than the
+// deadline: then it returns a [*hungError]. Folds have no context they could be
+// stopped by, so the goroutine is left behind with it, until it returns.
 //
 // Nor does it wait, longer than a moment, once ctx has ended.
 func watched(ctx context.Context, deadline time.Duration, f func(*watch) error) error {

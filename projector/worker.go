@@ -66,16 +66,17 @@ type WorkerConfig struct {
 	// others take it over. At least 100 ms; defaults to [lease.DefaultTTL].
 	TTL time.Duration
 	// Capacity is how many streams the worker holds at a time for each
-	// projection. Defaults to [DefaultCapacity].
+	// projection. Streams that wait for another attempt do not count, up to ten
+	// times as many. Defaults to [DefaultCapacity].
 	Capacity int
 	// Attempts is how often a poison event is tried before its stream is
 	// parked. Defaults to [DefaultAttempts], for reactors to
 	// [DefaultReactorAttempts].
 	Attempts int
-	// Deadline is how long an event may take to be folded or handled. The
-	// stream of one that takes longer is parked, or for a reactor tried again
-	// like after an error; other streams go on. A fold that never returns
-	// keeps its goroutine and a connection of the store. At least 1 ms;
+	// Deadline is how long an event may take to be folded or handled, and a
+	// document to be made. The stream of one that takes longer is parked, or for
+	// a reactor tried again like after an error; other streams go on. A fold
+	// that never returns keeps its goroutine and a connection of the store. At least 1 ms;
 	// defaults to [DefaultDeadline].
 	Deadline time.Duration
 	// Handlers is how many streams a reactor handles at a time. Defaults to
@@ -181,6 +182,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	defer w.stand(StateStopped, nil)
 	wait := newBackOff()
+	var remind reminder
 	for begun := false; ; {
 		start := time.Now()
 		worked, err := w.session(ctx)
@@ -195,7 +197,9 @@ func (w *Worker) Run(ctx context.Context) error {
 			wait.Reset()
 		}
 		w.stand(StatePaused, err)
-		w.config.Logger.Warn("the worker goes on with a new session", "reason", err)
+		if worked || remind.due(time.Now()) {
+			w.config.Logger.Warn("the worker needs a new session", "reason", err)
+		}
 		pause(ctx, nil, wait.NextBackOff())
 	}
 }
@@ -223,7 +227,7 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 	}
 	w.config.Logger.Info("the worker has a session", "session", s.Name())
 	w.config.Observer.Observe(SessionBegan{Session: s.Name()})
-	defer func() { w.config.Observer.Observe(SessionEnded{Session: s.Name(), Reason: s.Err()}) }()
+	defer func() { w.config.Observer.Observe(SessionEnded{Session: s.Name(), Reason: err}) }()
 
 	// The work outlives ctx a little, so that it can end in good order, but
 	// not the session.
@@ -238,8 +242,9 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 	var chores sync.WaitGroup
 	defer chores.Wait()
 	chores.Go(func() {
+		var remind reminder
 		w.config.Log.Tend(life, lease.TendConfig{TTL: w.config.TTL, Failed: func(err error) {
-			w.config.Logger.Warn("the logs could not be trimmed", "reason", err)
+			w.chore(&remind, "the logs could not be trimmed", "reason", err)
 		}})
 	})
 	for i, a := range w.config.Projections {
@@ -254,14 +259,31 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 	// Also after its death in one partition a session may live in others.
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
-	if stopErr := s.Stop(leaving); stopErr != nil {
+	stopErr := s.Stop(leaving)
+	if stopErr != nil {
 		w.config.Logger.Warn("the session could not be stopped; its work rests until its deadline", "session", s.Name(), "reason", stopErr)
 	}
 	end()
 	if died := heart.Wait(); err == nil {
 		err = died
 	}
+	if err == nil {
+		err = stopErr
+	}
 	return true, err
+}
+
+// chore warns about a chore that failed, now and then. In an outage it would say
+// nothing new.
+func (w *Worker) chore(remind *reminder, message string, args ...any) {
+	for _, s := range w.Status() {
+		if s.State != StateRunning {
+			return
+		}
+	}
+	if remind.due(time.Now()) {
+		w.config.Logger.Warn(message, args...)
+	}
 }
 
 // newBackOff returns the waits between attempts while something is in trouble:

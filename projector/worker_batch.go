@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/projector/lease"
 )
@@ -14,6 +16,9 @@ import (
 // head. Once can mean that its end was lost meanwhile, which reading it again tells;
 // otherwise the registry is damaged.
 const maxBeyond = 3
+
+// apart is how many streams are worked on at a time where each goes by itself.
+const apart = 16
 
 // work claims streams, brings those that are the session's to their heads, and
 // settles them, or parks those that cannot go on. The tasks are the batch's alone
@@ -62,6 +67,11 @@ func (l *loop) work(life context.Context, tasks []*task) error {
 			}
 		}
 	}
+	for _, f := range foldings {
+		if f.trouble != nil {
+			return f.trouble
+		}
+	}
 	return nil
 }
 
@@ -104,32 +114,78 @@ func (l *loop) disowned(streams []string) {
 }
 
 // bring applies and commits the events of streams. The foldings are in the order of
-// the tasks. A stream whose fold does not return is halted, and the others are
-// begun anew.
+// the tasks.
 func (l *loop) bring(life context.Context, tasks []*task) ([]*folding, error) {
+	if len(tasks) == 0 {
+		return nil, nil
+	}
 	foldings := make([]*folding, len(tasks))
-	hung := make(map[eventstore.StreamID]*StreamError)
-	for {
-		var going []*folding
-		for i, t := range tasks {
-			foldings[i] = &folding{stream: t.stream, head: t.head, again: t.again, halted: hung[t.stream]}
-			if foldings[i].halted == nil {
-				going = append(going, foldings[i])
+	for i, t := range tasks {
+		foldings[i] = t.folding()
+	}
+	took, err := l.project(life, foldings)
+	if hung := new(hungError); errors.As(err, &hung) {
+		return l.bringApart(life, tasks, hung)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.report(foldings, took)
+	return foldings, nil
+}
+
+// bringApart is bring for a batch in which a function has hung: what else the batch
+// was at is lost with it. Each stream goes by itself now, so that others of them
+// that hang, as is likely, hold up nobody else.
+func (l *loop) bringApart(life context.Context, tasks []*task, first *hungError) ([]*folding, error) {
+	foldings := make([]*folding, len(tasks))
+	var all errgroup.Group
+	all.SetLimit(apart)
+	for i, t := range tasks {
+		all.Go(func() (err error) {
+			var hung *hungError
+			if first.stream == t.stream {
+				hung = first
 			}
+			foldings[i], err = l.bringAlone(life, t, hung)
+			return err
+		})
+	}
+	return foldings, all.Wait()
+}
+
+// bringAlone is bring for one stream. Where an event hangs, those before it are
+// applied.
+func (l *loop) bringAlone(life context.Context, t *task, hung *hungError) (*folding, error) {
+	for {
+		f := t.folding()
+		var halted *StreamError
+		if hung != nil {
+			halted = &StreamError{Projection: l.Projection.Name(), Stream: t.stream, Version: hung.version, Reason: ErrPoison, Err: hung}
+			if f.until = hung.version - 1; f.until == 0 {
+				f.halted = halted
+				return f, nil
+			}
+			f.head, f.again = f.until, false
 		}
-		if len(going) == 0 {
-			return foldings, nil
-		}
-		took, err := l.project(life, going)
-		if h := new(hungError); errors.As(err, &h) {
-			hung[h.stream] = &StreamError{Projection: l.Projection.Name(), Stream: h.stream, Version: h.version, Reason: ErrPoison, Err: h}
+		took, err := l.project(life, []*folding{f})
+		again := new(hungError)
+		switch {
+		case errors.As(err, &again) && halted != nil:
+			f = t.folding()
+			f.halted = halted
+			return f, nil
+		case errors.As(err, &again):
+			hung = again
 			continue
-		}
-		if err != nil {
+		case err != nil:
 			return nil, err
 		}
-		l.report(going, took)
-		return foldings, nil
+		if f.halted == nil {
+			f.halted = halted
+		}
+		l.report([]*folding{f}, took)
+		return f, nil
 	}
 }
 
@@ -155,6 +211,16 @@ func (l *loop) report(foldings []*folding, took took) {
 	l.observer.Observe(b)
 }
 
+// beyond says that a stream goes further than its registered head. What is registered
+// for a stream that was not read is no version at all then.
+func (l *loop) beyond(t *task, reached uint64) *StreamError {
+	err := fmt.Errorf("it goes up to version %d, beyond its registered head, version %d", reached, t.head)
+	if t.stream.IsZero() {
+		err = fmt.Errorf("the registered head of stream %s is not a version", t.name)
+	}
+	return &StreamError{Projection: l.Projection.Name(), Stream: t.stream, Version: t.head, Reason: ErrRegressed, Err: err}
+}
+
 // settle ends the work on streams that are committed to these versions.
 func (l *loop) settle(life context.Context, tasks map[string]*task, settlements []lease.Settlement) error {
 	settled, err := l.member.Settle(life, settlements)
@@ -174,14 +240,12 @@ func (l *loop) settle(life context.Context, tasks map[string]*task, settlements 
 		case lease.Behind:
 			t.head, t.again = eventstore.Version(s.Head), true
 			t.attempts = 0
-			if t.stream.IsZero() || s.Head >= settlements[i].Version {
+			if s.Head > settlements[i].Version {
 				t.beyond = 0
 				continue
 			}
 			if t.beyond++; t.beyond == maxBeyond {
-				err := fmt.Errorf("it goes up to version %d, beyond its registered head, version %d", settlements[i].Version, s.Head)
-				halted := &StreamError{Projection: l.Projection.Name(), Stream: t.stream, Version: eventstore.Version(s.Head), Reason: ErrRegressed, Err: err}
-				if err := l.park(life, t, halted, maxBeyond); err != nil {
+				if err := l.park(life, t, l.beyond(t, settlements[i].Version), maxBeyond); err != nil {
 					return err
 				}
 			}

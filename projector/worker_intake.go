@@ -52,7 +52,7 @@ type sweepTimes struct {
 
 // room returns how many more streams may be taken on.
 func (l *loop) room() int {
-	room := l.capacity - len(l.tasks)
+	room := l.capacity - (len(l.tasks) - l.resting)
 	for _, in := range l.intakes {
 		room -= in.count
 	}
@@ -120,7 +120,7 @@ func (l *loop) sweep(life context.Context, p int) error {
 		return err
 	}
 	if n := len(swept.Pointers); n > 0 {
-		l.logger.Info("took over the work of a dead session", "partition", p, "pointers", n)
+		l.logger.Debug("took over the work of a dead session", "partition", p, "pointers", n)
 		l.observer.Observe(TakenOver{Assignment: l.Assignment, Partition: p, Pointers: n})
 	}
 	l.add(swept.Batch, nil)
@@ -318,7 +318,7 @@ func (l *loop) adopt(life context.Context, p int) error {
 		return err
 	}
 	for _, s := range streams {
-		l.logger.Info("a stream that waited for newer code is tried", "stream", s)
+		l.logger.Debug("a stream that waited for newer code is tried", "stream", s)
 	}
 	return nil
 }

@@ -37,13 +37,22 @@ type loop struct {
 	regroup    bool         // the group is gone
 	background sync.WaitGroup
 
-	tasks  map[string]*task // by stream
-	ready  []*task          // that wait for their turn
-	flying int              // batches under way
-	held   int              // tasks that are leased, or about to be
-	batted chan batted      // batches that are done
-	reads  chan reply       // reads that are done
+	tasks   map[string]*task // by stream
+	ready   []*task          // that wait for their turn
+	flying  int              // batches under way
+	held    int              // tasks that are leased, or about to be, but for
+	resting int              // those that wait for another attempt
+	batted  chan batted      // batches that are done
+	reads   chan reply       // reads that are done
+
+	reminder reminder
+	told     bool // that the worker pauses
 }
+
+// restingShare is how many times the capacity may rest. Streams that wait for another
+// attempt take no part of the capacity, or a few that fail would hold up all others;
+// but what is known of them takes memory.
+const restingShare = 10
 
 // batted is what became of a batch.
 type batted struct {
@@ -120,7 +129,7 @@ func (l *loop) run(ctx, life context.Context) error {
 				l.ask(life)
 			}
 		}
-		l.status.work(l.held, l.flying)
+		l.status.work(l.held+l.resting, l.flying)
 		if err := session.Err(); err != nil {
 			return err
 		}
@@ -146,8 +155,12 @@ func (l *loop) failed(ctx context.Context, err error) {
 		return
 	}
 	l.regroup = l.regroup || errors.Is(err, lease.ErrNoGroup)
-	if again := l.breaker.fail(time.Now(), err); again > 0 {
-		l.logger.Warn("the worker pauses", "reason", err, "for", again)
+	now := time.Now()
+	if again := l.breaker.fail(now, err); again > 0 {
+		if l.reminder.due(now) {
+			l.told = true
+			l.logger.Warn("the worker pauses, and tries again every now and then", "for", now.Sub(l.breaker.since), "reason", err)
+		}
 		l.status.set(StatePaused, err)
 		l.observer.Observe(Paused{Assignment: l.Assignment, Reason: err, For: again})
 	}
@@ -156,7 +169,10 @@ func (l *loop) failed(ctx context.Context, err error) {
 // succeeded closes the breaker.
 func (l *loop) succeeded() {
 	if after := l.breaker.succeed(time.Now()); after > 0 {
-		l.logger.Info("the worker goes on", "after", after)
+		if l.told {
+			l.told = false
+			l.logger.Info("the worker goes on", "after", after)
+		}
 		l.status.set(StateRunning, nil)
 		l.observer.Observe(Resumed{Assignment: l.Assignment, After: after})
 	}
@@ -188,6 +204,10 @@ func (l *loop) next(now time.Time) []*task {
 			t.held = true
 			l.held++
 		}
+		if t.resting {
+			t.resting = false
+			l.resting--
+		}
 		t.begin()
 		batch = append(batch, t)
 	}
@@ -199,11 +219,17 @@ func (l *loop) next(now time.Time) []*task {
 // land takes the tasks of a batch back.
 func (l *loop) land(ctx context.Context, b batted) {
 	l.flying--
+	now := time.Now()
 	for _, t := range b.tasks {
 		left := t.end()
-		if t.held && !t.leased {
+		rests := t.leased && t.due.After(now) && l.resting < restingShare*l.capacity
+		if t.held && (rests || !t.leased) {
 			t.held = false
 			l.held--
+		}
+		if rests {
+			t.resting = true
+			l.resting++
 		}
 		if left {
 			l.queue(t)

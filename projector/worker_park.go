@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/projectord/projectord/eventstore"
@@ -27,7 +28,11 @@ func (l *loop) halt(life context.Context, t *task, why *StreamError) error {
 		return l.park(life, t, why, t.attempts)
 	}
 	again := min(lastRetry, firstRetry<<min(t.attempts-1, 10))
-	l.logger.Warn("a stream is halted and will be tried again", "stream", t.name, "version", uint64(why.Version), "attempts", t.attempts, "reason", why)
+	level := slog.LevelDebug
+	if t.attempts == 1 {
+		level = slog.LevelWarn
+	}
+	l.logger.Log(life, level, "a stream is halted and will be tried again", "stream", t.name, "version", uint64(why.Version), "attempts", t.attempts, "reason", why)
 	l.observer.Observe(Halted{Assignment: l.Assignment, StreamError: why, Attempts: t.attempts, Again: again})
 	t.again = true
 	t.due = time.Now().Add(again)

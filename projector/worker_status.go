@@ -40,8 +40,8 @@ type ProjectionStatus struct {
 	Reason error
 	// Since is when the state began.
 	Since time.Time
-	// Held is how many streams the worker holds, InFlight how many batches of
-	// them are under way.
+	// Held is how many streams the worker holds, those included that wait for
+	// another attempt; InFlight is how many batches are under way.
 	Held, InFlight int
 	// CachedStates and CachedBytes are what is kept of a [State] projection to
 	// go on from; CacheHits and CacheMisses how often there was a state for a

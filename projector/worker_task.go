@@ -22,6 +22,7 @@ type task struct {
 	queued   bool               // waits for its turn
 	busy     bool               // is being worked on
 	held     bool               // counts against the capacity
+	resting  bool               // is leased, waits for another attempt, and does not count
 
 	// What the batch the task is in works with.
 	fresh    []string // pointers not claimed yet
@@ -68,6 +69,11 @@ func (t *task) end() bool {
 	t.busy = false
 	t.pointers = slices.Concat(t.claimed, t.fresh, t.incoming)
 	return len(t.pointers) > 0
+}
+
+// folding returns a folding of the task's stream that is still to be done.
+func (t *task) folding() *folding {
+	return &folding{stream: t.stream, head: t.head, again: t.again}
 }
 
 // doubt makes all pointers of the task to be claimed: the lease is, or may be,

@@ -44,7 +44,7 @@ type reading struct {
 	seen    int                  // how many events there were in it
 	bytes   int                  // how many bytes they had
 	usual   int                  // bytes an event has, by the rounds before
-	passing error                // a reply that another try may not get
+	refused error                // a reply that is no stream's own
 }
 
 var readings = sync.Pool{New: func() any { return &reading{usual: usualBytes} }}
@@ -123,7 +123,7 @@ func (r *reading) readAll(ctx context.Context, reads []eventstore.StreamRead, tu
 }
 
 func (r *reading) round(ctx context.Context, reads []eventstore.StreamRead, turn []int) error {
-	r.turn, r.at, r.again, r.moved, r.passing = turn, 0, r.again[:0], r.moved[:0], nil
+	r.turn, r.at, r.again, r.moved, r.refused = turn, 0, r.again[:0], r.moved[:0], nil
 	r.seen, r.bytes = 0, 0
 	r.entries.reset()
 	_, err := r.store.client.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -139,7 +139,7 @@ func (r *reading) round(ctx context.Context, reads []eventstore.StreamRead, turn
 		r.entries.parse()
 	}
 	if err == nil {
-		err = r.passing
+		err = r.refused
 	}
 	if err == nil {
 		err = r.followAll(ctx, reads)
@@ -213,16 +213,16 @@ func (r *reading) onEntry(reads []eventstore.StreamRead, major, minor uint64, va
 func (r *reading) onRefused(reads []eventstore.StreamRead, message string) {
 	i := r.turn[r.at]
 	err := error(redisx.ReplyError(message))
-	switch {
-	case redisx.Redirects(err):
+	if redisx.Redirects(err) {
 		r.moved = append(r.moved, i)
-		return
-	case redisx.MayPass(err):
-		r.passing = err
 		return
 	}
 	key := r.store.keys.Stream(reads[i].Stream.String())
-	r.fail(i, fmt.Errorf("reading %s: key %s: %w", reads[i].Stream, key, redisx.Explain(err)))
+	if redis.HasErrorPrefix(err, "WRONGTYPE") {
+		r.fail(i, fmt.Errorf("reading %s: key %s: %w", reads[i].Stream, key, redisx.Explain(err)))
+		return
+	}
+	r.refused = fmt.Errorf("key %s: %w", key, err)
 }
 
 func (r *reading) onEnd(entries int) {

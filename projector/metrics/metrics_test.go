@@ -73,7 +73,7 @@ func everything(a projector.Assignment) []projector.Observation {
 	stream := eventstore.MustStreamID("cart", "secret")
 	all := []projector.Observation{
 		projector.SessionBegan{Session: "secret.1"},
-		projector.SessionEnded{Session: "secret.1", Reason: fmt.Errorf("ended: %w", lease.ErrStopped)},
+		projector.SessionEnded{Session: "secret.1"},
 		projector.SessionEnded{Session: "secret.2", Reason: lease.ErrFenced},
 		projector.Claimed{Assignment: a, Streams: []string{"cart-secret", "cart-2", "cart-3"}},
 		projector.TakenOver{Assignment: a, Partition: 3, Pointers: 5},

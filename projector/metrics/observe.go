@@ -1,13 +1,11 @@
 package metrics
 
 import (
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/projectord/projectord/projector"
-	"github.com/projectord/projectord/projector/lease"
 )
 
 // Observe implements [projector.Observer]. It counts, and does not block.
@@ -16,7 +14,7 @@ func (m *Metrics) Observe(o projector.Observation) {
 	case projector.SessionBegan:
 		m.sessions.Inc()
 	case projector.SessionEnded:
-		if !errors.Is(o.Reason, lease.ErrStopped) {
+		if o.Reason != nil {
 			m.sessionsLost.Inc()
 		}
 	case projector.Claimed:
