@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/projectord/projectord/eventstore/redisstore"
+	"github.com/projectord/projectord/internal/keyspace"
 )
 
 const (
@@ -53,17 +54,21 @@ type shopAt struct {
 func (at *shopAt) close() {
 	at.client.Close()
 	if at.pool != nil {
-		at.pool.Close()
+		closePool(at.pool)
 	}
 }
 
 // open connects to Redis.
 func (c *connection) open(ctx context.Context) (*shopAt, error) {
+	namespace := cmp.Or(c.namespace, os.Getenv(namespaceEnv), keyspace.DefaultNamespace)
+	if err := keyspace.CheckNamespace(namespace); err != nil {
+		return nil, usageError{err}
+	}
 	client, err := c.client(0)
 	if err != nil {
 		return nil, err
 	}
-	store, err := redisstore.Open(ctx, client, redisstore.Config{Namespace: cmp.Or(c.namespace, os.Getenv(namespaceEnv))})
+	store, err := redisstore.Open(ctx, client, redisstore.Config{Namespace: namespace})
 	if err != nil {
 		client.Close()
 		return nil, err
@@ -86,7 +91,8 @@ func (c *connection) openBoth(ctx context.Context) (*shopAt, error) {
 
 // client returns a client that leaves retries to the store, which knows what is
 // safe to repeat. Its pool has at least so many connections to a server, or as many
-// as go-redis thinks fit where that is 0.
+// as go-redis thinks fit where that is 0. A context's deadline bounds the wait for a
+// reply, so that a server that hangs does not hold up who wants to leave.
 func (c *connection) client(connections int) (redis.UniversalClient, error) {
 	url := cmp.Or(c.url, os.Getenv(urlEnv), defaultURL)
 	// The parsers repeat parts of the URL in their errors, perhaps a password.
@@ -97,6 +103,7 @@ func (c *connection) client(connections int) (redis.UniversalClient, error) {
 			return nil, bad
 		}
 		options.MaxRetries, options.DisableIdentity, options.Protocol = -1, true, 2
+		options.ContextTimeoutEnabled = true
 		options.PoolSize = max(options.PoolSize, connections)
 		return redis.NewClusterClient(options), nil
 	}
@@ -105,6 +112,7 @@ func (c *connection) client(connections int) (redis.UniversalClient, error) {
 		return nil, bad
 	}
 	options.MaxRetries, options.DisableIdentity, options.Protocol = -1, true, 2
+	options.ContextTimeoutEnabled = true
 	options.PoolSize = max(options.PoolSize, connections)
 	return redis.NewClient(options), nil
 }

@@ -22,10 +22,14 @@ type shopFile struct {
 // generate makes up a history of so many invoices: returns beyond what was
 // bought, adjustments, equal rows, invoices whose rows do not stand together,
 // and customers without a number.
-func generate(seed uint64, invoices int) shopFile {
+func generate(seed uint64, invoices int) shopFile { return generateUntil(seed, invoices, "", 0) }
+
+// generateUntil makes up the same history without what follows upon the first events
+// of a cart. The first that is left out closes no invoice.
+func generateUntil(seed uint64, invoices int, cart string, events int) shopFile {
 	random := rand.New(rand.NewPCG(seed, 1))
 	var open []*generated
-	var b builder
+	b := builder{cart: cart, until: events}
 	start := time.Date(2010, 12, 1, 8, 0, 0, 0, time.UTC)
 	for n, minute := 0, 0; n < invoices || len(open) > 0; minute++ {
 		if n < invoices && len(open) < 3 {
@@ -69,6 +73,8 @@ func newGenerated(random *rand.Rand, n int) *generated {
 // builder writes both forms and the answers row by row.
 type builder struct {
 	csv, ndjson strings.Builder
+	cart        string // of which there are only so many events
+	until       int
 	n           int
 	net         map[[2]string]int
 	counts      map[string]*[5]int
@@ -96,6 +102,9 @@ func (b *builder) row(random *rand.Rand, g *generated, at time.Time) {
 		b.csv.WriteString("InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n")
 		b.net, b.counts, b.chains = make(map[[2]string]int), make(map[string]*[5]int), make(map[string][]string)
 		b.products, b.orders, b.days = make(map[string]*[4]int), make(map[string]*generatedOrder), make(map[string]*[3]int)
+	}
+	if cart == b.cart && len(b.chains[cart]) >= b.until {
+		return
 	}
 	fmt.Fprintf(&b.csv, "%s,\"%s\",SOMETHING,%d,%s,%s,%s,France\n", g.number, strings.ReplaceAll(item, `"`, `""`),
 		g.sign*qty, at.Format("2006-01-02 15:04:05"), price, customer)

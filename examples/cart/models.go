@@ -26,8 +26,9 @@ type model struct {
 
 // models returns the read models of the shop: those in Redis and, with a Postgres,
 // those there.
-func (at *shopAt) models() []model {
-	events := shop.Define().Registry()
+func (at *shopAt) models() []model { return at.modelsOf(shop.Define().Registry()) }
+
+func (at *shopAt) modelsOf(events *eventstore.Registry) []model {
 	all := []model{
 		{shop.Current(events), inHashes(shop.CurrentModel)},
 		{shop.Chain(events), inHashes(shop.ChainModel)},
@@ -164,18 +165,22 @@ func (at *shopAt) behind(ctx context.Context, m model) (behind int, err error) {
 	err = at.heads(ctx, func(heads []eventstore.StreamHead) error {
 		keys := make([]string, len(heads))
 		for i, h := range heads {
-			// The checkpoints of documents are kept with them, those of
-			// effects under the names of the streams.
-			keys[i] = h.Stream.ID()
-			if a.Projection.Form() == projector.EffectsOnly {
-				keys[i] = h.Stream.String()
-			}
+			keys[i] = checkpointKey(a, h.Stream)
 		}
 		checkpoints, _, err := a.Sink.Checkpoints(ctx, a.Generation, keys)
 		behind += countBehind(heads, checkpoints)
 		return err
 	})
 	return behind, err
+}
+
+// checkpointKey returns where the sink has the checkpoint of a cart: those of
+// documents are kept with them, those of effects under the names of the streams.
+func checkpointKey(a projector.Assignment, cart eventstore.StreamID) string {
+	if a.Projection.Form() == projector.EffectsOnly {
+		return cart.String()
+	}
+	return cart.ID()
 }
 
 func countBehind(heads []eventstore.StreamHead, checkpoints []projector.Checkpoint) int {

@@ -18,6 +18,8 @@ const (
 	// connectWithin is how long a Postgres may take to answer, unless its URL
 	// says otherwise.
 	connectWithin = 5 * time.Second
+	// closeWithin is how long the end of its connections may take.
+	closeWithin = 500 * time.Millisecond
 )
 
 // addPostgres adds the flag of the commands that use a Postgres.
@@ -48,8 +50,17 @@ func (c *connection) pool(ctx context.Context) (*pgxpool.Pool, error) {
 		return nil, err
 	}
 	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
+		closePool(pool)
 		return nil, fmt.Errorf("%w\nis the Postgres running, and the URL in --postgres or %s right?", err, postgresEnv)
 	}
 	return pool, nil
+}
+
+// closePool closes a pool. It does not wait long: the pool would wait for every
+// connection to take its leave of the server, for a quarter of a minute where that
+// hangs. The end of the program ends what is left.
+func closePool(pool *pgxpool.Pool) {
+	waiting, cancel := context.WithTimeout(context.Background(), closeWithin)
+	defer cancel()
+	_ = await(waiting, func() error { pool.Close(); return nil })
 }

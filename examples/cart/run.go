@@ -27,10 +27,15 @@ twice.
 
 Without --postgres it keeps the read models in Redis, with it those in Postgres
 too; a worker without leaves them to others. Ctrl-C or SIGTERM has it finish what is
-under way and give back its carts, which the others take at once.
+under way and give back its carts, which the others take at once. That takes a few
+seconds at the most: what a server that hangs holds up is left behind, and the others
+take it over after --ttl. The status is 0 then too. A second Ctrl-C ends it at once.
 
 A cart with an event that cannot be applied is parked in the projection concerned:
-it stands there, and all others go on. A server that is out of reach it waits for.`,
+it stands there, and all others go on.
+
+A server that is out of reach when it begins is an error, with status 1. One that
+gets out of reach later it waits for.`,
 		Example: `  cart run
   cart run --postgres postgres://shop:secret@127.0.0.1:5432/shop
   cart run --name blue --ttl 10s --verbose`,

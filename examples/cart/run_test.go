@@ -83,12 +83,18 @@ func (w *worker) begun() {
 	})
 }
 
-// stop ends the worker as an operator would: it has to drain.
-func (w *worker) stop() {
+// terminate tells the worker to stop.
+func (w *worker) terminate() {
 	w.Helper()
 	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		w.Error(err)
 	}
+}
+
+// stop ends the worker as an operator would: it has to drain.
+func (w *worker) stop() {
+	w.Helper()
+	w.terminate()
 	if err := <-w.ended; err != nil || !strings.Contains(w.out.String(), "has stopped") {
 		w.Errorf("the worker ended with %v, and says %q, %q", err, w.out.String(), w.err.String())
 	}
@@ -290,9 +296,7 @@ func TestRunStoppedBeforeItBegins(t *testing.T) {
 	testenv.Wait(t, waitLong, func() error {
 		return client.HGet(t.Context(), "{"+namespace+"}:projections", shop.ChainProjection).Err()
 	})
-	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	w.terminate()
 	if err := <-w.ended; err != nil {
 		t.Errorf("the worker ended with %v, and says %q", err, w.err.String())
 	}

@@ -15,6 +15,7 @@ type screen struct {
 	mu       sync.Mutex // guards the rest
 	w        io.Writer
 	live     string // the line that is shown and will change
+	closed   bool
 }
 
 func newScreen(w io.Writer) *screen {
@@ -29,6 +30,9 @@ const eraseLine = "\r\x1b[K"
 func (s *screen) Write(lines []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return len(lines), nil
+	}
 	if s.live == "" {
 		return s.w.Write(lines)
 	}
@@ -42,6 +46,9 @@ func (s *screen) Write(lines []byte) (int, error) {
 func (s *screen) show(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
 	if !s.terminal {
 		io.WriteString(s.w, line+"\n")
 		return
@@ -50,10 +57,12 @@ func (s *screen) show(line string) {
 	io.WriteString(s.w, eraseLine+line)
 }
 
-// clear takes away the line that changes.
-func (s *screen) clear() {
+// close takes away the line that changes. Nothing is written any more: what was left
+// behind has nothing to say.
+func (s *screen) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	if s.live != "" {
 		io.WriteString(s.w, eraseLine)
 		s.live = ""

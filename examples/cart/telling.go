@@ -14,6 +14,7 @@ import (
 const (
 	workerLineEvery = 10 * time.Second
 	workerLiveEvery = 250 * time.Millisecond
+	troubleEvery    = 250 * time.Millisecond
 	parkedEvery     = 2 * time.Second
 	// maxParkedListed is how many parked carts are told one by one.
 	maxParkedListed = 5
@@ -29,8 +30,9 @@ type telling struct {
 	once   sync.Once
 	worker atomic.Pointer[projector.Worker] // nil until there is one
 
-	events atomic.Int64 // applied by this worker
-	parked atomic.Int64 // by any worker
+	events atomic.Int64          // applied by this worker
+	reason atomic.Pointer[error] // why not all is given back; nil where there is none
+	parked atomic.Int64          // by any worker
 }
 
 // Observe implements [projector.Observer].
@@ -38,20 +40,34 @@ func (t *telling) Observe(o projector.Observation) {
 	switch o := o.(type) {
 	case projector.SessionBegan:
 		t.once.Do(t.begun)
+		t.reason.Store(&errLeftBehind) // until it has ended
+	case projector.SessionEnded:
+		t.reason.Store(&o.Reason)
 	case projector.Batch:
 		t.events.Add(int64(o.Events))
 	}
 }
 
+// withheld returns why the worker has not given back what it had, nil where it has.
+func (t *telling) withheld() error {
+	if reason := t.reason.Load(); reason != nil {
+		return *reason
+	}
+	return nil // there was no session
+}
+
 // follow tells how the worker stands, until stop is called.
 func (t *telling) follow(ctx context.Context) (stop func()) {
-	var all sync.WaitGroup
+	t.parkedNow(ctx)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	t.tellParked(ctx)
-	all.Go(func() {
-		every(ctx, parkedEvery, func() { t.countParked(ctx) })
+	// Nobody waits for the end of this one, which may be that of a server's pause.
+	go every(ctx, parkedEvery, func() { t.countParked(ctx) })
+	var lines sync.WaitGroup
+	lines.Go(func() {
+		var now trouble
+		every(ctx, troubleEvery, func() { t.tellOver(&now) })
 	})
-	all.Go(func() {
+	lines.Go(func() {
 		if t.screen.terminal {
 			every(ctx, workerLiveEvery, func() { t.screen.show(t.line()) })
 			return
@@ -66,11 +82,8 @@ func (t *telling) follow(ctx context.Context) (stop func()) {
 	})
 	return func() {
 		cancel()
-		all.Wait()
-		t.screen.clear()
-		leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), parkedEvery)
-		defer cancel()
-		t.tellParked(leaving)
+		lines.Wait()
+		t.screen.close()
 	}
 }
 
@@ -88,15 +101,28 @@ func every(ctx context.Context, d time.Duration, f func()) {
 	}
 }
 
+// status returns how the worker stands with its projections.
+func (t *telling) status() []projector.ProjectionStatus {
+	if worker := t.worker.Load(); worker != nil {
+		return worker.Status()
+	}
+	return nil
+}
+
+// tellOver tells that trouble is over. That it is there the worker has told.
+func (t *telling) tellOver(now *trouble) {
+	if after := now.over(t.status(), time.Now()); after >= worthTelling {
+		fmt.Fprintf(t.screen, "worker %s goes on, after %s in trouble\n", t.name, after.Round(time.Second))
+	}
+}
+
 // line says how the worker stands.
 func (t *telling) line() string {
 	held, paused := 0, []string(nil)
-	if worker := t.worker.Load(); worker != nil {
-		for _, s := range worker.Status() {
-			held += s.Held
-			if s.State == projector.StatePaused {
-				paused = append(paused, s.Projection.Name())
-			}
+	for _, s := range t.status() {
+		held += s.Held
+		if s.State == projector.StatePaused {
+			paused = append(paused, s.Projection.Name())
 		}
 	}
 	line := fmt.Sprintf("%s: %s events applied, %s carts held, %s parked", t.name, count(t.events.Load()), count(held), count(t.parked.Load()))
@@ -120,7 +146,11 @@ func (t *telling) countParked(ctx context.Context) {
 	t.parked.Store(int64(sum))
 }
 
-// tellParked tells which carts are parked and why.
+// parkedNow tells which carts are parked and why, if it finds out before ctx ends.
+func (t *telling) parkedNow(ctx context.Context) {
+	_ = await(ctx, func() error { t.tellParked(ctx); return nil })
+}
+
 func (t *telling) tellParked(ctx context.Context) {
 	var first []string
 	n := 0

@@ -14,6 +14,16 @@ import (
 	"github.com/projectord/projectord/projector/lease"
 )
 
+const (
+	// stopWithin is how long a worker that was told to stop may take. Unless a server
+	// hangs it takes less.
+	stopWithin = 4 * time.Second
+	// hintAfter is when it is told that a stop takes long.
+	hintAfter = 2 * time.Second
+	// leaveWithin is how long what comes after the worker may take.
+	leaveWithin = time.Second
+)
+
 // working is a worker with a name, which works until it is told to stop.
 type working struct {
 	*running
@@ -33,19 +43,28 @@ func (w *working) run(ctx context.Context) error {
 	if w.verbose {
 		level = slog.LevelDebug
 	}
+	w.config.Name = name
 	w.config.Logger = slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: level}))
 	w.tell = &telling{screen: s, name: name.String(), config: w.config, begun: func() { w.tellBegun(name) }}
 	w.config.Observer = w.tell
 	start := time.Now()
 	stop := w.tell.follow(ctx)
-	err = w.live(ctx, name)
+	err = w.live(ctx)
 	stop()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w.out, "worker %s has stopped after %s: %s events applied, and all carts given back\n",
-		name, time.Since(start).Round(100*time.Millisecond), count(w.tell.events.Load()))
+	fmt.Fprintf(w.out, "worker %s has stopped after %s: %s events applied%s\n",
+		name, time.Since(start).Round(100*time.Millisecond), count(w.tell.events.Load()), w.fate())
 	return nil
+}
+
+// fate says what becomes of the carts that the worker had.
+func (w *working) fate() string {
+	if why := w.tell.withheld(); why != nil {
+		return fmt.Sprintf("; its carts are taken over by others after %s: %v", w.ttl, why)
+	}
+	return ", and all carts given back"
 }
 
 func (w *working) tellBegun(name *lease.Name) {
@@ -68,10 +87,8 @@ func (w *working) acquire(ctx context.Context) (*lease.Name, error) {
 
 // live works until it is told to stop or the name is lost, which it keeps as long
 // and gives back.
-func (w *working) live(ctx context.Context, name *lease.Name) error {
-	config := w.config
-	config.Name = name
-	worker, err := projector.NewWorker(config)
+func (w *working) live(ctx context.Context) error {
+	worker, err := projector.NewWorker(w.config)
 	if err != nil {
 		return err
 	}
@@ -79,16 +96,40 @@ func (w *working) live(ctx context.Context, name *lease.Name) error {
 	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	kept := make(chan error, 1)
-	go func() { kept <- name.Run(keeping) }()
-	err = worker.Run(ctx)
-	stop()
-	if lost := <-kept; lost != nil {
-		return err
+	go func() { kept <- w.config.Name.Run(keeping) }()
+
+	err = w.work(ctx, worker)
+	if errors.Is(err, errLeftBehind) {
+		return nil // the name is kept, as the worker may still be at work
 	}
-	releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.ttl)
+	stop()
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
 	defer cancel()
-	if freed := name.Release(releasing); freed != nil && err == nil {
+	if freed := w.release(leaving, kept); freed != nil && err == nil {
 		w.config.Logger.Warn("the name is free only when its lock has expired", "reason", freed)
 	}
+	w.tell.parkedNow(leaving)
 	return err
+}
+
+// work runs the worker. When it is told to stop and does not, it is left behind.
+func (w *working) work(ctx context.Context, worker *projector.Worker) error {
+	late, cancel := outlast(ctx, hintAfter)
+	defer cancel()
+	defer context.AfterFunc(late, func() {
+		fmt.Fprintf(w.tell.screen, "worker %s is still stopping; Ctrl-C again ends it at once\n", w.config.Name)
+	})()
+	over, cancel := outlast(ctx, stopWithin)
+	defer cancel()
+	return await(over, func() error { return worker.Run(ctx) })
+}
+
+// release gives back the name, unless it was lost, which the worker tells.
+func (w *working) release(ctx context.Context, kept <-chan error) error {
+	return await(ctx, func() error {
+		if lost := <-kept; lost != nil {
+			return nil
+		}
+		return w.config.Name.Release(ctx)
+	})
 }
