@@ -7,10 +7,12 @@ FUZZTIME   ?= 30s
 BENCH      ?= .
 BENCHCOUNT ?= 6
 
-# What `make chaos` does: so many kills and stalls of workers, restarts of each server,
-# and faults of each other sort, all within MINUTES. KIND is redis or cluster, or
-# nothing for both, which share the numbers; SEED repeats a run. STEPS are those of the
-# claim protocol in random interleavings.
+# What `make chaos` does: so many kills and stalls of workers, so many restarts of Redis
+# and as many of Postgres, and so many faults of each other sort. KIND is redis or
+# cluster, or nothing for both, which then share the numbers; but each has all RESTARTS,
+# which on a cluster hit one node after the other. Redis also stalls for 5 s, once per
+# four restarts. All of that has to happen within MINUTES for each kind. SEED repeats a
+# run. STEPS are those of the claim protocol in random interleavings.
 KILLS    ?= 1000
 STALLS   ?= 240
 RESTARTS ?= 20
@@ -20,11 +22,14 @@ SEED     ?=
 KIND     ?=
 STEPS    ?= 1000000
 
+# How many streams pass through a worker in `make memory`.
+STREAMS ?= 1000000
+
 # Tools are pinned here and installed into .bin/, so that go.mod stays free of them.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCHSTAT   := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-.PHONY: help setup build test race chaos fuzz bench lint clean
+.PHONY: help setup build test race chaos memory fuzz bench lint clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -48,6 +53,9 @@ chaos: setup ## Break workers and servers by the thousand: KILLS, STALLS, RESTAR
 	PROJECTORD_CHAOS_MINUTES=$(MINUTES) PROJECTORD_CHAOS_SEED=$(SEED) PROJECTORD_CHAOS_KIND=$(KIND) \
 	go test -v -count 1 -parallel 1 -timeout 2h -run '^TestScenario(25|26|35)_' $(ARGS) ./internal/chaos
 	PROJECTORD_LEASE_STEPS=$(STEPS) go test -v -count 1 -timeout 2h -run '^TestProtocol$$' ./projector/lease
+
+memory: setup ## Pass STREAMS through a worker and print its memory; Redis takes 5 KiB for each
+	PROJECTORD_TEST_STREAMS=$(STREAMS) go test -v -count 1 -timeout 2h -run '^TestScenario34_WorkerMemory$$' $(ARGS) ./projector
 
 fuzz: setup ## Run every fuzz target for FUZZTIME (30s) each
 	@for package in $$(go list ./...); do \

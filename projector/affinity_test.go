@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -192,13 +194,57 @@ func TestBatchesInFlight(t *testing.T) {
 	})
 }
 
+// streamsVariable is how many streams TestScenario34_WorkerMemory has; `make memory`
+// sets it.
+const streamsVariable = "PROJECTORD_TEST_STREAMS"
+
+// tenths is a sink that tells when another tenth of all documents went through it.
+type tenths struct {
+	projector.Sink
+	all    int64
+	passed func(n int64)
+	n      atomic.Int64
+}
+
+func (s *tenths) Commit(ctx context.Context, g projector.Generation, changes []projector.Change) ([]error, error) {
+	refused, err := s.Sink.Commit(ctx, g, changes)
+	some := int64(len(changes))
+	if n := s.n.Add(some); n*10/s.all > (n-some)*10/s.all {
+		s.passed(n)
+	}
+	return refused, err
+}
+
+// resident tells how much memory this process has, where the system has /proc.
+func resident() string {
+	var all, pages int64
+	text, err := os.ReadFile("/proc/self/statm")
+	if err == nil {
+		_, err = fmt.Sscan(string(text), &all, &pages)
+	}
+	if err != nil {
+		return "an unknown size"
+	}
+	return fmt.Sprintf("%d MiB", pages*int64(os.Getpagesize())>>20)
+}
+
 // Scenario 34: many streams pass through a worker, and the memory it takes for
 // their states stays within its bound.
 func TestScenario34_WorkerMemory(t *testing.T) {
-	const streams, limit = 30_000, 1 << 20
+	const limit = 1 << 20
+	streams := 130_000
+	if text := os.Getenv(streamsVariable); text != "" {
+		var err error
+		if streams, err = strconv.Atoi(text); err != nil || streams < 10_000 {
+			t.Fatalf("%s is %q; want a number from 10000, which fill the cache", streamsVariable, text)
+		}
+	}
 	f := newFixture(t, sharedRedis(t))
 	f.p = newTotals(func(s *total, e added) { s.add(e.Qty) })
-	w, _ := f.worker("w", func(c *projector.WorkerConfig) { c.CacheBytes = limit })
+	sink := &tenths{Sink: f.sink, all: int64(streams), passed: func(n int64) {
+		t.Logf("after %d streams: %s resident", n, resident())
+	}}
+	w, _ := f.worker("w", through(sink), func(c *projector.WorkerConfig) { c.CacheBytes = limit })
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -206,8 +252,8 @@ func TestScenario34_WorkerMemory(t *testing.T) {
 	appending.Go(func() error {
 		for start := 0; start < streams; start += 1000 {
 			var appends []eventstore.StreamAppend
-			for i := range 1000 {
-				appends = append(appends, eventstore.StreamAppend{Stream: cart(start + i), Events: []eventstore.Event{event("added", added{1})}})
+			for i := start; i < min(start+1000, streams); i++ {
+				appends = append(appends, eventstore.StreamAppend{Stream: cart(i), Events: []eventstore.Event{event("added", added{1})}})
 			}
 			for _, o := range f.store.AppendMany(t.Context(), appends) {
 				if o.Err != nil {
@@ -218,12 +264,15 @@ func TestScenario34_WorkerMemory(t *testing.T) {
 		return nil
 	})
 	full := false
-	testenv.Wait(t, waitLong, func() error {
+	testenv.Wait(t, waitLong+time.Duration(streams)*time.Millisecond, func() error {
 		s := w.Status()[0]
 		if s.CachedBytes > limit {
 			t.Fatalf("the states take %d bytes; %d are allowed", s.CachedBytes, limit)
 		}
 		full = full || s.CachedBytes > limit/2
+		if done := sink.n.Load(); done < int64(streams) {
+			return fmt.Errorf("%d of %d streams went through", done, streams)
+		}
 		l, err := projector.MeasureLag(t.Context(), f.log(), projector.Assignment{Projection: f.p, Sink: f.sink})
 		if err == nil && (l.Pointers > 0 || s.CachedStates == 0) {
 			err = fmt.Errorf("the lag is %+v", l)
@@ -239,7 +288,9 @@ func TestScenario34_WorkerMemory(t *testing.T) {
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); !full || grown > 16*limit {
+	grown := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+	t.Logf("%d streams went through: the heap grew by %d KiB, %s are resident", streams, grown>>10, resident())
+	if !full || grown > 16*limit {
 		t.Errorf("the heap grew by %d KiB, the cache was full: %t", grown>>10, full)
 	}
 }

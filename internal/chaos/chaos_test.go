@@ -65,12 +65,23 @@ func run(t *testing.T, config chaos.Config) *chaos.Result {
 	return r
 }
 
-// clean runs a configuration after which nothing may be wrong.
+// clean runs a configuration after which nothing may be wrong. All it asks for has to
+// have happened, too.
 func clean(t *testing.T, config chaos.Config) *chaos.Result {
 	t.Helper()
 	r := run(t, config)
 	if r.Wrong() {
 		t.Errorf("seed %d: %d effects were lost, %d doubled, %d reordered", r.Seed, r.Lost, r.Doubled, r.Reordered)
+	}
+	stalls := 0
+	for _, n := range r.Stalled {
+		stalls += n
+	}
+	faults := config.Drops + config.Cuts + config.Terminations + config.RedisStalls
+	asked := [...]int{config.Kills, config.Stalls, config.RedisRestarts, config.PostgresRestarts, faults}
+	done := [...]int{r.Killed, stalls, r.RestartedRedis, r.RestartedPostgres, r.Faults}
+	if done != asked {
+		t.Errorf("seed %d: %v kills, stalls, restarts of Redis and of Postgres, and other faults happened; want %v", r.Seed, done, asked)
 	}
 	if share := r.FencedPercent(); config.Stalls >= enoughStalls && share < fencedShare {
 		t.Errorf("seed %d: %.1f%% of the stalls were fenced; want %d%%", r.Seed, share, fencedShare)
@@ -82,12 +93,26 @@ func clean(t *testing.T, config chaos.Config) *chaos.Result {
 func onEachKind(t *testing.T, test func(t *testing.T, kind string)) {
 	for _, kind := range []string{chaos.Single, chaos.Cluster} {
 		t.Run(kind, func(t *testing.T) {
-			if only := os.Getenv(kindVariable); only != "" && only != kind {
+			switch only := os.Getenv(kindVariable); only {
+			case "", kind:
+			case chaos.Single, chaos.Cluster:
 				t.Skipf("%s is %s", kindVariable, only)
+			default:
+				t.Fatalf("%s is %s; want %s or %s", kindVariable, only, chaos.Single, chaos.Cluster)
 			}
 			t.Parallel()
 			test(t, kind)
 		})
+	}
+}
+
+// everywhere fails the test unless something happened at each point.
+func everywhere(t *testing.T, counts map[chaos.Point]int, points []chaos.Point) {
+	t.Helper()
+	for _, p := range points {
+		if counts[p] == 0 {
+			t.Errorf("nothing happened at the point %q: %v", p, counts)
+		}
 	}
 }
 
@@ -105,6 +130,7 @@ func TestScenario6_StalledOwnerChangesNothing(t *testing.T) {
 		if r.Fenced == 0 {
 			t.Error("no stall was fenced")
 		}
+		everywhere(t, r.Stalled, chaos.Points)
 	})
 }
 
@@ -112,13 +138,9 @@ func TestScenario6_StalledOwnerChangesNothing(t *testing.T) {
 // and commit, and between commit and settle.
 func TestScenario7_KilledBetweenSteps(t *testing.T) {
 	onEachKind(t, func(t *testing.T, kind string) {
-		r := clean(t, chaos.Config{
-			Kind: kind, Workers: 4, Kills: 12,
-			Points: []chaos.Point{chaos.AfterPointers, chaos.AfterClaim, chaos.AfterRead, chaos.BeforeSettle},
-		})
-		if r.AtPoint == 0 {
-			t.Error("nobody was killed at a point")
-		}
+		points := []chaos.Point{chaos.AfterPointers, chaos.AfterClaim, chaos.AfterRead, chaos.BeforeSettle}
+		r := clean(t, chaos.Config{Kind: kind, Workers: 4, Kills: 12, Points: points})
+		everywhere(t, r.KilledAt, points)
 	})
 }
 
@@ -132,11 +154,12 @@ func TestScenario25_AnyMixOfFaults(t *testing.T) {
 		share := func(variable string, small uint64) int {
 			return (size(t, variable, small) + kinds - 1) / kinds
 		}
-		restarts, faults := share(restartsVariable, 2), share(faultsVariable, 4)
+		// Each kind has all the restarts: it is its own servers that go down.
+		restarts, faults := size(t, restartsVariable, 1), share(faultsVariable, 4)
 		clean(t, chaos.Config{
 			Kind: kind, Kills: share(killsVariable, 12), Stalls: share(stallsVariable, 8),
 			Drops: faults, Cuts: faults, Terminations: faults,
-			RedisRestarts: restarts, RedisStalls: restarts / 4, PostgresRestarts: restarts,
+			RedisRestarts: restarts, RedisStalls: (restarts + 3) / 4, PostgresRestarts: restarts,
 			Limit: time.Duration(size(t, minutesVariable, 2)) * time.Minute,
 		})
 	})

@@ -27,7 +27,8 @@ type Config struct {
 	Kills int
 	// Stalls is how many workers are stopped at a point for 1.5 times the TTL.
 	Stalls int
-	// Points are where that happens, in turn. Defaults to [Points].
+	// Points are where that happens, in turn; one that no worker came by in time
+	// has another turn. Defaults to [Points].
 	Points []Point
 	// Drops is how many connections of sinks break inside a commit, Cuts how
 	// often a worker has replies of Redis cut off.
@@ -36,11 +37,11 @@ type Config struct {
 	// transaction.
 	Terminations int
 	// RedisRestarts, RedisStalls and PostgresRestarts are how often a server is
-	// killed and started again, or stalled for 5 seconds. A cluster is left
-	// alone.
+	// killed and started again, or stalled for 5 seconds. Of a cluster that is one
+	// node at a time, in turn.
 	RedisRestarts, RedisStalls, PostgresRestarts int
 	// Truncate has Redis lose the end of its file, when all else is over and
-	// has been looked at.
+	// has been looked at. It does not go with [Cluster].
 	Truncate bool
 	// Naive is the negative control: a sink that compares nothing.
 	Naive bool
@@ -75,17 +76,18 @@ func (c Config) withDefaults() Config {
 // Result is what a run found.
 type Result struct {
 	Config
-	// Killed is how many workers were killed, AtPoint how many of them where
-	// they were told to die.
-	Killed, AtPoint int
+	// Killed is how many workers were killed, KilledAt how many of them at each
+	// point where they were told to die.
+	Killed   int
+	KilledAt map[Point]int
 	// Stalled is how many were stopped at each point. Fenced is how many of them
 	// were told afterwards that their session or streams are lost, Refused how
 	// many had a late commit refused by the compare-and-set.
 	Stalled         map[Point]int
 	Fenced, Refused int
-	// Restarts is how many servers were killed and started again, Faults what
-	// else was done to servers and connections.
-	Restarts, Faults int
+	// RestartedRedis and RestartedPostgres are how often a server was killed and
+	// started again, Faults what else was done to servers and connections.
+	RestartedRedis, RestartedPostgres, Faults int
 	// Events is how many events the store acknowledged. Of their effects so many
 	// were lost, or happened again, or before that of an earlier event.
 	Events, Lost, Doubled, Reordered int
@@ -102,10 +104,10 @@ type Result struct {
 	Problems []string
 }
 
-// stalls returns how many workers were stopped.
-func (r *Result) stalls() int {
+// total adds up what happened at each point.
+func total(at map[Point]int) int {
 	n := 0
-	for _, k := range r.Stalled {
+	for _, k := range at {
 		n += k
 	}
 	return n
@@ -113,10 +115,11 @@ func (r *Result) stalls() int {
 
 // FencedPercent returns how many of 100 stalls were fenced.
 func (r *Result) FencedPercent() float64 {
-	if r.stalls() == 0 {
+	stalls := total(r.Stalled)
+	if stalls == 0 {
 		return 100
 	}
-	return 100 * float64(r.Fenced) / float64(r.stalls())
+	return 100 * float64(r.Fenced) / float64(stalls)
 }
 
 // Wrong reports whether an effect was lost, doubled or out of order.
@@ -128,8 +131,8 @@ func (r *Result) String() string {
 	if r.Naive {
 		name = "chaos without compare-and-set"
 	}
-	line := fmt.Sprintf("%s: seed %d, %s: %d kills (%d at points), %d stalls, %d fenced (%.1f%%, %d by a refused commit), %d restarts, %d other faults, %d events: %d lost, %d doubled, %d reordered",
-		name, r.Seed, r.Kind, r.Killed, r.AtPoint, r.stalls(), r.Fenced, r.FencedPercent(), r.Refused, r.Restarts, r.Faults, r.Events, r.Lost, r.Doubled, r.Reordered)
+	line := fmt.Sprintf("%s: seed %d, %s: %d kills (%d at points), %d stalls, %d fenced (%.1f%%, %d by a refused commit), %d restarts of Redis, %d of Postgres, %d other faults, %d events: %d lost, %d doubled, %d reordered",
+		name, r.Seed, r.Kind, r.Killed, total(r.KilledAt), total(r.Stalled), r.Fenced, r.FencedPercent(), r.Refused, r.RestartedRedis, r.RestartedPostgres, r.Faults, r.Events, r.Lost, r.Doubled, r.Reordered)
 	if r.Naive {
 		line += fmt.Sprintf("; %d counted again in Redis", r.Forced)
 	}

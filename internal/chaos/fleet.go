@@ -95,7 +95,7 @@ func (f *fleet) pick(n int) int {
 
 // take waits for a worker nobody does anything to, and makes it busy.
 func (f *fleet) take(ctx context.Context) (*process, error) {
-	for {
+	for ctx.Err() == nil {
 		f.mu.Lock()
 		order := f.random.Perm(len(f.workers))
 		workers := slices.Clone(f.workers)
@@ -107,10 +107,10 @@ func (f *fleet) take(ctx context.Context) (*process, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+	return nil, ctx.Err()
 }
 
 // replace starts another worker in the place of one that is gone.

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -36,6 +37,37 @@ const (
 // Points are all of them.
 var Points = []Point{
 	AfterPointers, AfterClaim, AfterRead, BeforeCommit, InTransaction, BeforeCOMMIT, AfterCOMMIT, AfterScript, BeforeSettle,
+}
+
+// rounds gives out points in turn, over and over. Its methods are safe for concurrent
+// use.
+type rounds struct {
+	points []Point
+
+	mu  sync.Mutex // protects all below
+	due []Point
+}
+
+func newRounds(points []Point) *rounds { return &rounds{points: points} }
+
+// next returns the next point.
+func (r *rounds) next() Point {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.due) == 0 {
+		r.due = slices.Clone(r.points)
+	}
+	p := r.due[0]
+	r.due = r.due[1:]
+	return p
+}
+
+// again puts a point that no worker came by behind those that are left of the round,
+// so that none gets less than its share.
+func (r *rounds) again(p Point) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.due = append(r.due, p)
 }
 
 // act is what a worker is ordered to do.

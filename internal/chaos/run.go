@@ -54,6 +54,7 @@ type run struct {
 	ledger   *ledger
 	fleet    *fleet
 	result   Result // of the goroutine that runs, but for what faults count
+	turn     int    // of the nodes of a cluster; of the goroutine of faults
 }
 
 // Run does to workers and servers what the configuration says, waits until they have
@@ -62,7 +63,7 @@ type run struct {
 func Run(tb testing.TB, config Config) *Result {
 	tb.Helper()
 	r := &run{config: config.withDefaults()}
-	r.result = Result{Config: r.config, Stalled: make(map[Point]int)}
+	r.result = Result{Config: r.config, KilledAt: make(map[Point]int), Stalled: make(map[Point]int)}
 	if err := r.run(tb); err != nil {
 		tb.Errorf("%v\n%s", err, strings.Join(r.result.Problems, "\n"))
 	}
@@ -70,6 +71,9 @@ func Run(tb testing.TB, config Config) *Result {
 }
 
 func (r *run) run(tb testing.TB) error {
+	if r.config.Truncate && r.config.Kind == Cluster {
+		return errors.New("chaos: only a single Redis can lose the end of its file")
+	}
 	if err := r.prepare(tb); err != nil {
 		return err
 	}
@@ -93,7 +97,7 @@ func (r *run) run(tb testing.TB) error {
 	for name, why := range r.fleet.allParked() {
 		r.problem("%s is parked: %s", name, why)
 	}
-	if err == nil && r.config.Truncate && r.servers.redis != nil {
+	if err == nil && r.config.Truncate {
 		err = r.loseTail(ctx)
 	}
 	r.fleet.close()
@@ -113,12 +117,7 @@ func (r *run) run(tb testing.TB) error {
 func (r *run) prepare(tb testing.TB) (err error) {
 	namespace := testenv.Namespace(tb)
 	j := job{Namespace: namespace, TTL: r.config.TTL, Capacity: capacity, Naive: r.config.Naive, Stubborn: r.config.Naive}
-	if r.config.Kind == Cluster {
-		r.client, j.Redis = testenv.Cluster(tb), testenv.ClusterURLs(tb)
-	} else {
-		r.servers.redis = testenv.RedisAOF(tb)
-		r.client, j.Redis = r.servers.redis.Client(tb), []string{r.servers.redis.URL()}
-	}
+	r.client, j.Redis = r.startRedis(tb)
 	if r.config.PostgresRestarts > 0 {
 		r.servers.postgres = testenv.StartPostgres(tb)
 		r.servers.database = r.servers.postgres.URL()
@@ -166,6 +165,23 @@ func (r *run) prepare(tb testing.TB) (err error) {
 	return nil
 }
 
+// startRedis starts a Redis, or takes the cluster that tests share where nothing is
+// done to its nodes. It returns a client and the URLs.
+func (r *run) startRedis(tb testing.TB) (redis.UniversalClient, []string) {
+	switch {
+	case r.config.Kind != Cluster:
+		server := testenv.RedisAOF(tb)
+		r.servers.redis = []*testenv.RedisServer{server}
+		return server.Client(tb), []string{server.URL()}
+	case r.config.RedisRestarts+r.config.RedisStalls == 0:
+		return testenv.Cluster(tb), testenv.ClusterURLs(tb)
+	default:
+		r.servers.cluster = testenv.ClusterAOF(tb)
+		r.servers.redis = r.servers.cluster.Nodes
+		return r.servers.cluster.Client(tb), r.servers.cluster.URLs()
+	}
+}
+
 // disturb does what the configuration says, all at the same time.
 func (r *run) disturb(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.config.Limit, fmt.Errorf("not all has happened within %s", r.config.Limit))
@@ -184,10 +200,11 @@ func (r *run) disturb(ctx context.Context) error {
 		})
 	}
 	do(func() error {
+		points := newRounds(r.config.Points)
 		for i := range r.config.Kills {
 			at := Point("")
 			if i%2 == 1 {
-				at = r.config.Points[i/2%len(r.config.Points)]
+				at = points.next()
 			}
 			there, err := r.fleet.kill(ctx, at)
 			if err != nil {
@@ -195,24 +212,22 @@ func (r *run) disturb(ctx context.Context) error {
 			}
 			r.result.Killed++
 			if there {
-				r.result.AtPoint++
+				r.result.KilledAt[at]++
+			} else if at != "" {
+				points.again(at)
 			}
 			time.Sleep(killGap)
 		}
 		return nil
 	})
-	var turn, done atomic.Int64
+	var done atomic.Int64
+	points := newRounds(r.config.Points)
 	for range min(stallers, r.config.Stalls) {
 		do(func() error {
 			for done.Add(1) <= int64(r.config.Stalls) {
-				at := r.config.Points[int(turn.Add(1)-1)%len(r.config.Points)]
-				s, err := r.fleet.stall(ctx, at)
+				at, s, err := r.stall(ctx, points)
 				if err != nil {
 					return err
-				}
-				if !s.reached {
-					done.Add(-1)
-					continue
 				}
 				mu.Lock()
 				r.result.Stalled[at]++
@@ -241,6 +256,18 @@ func (r *run) disturb(ctx context.Context) error {
 	})
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// stall stops a worker at the next point that one comes by.
+func (r *run) stall(ctx context.Context, points *rounds) (Point, stalled, error) {
+	for {
+		at := points.next()
+		s, err := r.fleet.stall(ctx, at)
+		if s.reached || err != nil {
+			return at, s, err
+		}
+		points.again(at)
+	}
 }
 
 // settle waits until the workers have recovered and have nothing left to do.

@@ -15,65 +15,129 @@ const (
 	clusterSlots = 16384
 )
 
-// Cluster returns a client of a Redis Cluster of three masters without replicas,
-// which all tests of the process share. It is closed at the end of the test.
+// RedisCluster is a Redis Cluster of one test, which may break its nodes: three
+// masters without replicas.
+type RedisCluster struct {
+	// Nodes are the masters. One that is down leaves its slots unserved until it is
+	// started again.
+	Nodes []*RedisServer
+}
+
+// ClusterAOF runs a private cluster until the end of the test. Its nodes have every
+// write on disk before they answer, so that what they confirmed survives
+// [RedisServer.Kill] and [RedisServer.Restart].
+//
+// Nodes miss each other after two seconds, so that a longer outage of one makes all
+// of them answer CLUSTERDOWN. One that was restarted does so too at first.
+func ClusterAOF(tb testing.TB) *RedisCluster {
+	tb.Helper()
+	c, err := startCluster("--appendonly", "yes", "--appendfsync", "always", "--cluster-node-timeout", "2000")
+	must(tb, err)
+	for _, s := range c.Nodes {
+		s.tb = tb
+	}
+	tb.Cleanup(c.close)
+	return c
+}
+
+// Client returns a client of the cluster, closed at the end of the test.
 //
 // It follows redirections, so it can send a command twice: go-redis counts a
 // broken connection to a node as a reason to try again up to MaxRedirects times,
 // whatever MaxRetries says.
-func Cluster(tb testing.TB) *redis.ClusterClient {
+func (c *RedisCluster) Client(tb testing.TB) *redis.ClusterClient {
 	tb.Helper()
-	servers, err := sharedCluster()
-	must(tb, err)
 	options := &redis.ClusterOptions{MaxRetries: -1, DisableIdentity: true, Protocol: 2}
-	for _, s := range servers {
+	for _, s := range c.Nodes {
 		options.Addrs = append(options.Addrs, s.Addr())
 	}
-	c := redis.NewClusterClient(options)
-	tb.Cleanup(func() { c.Close() })
-	return c
+	client := redis.NewClusterClient(options)
+	tb.Cleanup(func() { client.Close() })
+	return client
 }
 
-// ClusterURLs returns the URLs of the nodes of the cluster that [Cluster] uses.
-func ClusterURLs(tb testing.TB) []string {
-	tb.Helper()
-	servers, err := sharedCluster()
-	must(tb, err)
+// URLs returns the URLs of the nodes.
+func (c *RedisCluster) URLs() []string {
 	var urls []string
-	for _, s := range servers {
+	for _, s := range c.Nodes {
 		urls = append(urls, s.URL())
 	}
 	return urls
 }
 
-var sharedCluster = sync.OnceValues(func() (servers []*RedisServer, err error) {
-	defer func() {
-		if err != nil {
-			for _, s := range servers {
-				s.keeper.close()
-			}
-		}
-	}()
-	for range clusterNodes {
-		s, err := startRedis("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
-		if err != nil {
-			return servers, err
-		}
-		servers = append(servers, s)
+// Await waits until every node serves its slots and knows that the others do. It
+// fails the test without ending it where that takes too long.
+func (c *RedisCluster) Await() {
+	tb := c.Nodes[0].tb
+	tb.Helper()
+	if err := c.await(); err != nil {
+		tb.Error(err)
 	}
-	return servers, join(servers)
-})
+}
+
+// Cluster returns a client of a Redis Cluster of three masters without replicas,
+// which all tests of the process share. It is as [RedisCluster.Client] says.
+func Cluster(tb testing.TB) *redis.ClusterClient {
+	tb.Helper()
+	c, err := sharedCluster()
+	must(tb, err)
+	return c.Client(tb)
+}
+
+// ClusterURLs returns the URLs of the nodes of the cluster that [Cluster] uses.
+func ClusterURLs(tb testing.TB) []string {
+	tb.Helper()
+	c, err := sharedCluster()
+	must(tb, err)
+	return c.URLs()
+}
+
+var sharedCluster = sync.OnceValues(func() (*RedisCluster, error) { return startCluster() })
+
+// startCluster runs a cluster; the arguments are added to the command line of each
+// node.
+func startCluster(args ...string) (*RedisCluster, error) {
+	c := new(RedisCluster)
+	args = append([]string{"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"}, args...)
+	for range clusterNodes {
+		s, err := startRedis(args...)
+		if err != nil {
+			c.close()
+			return nil, err
+		}
+		c.Nodes = append(c.Nodes, s)
+	}
+	if err := c.join(); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *RedisCluster) close() {
+	for _, s := range c.Nodes {
+		s.keeper.close()
+	}
+}
+
+// dial returns a client of each node by itself, and what closes them.
+func (c *RedisCluster) dial() (nodes []*redis.Client, hangUp func()) {
+	for _, s := range c.Nodes {
+		nodes = append(nodes, redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DisableIdentity: true, Protocol: 2}))
+	}
+	return nodes, func() {
+		for _, node := range nodes {
+			node.Close()
+		}
+	}
+}
 
 // join makes one cluster out of empty nodes and waits until all of them agree.
-func join(servers []*RedisServer) error {
+func (c *RedisCluster) join() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
 	defer cancel()
-	var nodes []*redis.Client
-	for _, s := range servers {
-		c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DisableIdentity: true, Protocol: 2})
-		defer c.Close()
-		nodes = append(nodes, c)
-	}
+	nodes, hangUp := c.dial()
+	defer hangUp()
 	for i, node := range nodes {
 		first, last := i*clusterSlots/clusterNodes, (i+1)*clusterSlots/clusterNodes-1
 		commands := [][]any{
@@ -81,7 +145,7 @@ func join(servers []*RedisServer) error {
 			// Different epochs from the start spare the nodes settling a conflict.
 			{"cluster", "set-config-epoch", i + 1},
 		}
-		for _, other := range servers[i+1:] {
+		for _, other := range c.Nodes[i+1:] {
 			commands = append(commands, []any{"cluster", "meet", "127.0.0.1", other.port})
 		}
 		for _, command := range commands {
@@ -90,6 +154,15 @@ func join(servers []*RedisServer) error {
 			}
 		}
 	}
+	return c.await()
+}
+
+// await waits until all nodes agree that everything is served.
+func (c *RedisCluster) await() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	defer cancel()
+	nodes, hangUp := c.dial()
+	defer hangUp()
 	return poll(startWithin, func() error {
 		for _, node := range nodes {
 			if err := settled(ctx, node); err != nil {

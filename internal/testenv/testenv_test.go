@@ -144,6 +144,37 @@ func TestClusterServesEverySlot(t *testing.T) {
 	}
 }
 
+func TestClusterRemembersKilledNodes(t *testing.T) {
+	t.Parallel()
+	cluster := testenv.ClusterAOF(t)
+	client := cluster.Client(t)
+	const keys = 30
+	for i := range keys {
+		if err := client.Set(t.Context(), fmt.Sprint(i), i, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	served := func() error {
+		for i := range keys {
+			if err := client.Get(t.Context(), fmt.Sprint(i)).Err(); err != nil {
+				return fmt.Errorf("key %d: %w", i, err)
+			}
+		}
+		return nil
+	}
+	for i, node := range cluster.Nodes {
+		node.Kill()
+		if served() == nil {
+			t.Errorf("node %d is down, and all keys are served", i)
+		}
+		node.Restart()
+		cluster.Await()
+		if err := served(); err != nil {
+			t.Errorf("after the restart of node %d: %v", i, err)
+		}
+	}
+}
+
 func TestPostgresDatabasesAreSeparate(t *testing.T) {
 	for range 2 {
 		conn, err := pgx.Connect(t.Context(), testenv.Postgres(t))
