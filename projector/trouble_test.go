@@ -248,3 +248,50 @@ func TestDestroyedGroup(t *testing.T) {
 		}
 	})
 }
+
+// Scenario 25: a sink that says nothing is no secret either.
+func TestScenario25_SinkHangs(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	h := make(history)
+	h.fill(f, 3)
+	sink := newHeld(f.sink)
+	w, _ := f.worker("w", through(sink), func(c *projector.WorkerConfig) { c.Deadline = time.Second })
+	sink.wait(t)
+	state := func(want projector.ProjectionState) {
+		t.Helper()
+		testenv.Wait(t, waitLong, func() error {
+			s := w.Status()[0]
+			if s.State != want || want == projector.StatePaused && !strings.Contains(s.Reason.Error(), "does not answer") {
+				return fmt.Errorf("the worker is %s: %v", s.State, s.Reason)
+			}
+			return nil
+		})
+	}
+	state(projector.StatePaused)
+	close(sink.release)
+	state(projector.StateRunning)
+	h.wait(f)
+	f.settled()
+}
+
+// Scenario 12: a worker can be stopped while its Redis hangs, and says that it gave
+// nothing back.
+func TestScenario12_StopWhileRedisHangs(t *testing.T) {
+	t.Parallel()
+	server := testenv.RedisAOF(t)
+	f := newFixture(t, server.Client(t))
+	h := make(history)
+	h.fill(f, 3)
+	tells := new(watcher)
+	_, stop := f.worker("w", observed(tells))
+	h.wait(f)
+	server.Stop()
+	f.stopsIn(10*time.Second, stop)
+	for _, ended := range seen[projector.SessionEnded](tells) {
+		if ended.Reason == nil {
+			t.Error("it says that it gave back what it had")
+		}
+	}
+	server.Continue()
+}

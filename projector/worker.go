@@ -43,6 +43,9 @@ const (
 	// batch under way, and leaveTime how long it tries to give back the rest.
 	finishTime = time.Second
 	leaveTime  = 2 * time.Second
+	// stopTime is how long all that may take. A client may wait for a server that
+	// hangs without regard to contexts.
+	stopTime = 4 * time.Second
 )
 
 // WorkerConfig configures a [Worker].
@@ -162,7 +165,10 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 }
 
 // Run works until ctx ends. Then it finishes the batch under way, for a second
-// at the most, gives back what it holds and returns nil.
+// at the most, gives back what it holds and returns nil. Where a server hangs that
+// may not be possible; after 4 seconds Run leaves behind what waits for it, and the
+// work goes to others at the deadline of the session. Whether everything was given
+// back [SessionEnded] tells.
 //
 // It fails if it cannot begin, because the store's Redis or a sink is out of
 // reach or not fit. Once it has begun, it outlasts failures: it pauses while a
@@ -172,6 +178,25 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 //
 // Run is called once at a time.
 func (w *Worker) Run(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- w.run(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(stopTime)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+		w.config.Logger.Warn("the worker leaves behind what does not end; its work rests until the deadline of its session")
+		return nil
+	}
+}
+
+func (w *Worker) run(ctx context.Context) error {
 	for _, a := range w.config.Projections {
 		if err := a.Sink.Begin(ctx, a.Generation); err != nil {
 			if ctx.Err() != nil {
@@ -197,7 +222,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			wait.Reset()
 		}
 		w.stand(StatePaused, err)
-		if worked || remind.due(time.Now()) {
+		if due := remind.due(time.Now()); worked || due {
 			w.config.Logger.Warn("the worker needs a new session", "reason", err)
 		}
 		pause(ctx, nil, wait.NextBackOff())
@@ -260,7 +285,7 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
 	stopErr := s.Stop(leaving)
-	if stopErr != nil {
+	if stopErr != nil && ctx.Err() != nil {
 		w.config.Logger.Warn("the session could not be stopped; its work rests until its deadline", "session", s.Name(), "reason", stopErr)
 	}
 	end()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,7 +40,7 @@ type loop struct {
 
 	tasks   map[string]*task // by stream
 	ready   []*task          // that wait for their turn
-	flying  int              // batches under way
+	flying  []time.Time      // when the batches that are under way began, in that order
 	held    int              // tasks that are leased, or about to be, but for
 	resting int              // those that wait for another attempt
 	batted  chan batted      // batches that are done
@@ -47,6 +48,7 @@ type loop struct {
 
 	reminder reminder
 	told     bool // that the worker pauses
+	stalled  bool // that a batch takes long was told
 }
 
 // restingShare is how many times the capacity may rest. Streams that wait for another
@@ -57,8 +59,15 @@ const restingShare = 10
 // batted is what became of a batch.
 type batted struct {
 	tasks []*task
+	began time.Time
 	err   error
 }
+
+// leastStall is how long a batch takes at least that is said to stall.
+const leastStall = 10 * time.Second
+
+// errStalled is why a worker pauses where it cannot know better.
+var errStalled = errors.New("a batch does not end: the event store or the sink does not answer, or a stream is very long")
 
 func newLoop(w *Worker, i int, m *lease.Member) *loop {
 	a := w.config.Projections[i]
@@ -97,13 +106,13 @@ func newLoop(w *Worker, i int, m *lease.Member) *loop {
 
 // run works until ctx ends, and then returns nil, or the session does, and then
 // returns why. What it sends ends with life. It returns when nothing of its work is
-// under way any more.
+// under way any more, but for what waits for a server that hangs.
 //
 // After a failure the intake rests: nothing is begun for a while, and then one
 // thing, until that succeeds.
 func (l *loop) run(ctx, life context.Context) error {
 	session := l.member.Session()
-	defer l.background.Wait()
+	defer l.wait()
 	defer l.status.work(0, 0)
 	l.status.set(StateRunning, nil)
 	l.stop = ctx.Done()
@@ -122,14 +131,15 @@ func (l *loop) run(ctx, life context.Context) error {
 			}
 			if err != nil {
 				l.failed(ctx, err)
-			} else if l.flying == 0 {
+			} else if len(l.flying) == 0 {
 				l.succeeded()
 			}
 			if l.breaker.closed() {
 				l.ask(life)
 			}
 		}
-		l.status.work(l.held+l.resting, l.flying)
+		l.watchBatches(now)
+		l.status.work(l.held+l.resting, len(l.flying))
 		if err := session.Err(); err != nil {
 			return err
 		}
@@ -149,6 +159,20 @@ func (l *loop) run(ctx, life context.Context) error {
 	return nil
 }
 
+// wait waits for what is under way. It may wait for a server that hangs, longer than
+// its context lives; that is left behind, as its effects are guarded like those of any
+// worker that was late.
+func (l *loop) wait() {
+	done := make(chan struct{})
+	go func() { l.background.Wait(); close(done) }()
+	late := time.NewTimer(finishTime + handlerGrace + finishTime/2)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	}
+}
+
 // failed opens the breaker, unless all is coming to an end anyway.
 func (l *loop) failed(ctx context.Context, err error) {
 	if ctx.Err() != nil || l.member.Session().Err() != nil {
@@ -158,12 +182,34 @@ func (l *loop) failed(ctx context.Context, err error) {
 	now := time.Now()
 	if again := l.breaker.fail(now, err); again > 0 {
 		if l.reminder.due(now) {
+			message := "the worker pauses, and tries again every now and then"
+			if l.told {
+				message = "the worker still pauses"
+			}
 			l.told = true
-			l.logger.Warn("the worker pauses, and tries again every now and then", "for", now.Sub(l.breaker.since), "reason", err)
+			l.logger.Warn(message, "since", l.breaker.since.Round(time.Millisecond), "reason", err)
 		}
 		l.status.set(StatePaused, err)
 		l.observer.Observe(Paused{Assignment: l.Assignment, Reason: err, For: again})
 	}
+}
+
+// watchBatches tells of a batch that takes long. There is nothing to be done about it:
+// a server that hangs says nothing. A handler's batch has a deadline for each event.
+func (l *loop) watchBatches(now time.Time) {
+	if _, ok := l.Projection.(*Reactor); ok || !l.breaker.closed() {
+		return
+	}
+	stalls := len(l.flying) > 0 && now.Sub(l.flying[0]) > max(leastStall, l.deadline)
+	switch {
+	case stalls && !l.stalled:
+		l.logger.Warn("the worker pauses", "since", l.flying[0].Round(time.Millisecond), "reason", errStalled)
+		l.status.set(StatePaused, errStalled)
+	case !stalls && l.stalled:
+		l.logger.Info("the worker goes on")
+		l.status.set(StateRunning, nil)
+	}
+	l.stalled = stalls
 }
 
 // succeeded closes the breaker.
@@ -185,8 +231,8 @@ func (l *loop) dispatch(life context.Context, now time.Time) {
 		if len(tasks) == 0 {
 			return
 		}
-		l.flying++
-		l.background.Go(func() { l.batted <- batted{tasks, l.work(life, tasks)} })
+		l.flying = append(l.flying, now)
+		l.background.Go(func() { l.batted <- batted{tasks, now, l.work(life, tasks)} })
 	}
 }
 
@@ -218,7 +264,8 @@ func (l *loop) next(now time.Time) []*task {
 
 // land takes the tasks of a batch back.
 func (l *loop) land(ctx context.Context, b batted) {
-	l.flying--
+	i := slices.Index(l.flying, b.began)
+	l.flying = slices.Delete(l.flying, i, i+1)
 	now := time.Now()
 	for _, t := range b.tasks {
 		left := t.end()
@@ -255,9 +302,9 @@ func (l *loop) queue(t *task) {
 // slots returns how many more batches may be begun.
 func (l *loop) slots() int {
 	if !l.breaker.closed() {
-		return 1 - l.flying // one decides
+		return 1 - len(l.flying) // one decides
 	}
-	return l.most - l.flying
+	return l.most - len(l.flying)
 }
 
 // until returns in how long there is something to do, if nothing happens before.

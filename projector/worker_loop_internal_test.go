@@ -29,7 +29,7 @@ func TestLoopRests(t *testing.T) {
 			l.tasks["cart-1"] = &task{busy: true, held: true}
 			l.held = 1
 		}, true},
-		"NoSlot":     {func(l *loop) { l.ready, l.flying = []*task{{}}, inFlight }, true},
+		"NoSlot":     {func(l *loop) { l.ready, l.flying = []*task{{}}, make([]time.Time, inFlight) }, true},
 		"NoCapacity": {func(l *loop) { l.ready, l.held = []*task{{}}, 1 }, true},
 		"Later":      {func(l *loop) { l.ready = []*task{{due: future}} }, true},
 		"Open": {func(l *loop) {
@@ -38,7 +38,7 @@ func TestLoopRests(t *testing.T) {
 		}, true},
 		"OneDecides": {func(l *loop) {
 			l.breaker.reason, l.breaker.until = errors.New("down"), past
-			l.ready, l.flying, l.intakes[0].others = []*task{{}}, 1, past
+			l.ready, l.flying, l.intakes[0].others = []*task{{}}, make([]time.Time, 1), past
 		}, true},
 		"Deciding": {func(l *loop) {
 			l.breaker.reason, l.breaker.until = errors.New("down"), past

@@ -15,9 +15,6 @@ import (
 )
 
 const (
-	// stopWithin is how long a worker that was told to stop may take. Unless a server
-	// hangs it takes less.
-	stopWithin = 4 * time.Second
 	// hintAfter is when it is told that a stop takes long.
 	hintAfter = 2 * time.Second
 	// leaveWithin is how long what comes after the worker may take.
@@ -99,8 +96,8 @@ func (w *working) live(ctx context.Context) error {
 	go func() { kept <- w.config.Name.Run(keeping) }()
 
 	err = w.work(ctx, worker)
-	if errors.Is(err, errLeftBehind) {
-		return nil // the name is kept, as the worker may still be at work
+	if err == nil && errors.Is(w.tell.withheld(), errLeftBehind) {
+		return nil // the name is kept, as something of the worker may still be at work
 	}
 	stop()
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
@@ -112,16 +109,14 @@ func (w *working) live(ctx context.Context) error {
 	return err
 }
 
-// work runs the worker. When it is told to stop and does not, it is left behind.
+// work runs the worker, and tells when it takes long to stop.
 func (w *working) work(ctx context.Context, worker *projector.Worker) error {
 	late, cancel := outlast(ctx, hintAfter)
 	defer cancel()
 	defer context.AfterFunc(late, func() {
 		fmt.Fprintf(w.tell.screen, "worker %s is still stopping; Ctrl-C again ends it at once\n", w.config.Name)
 	})()
-	over, cancel := outlast(ctx, stopWithin)
-	defer cancel()
-	return await(over, func() error { return worker.Run(ctx) })
+	return worker.Run(ctx)
 }
 
 // release gives back the name, unless it was lost, which the worker tells.
