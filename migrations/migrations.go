@@ -12,16 +12,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
 	"github.com/projectord/projectord/internal/keyspace"
+	"github.com/projectord/projectord/internal/pgerr"
 )
 
 //go:embed sql/*.sql
@@ -142,7 +141,7 @@ func on(ctx context.Context, pool *pgxpool.Pool, schema string, f func(*sql.DB, 
 		err = f(db, p)
 	}
 	if err != nil {
-		return fmt.Errorf("migrations: schema %s: %w", schema, explain(err))
+		return fmt.Errorf("migrations: schema %s: %w", schema, pgerr.Explain(err))
 	}
 	return nil
 }
@@ -170,22 +169,4 @@ func createSchema(ctx context.Context, db *sql.DB, schema string) error {
 		return err
 	}
 	return errors.New("the schema is there, but the user may not use it: it has to own the schema")
-}
-
-// explain adds to an error what a user can do about it.
-func explain(err error) error {
-	var code string
-	if refused := new(pgconn.PgError); errors.As(err, &refused) {
-		code = refused.Code
-	}
-	connect := new(pgconn.ConnectError)
-	switch {
-	case strings.HasPrefix(code, "28"):
-		return fmt.Errorf("%w (check the user and the password in the Postgres URL)", err)
-	case code == "42501":
-		return fmt.Errorf("%w (the user needs CREATE on the database, or has to own the schema and the tables in it)", err)
-	case errors.As(err, &connect) && code == "":
-		return fmt.Errorf("%w (is the server running, and the Postgres URL right?)", err)
-	}
-	return err
 }

@@ -57,11 +57,12 @@ var mayImport = map[string][]string{
 
 	"projector/metrics": {"projector", "projector/lease", "eventstore", prom},
 
-	"projector/pgsink": {"projector", "migrations", "internal/keyspace", "internal/retry", pgx},
-	"migrations":       {"internal/keyspace", goose, pgx},
+	"projector/pgsink": {"projector", "migrations", "internal/keyspace", "internal/pgerr", "internal/retry", pgx},
+	"migrations":       {"internal/keyspace", "internal/pgerr", goose, pgx},
 
 	// What several of them share. These know nothing of what uses them.
 	"internal/keyspace":  {xxhash},
+	"internal/pgerr":     {pgx},
 	"internal/redisx":    {"internal/retry", goredis},
 	"internal/retry":     {backoff},
 	"internal/embedded":  {miniredis},

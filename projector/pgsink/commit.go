@@ -3,6 +3,8 @@ package pgsink
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -13,89 +15,86 @@ import (
 // commitRows is how many documents one statement takes.
 const commitRows = 1000
 
-// Commit implements [projector.Sink]. The documents of a statement stand alone:
-// each row is compared and written by itself, so no transaction around them is
-// needed, and two workers that write the same rows cannot half undo each other.
+// Commit implements [projector.Sink]. The documents of a statement stand alone: each
+// row is compared by itself, and two workers that write the same rows cannot half undo
+// each other. Where Postgres refuses one for a constraint or a trigger of the table,
+// none of that round trip is written, and halves are tried, down to the one that is
+// refused alone.
 func (s *Sink) Commit(ctx context.Context, g projector.Generation, changes []projector.Change) ([]error, error) {
+	c := documentCommit{Sink: s, g: g, commit: commit{into: "table " + s.table(g), changes: changes}}
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("pgsink: committing to table %s: %w", s.table(g), err)
+		return nil, fmt.Errorf("pgsink: committing to %s: %w", c.into, err)
 	}
-	var refused []error
-	refuse := func(i int, err error) {
-		if refused == nil {
-			refused = make([]error, len(changes))
-		}
-		refused[i] = err
+	all := make([]int, len(changes))
+	for i := range all {
+		all[i] = i
 	}
-	for start := 0; start < len(changes); start += commitRows {
-		part := changes[start:min(start+commitRows, len(changes))]
-		insert, update := s.rows(g), s.rows(g)
-		at := make(map[string]int, len(part)) // key to its place among the changes
-		for i := range part {
-			c := &part[i]
-			r := update
-			if c.From.IsZero() {
-				r = insert
-			}
-			if err := r.add(c); err != nil {
-				refuse(start+i, fmt.Errorf("pgsink: committing %s to table %s: %w", c.Stream, s.table(g), err))
-				continue
-			}
-			at[c.Key] = start + i
-		}
-		err := again(ctx, func() error { return s.write(ctx, insert, update, at) })
+	for part := range slices.Chunk(all, commitRows) {
+		err := c.halve(ctx, part, func(part []int) error { return c.write(ctx, part) })
 		if err != nil {
-			return refused, fmt.Errorf("pgsink: committing %d documents to table %s, among them %s: %w", len(part), s.table(g), part[0].Stream, explain(err))
-		}
-		if len(at) == 0 {
-			continue
-		}
-		// What is left was not written: see why.
-		if err := s.judge(ctx, g, changes, at, refuse); err != nil {
-			return refused, fmt.Errorf("pgsink: reading checkpoints of table %s: %w", s.table(g), explain(err))
+			return c.refused, fmt.Errorf("pgsink: committing %d documents to %s, among them %s: %w",
+				len(part), c.into, changes[part[0]].Stream, explain(err))
 		}
 	}
-	return refused, nil
+	return c.refused, nil
 }
 
-// write sends both statements in one round trip, and takes the keys they wrote
-// out of at.
-func (s *Sink) write(ctx context.Context, insert, update *rows, at map[string]int) error {
+// documentCommit is a call of Commit.
+type documentCommit struct {
+	*Sink
+	commit
+	g projector.Generation
+}
+
+// write writes the documents of changes, and refuses those that cannot be stored or
+// start from another checkpoint than the one that is there.
+func (c *documentCommit) write(ctx context.Context, part []int) error {
+	insert, update := c.rows(c.g), c.rows(c.g)
+	at := make(map[string]int, len(part)) // key to its place among the changes
+	for _, i := range part {
+		change := &c.changes[i]
+		r := update
+		if change.From.IsZero() {
+			r = insert
+		}
+		if err := r.add(change); err != nil {
+			c.refuse(i, err)
+			continue
+		}
+		at[change.Key] = i
+	}
+	if err := again(ctx, func() error { return c.send(ctx, insert, update, at) }); err != nil {
+		return err
+	}
+	// What is left was not written: see why.
+	var refused map[int]error
+	err := again(ctx, func() (err error) {
+		refused, err = c.judge(ctx, c.pool, c.checkpoints(c.g), maps.Values(at))
+		return err
+	})
+	for i, err := range refused {
+		c.refuse(i, err)
+	}
+	return err
+}
+
+// send sends both statements in one round trip, and takes the keys they wrote out of
+// at. The statements of a batch are one transaction: where it fails nothing was
+// written, and where that is not known, because the reply was lost, all keys stay and
+// their checkpoints tell.
+func (c *documentCommit) send(ctx context.Context, insert, update *rows, at map[string]int) error {
 	batch := new(pgx.Batch)
 	insert.queue(batch, insertStatement)
 	update.queue(batch, updateStatement)
 	if batch.Len() == 0 {
 		return nil
 	}
-	written, err := returned(ctx, s.pool, batch)
+	written, err := returned(ctx, c.pool, batch)
 	if err != nil {
 		return err
 	}
 	for _, key := range written {
 		delete(at, key)
-	}
-	return nil
-}
-
-// judge decides about changes that were not written: one that stands at its
-// target was made by an earlier call, any other is refused.
-func (s *Sink) judge(ctx context.Context, g projector.Generation, changes []projector.Change, at map[string]int, refuse func(int, error)) error {
-	keys := make([]string, 0, len(at))
-	for key := range at {
-		keys = append(keys, key)
-	}
-	var there map[string]projector.Checkpoint
-	err := again(ctx, func() (err error) {
-		there, err = readCheckpoints(ctx, s.pool, s.checkpoints(g), keys)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for key, i := range at {
-		if c := &changes[i]; there[key] != c.To {
-			refuse(i, &projector.RefusedError{Stream: c.Stream, From: c.From, Actual: there[key]})
-		}
 	}
 	return nil
 }

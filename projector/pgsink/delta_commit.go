@@ -3,6 +3,7 @@ package pgsink
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -14,11 +15,12 @@ import (
 // Commit implements [projector.Sink]. Up to 1000 changes are made in one
 // transaction: rows that many streams share are written once, and whoever reads sees
 // a stream's effects all or not at all. Where that transaction fails for what a
-// change does, its halves are tried, down to the one that fails alone.
+// change does, its halves are tried, down to the one that fails alone; one whose
+// [Exec] fails is known at once.
 func (s *Delta) Commit(ctx context.Context, g projector.Generation, changes []projector.Change) ([]error, error) {
-	c := deltaCommit{Delta: s, g: g, changes: changes}
+	c := deltaCommit{Delta: s, g: g, commit: commit{into: s.target(g), changes: changes}}
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("pgsink: committing to %s: %w", s.target(g), err)
+		return nil, fmt.Errorf("pgsink: committing to %s: %w", c.into, err)
 	}
 	var good []int
 	for i := range changes {
@@ -29,9 +31,10 @@ func (s *Delta) Commit(ctx context.Context, g projector.Generation, changes []pr
 		}
 	}
 	for part := range slices.Chunk(good, commitRows) {
-		if err := c.commit(ctx, part); err != nil {
+		err := c.halve(ctx, part, func(part []int) error { return c.write(ctx, part) })
+		if err != nil {
 			return c.refused, fmt.Errorf("pgsink: committing %d streams to %s, among them %s: %w",
-				len(part), s.target(g), changes[part[0]].Stream, explain(err))
+				len(part), c.into, changes[part[0]].Stream, explain(err))
 		}
 	}
 	return c.refused, nil
@@ -40,51 +43,31 @@ func (s *Delta) Commit(ctx context.Context, g projector.Generation, changes []pr
 // deltaCommit is a call of Commit.
 type deltaCommit struct {
 	*Delta
-	g       projector.Generation
-	changes []projector.Change
-	refused []error
+	commit
+	g projector.Generation
 }
 
-func (c *deltaCommit) refuse(i int, err error) {
-	if c.refused == nil {
-		c.refused = make([]error, len(c.changes))
-	}
-	if _, ok := err.(*projector.RefusedError); !ok {
-		err = fmt.Errorf("pgsink: committing %s to %s: %w", c.changes[i].Stream, c.target(c.g), err)
-	}
-	c.refused[i] = err
-}
-
-// commit makes the changes at these places. An error is one of the server.
-func (c *deltaCommit) commit(ctx context.Context, part []int) error {
-	var refused map[int]*projector.RefusedError
+// write makes changes in one transaction, and refuses those that start from another
+// checkpoint than the one that is there.
+func (c *deltaCommit) write(ctx context.Context, part []int) error {
+	var refused map[int]error
 	err := c.transact(ctx, func(tx pgx.Tx) (err error) {
 		refused, err = c.apply(ctx, tx, part)
 		return err
 	})
-	switch {
-	case err == nil:
-		for i, err := range refused {
-			c.refuse(i, err)
-		}
-		return nil
-	case ctx.Err() != nil || !ofChange(err):
-		return err
-	case len(part) == 1:
-		c.refuse(part[0], err)
-		return nil
-	}
-	half := len(part) / 2
-	if err := c.commit(ctx, part[:half]); err != nil {
+	if err != nil {
 		return err
 	}
-	return c.commit(ctx, part[half:])
+	for i, err := range refused {
+		c.refuse(i, err)
+	}
+	return nil
 }
 
 // apply moves checkpoints, and makes the effects of those streams whose checkpoint
 // was the one their change starts from. It returns those that were somewhere else,
 // except where they were at the target already.
-func (c *deltaCommit) apply(ctx context.Context, tx pgx.Tx, part []int) (map[int]*projector.RefusedError, error) {
+func (c *deltaCommit) apply(ctx context.Context, tx pgx.Tx, part []int) (map[int]error, error) {
 	stays, err := c.move(ctx, tx, part)
 	if err != nil {
 		return nil, err
@@ -93,7 +76,8 @@ func (c *deltaCommit) apply(ctx context.Context, tx pgx.Tx, part []int) (map[int
 	for _, i := range part {
 		if f := c.changes[i].Effects; f != nil && !stays[i] {
 			if err := sum.Merge(f); err != nil {
-				return nil, &changeError{fmt.Errorf("%w: %w", projector.ErrEffect, err)}
+				// Each may be fine, and only the sum too large.
+				return nil, &changeError{fmt.Errorf("%w: %w", projector.ErrEffect, err), unknown}
 			}
 		}
 	}
@@ -101,15 +85,32 @@ func (c *deltaCommit) apply(ctx context.Context, tx pgx.Tx, part []int) (map[int
 		return nil, err
 	}
 	for _, i := range part {
-		if f := c.changes[i].Effects; f != nil && !stays[i] {
-			for _, effect := range f.Attached() {
-				if err := effect.(exec).run(ctx, tx); err != nil {
-					return nil, fmt.Errorf("exec: %w", err)
-				}
+		if !stays[i] {
+			if err := c.call(ctx, tx, i); err != nil {
+				return nil, err
 			}
 		}
 	}
-	return c.judge(ctx, tx, stays)
+	return c.judge(ctx, tx, c.checkpoints(c.g), maps.Keys(stays))
+}
+
+// call calls the functions among the effects of a change.
+func (c *deltaCommit) call(ctx context.Context, tx pgx.Tx, i int) error {
+	change := &c.changes[i]
+	if change.Effects == nil {
+		return nil
+	}
+	all := change.Effects.Attached()
+	for n, effect := range all {
+		if err := effect.(exec).run(ctx, tx, change.Deadline); err != nil {
+			err = fmt.Errorf("exec %d of %d: %w", n+1, len(all), err)
+			if ofChange(err) {
+				err = &changeError{err, i}
+			}
+			return err
+		}
+	}
+	return nil
 }
 
 const insertCheckpoints = `INSERT INTO %s (projection, stream, _major, _minor, _event)
@@ -156,27 +157,4 @@ func (c *deltaCommit) move(ctx context.Context, tx pgx.Tx, part []int) (stays ma
 		delete(stays, at[key])
 	}
 	return stays, err
-}
-
-// judge decides about changes whose checkpoint was not moved: where it is at the
-// target the change was made by an earlier call, all others are refused.
-func (c *deltaCommit) judge(ctx context.Context, tx pgx.Tx, stays map[int]bool) (map[int]*projector.RefusedError, error) {
-	if len(stays) == 0 {
-		return nil, nil
-	}
-	keys := make([]string, 0, len(stays))
-	for i := range stays {
-		keys = append(keys, c.changes[i].Key)
-	}
-	there, err := readCheckpoints(ctx, tx, c.checkpoints(c.g), keys)
-	if err != nil {
-		return nil, err
-	}
-	refused := make(map[int]*projector.RefusedError)
-	for i := range stays {
-		if change := &c.changes[i]; there[change.Key] != change.To {
-			refused[i] = &projector.RefusedError{Stream: change.Stream, From: change.From, Actual: there[change.Key]}
-		}
-	}
-	return refused, nil
 }

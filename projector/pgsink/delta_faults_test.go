@@ -316,7 +316,13 @@ func TestScenario27_Deadlocks(t *testing.T) {
 // A server without a free connection is one in trouble for a while.
 func TestScenario27_OutOfConnections(t *testing.T) {
 	server := testenv.StartPostgres(t, "-c", "max_connections=6", "-c", "superuser_reserved_connections=0")
-	pool, err := pgxpool.New(t.Context(), server.URL())
+	config, err := pgxpool.ParseConfig(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dials atomic.Int64
+	config.BeforeConnect = func(context.Context, *pgx.ConnConfig) error { dials.Add(1); return nil }
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -338,12 +344,18 @@ func TestScenario27_OutOfConnections(t *testing.T) {
 		t.Errorf("Commit without a connection = %v; want an error of the server that names the stream", err)
 	}
 	// It comes back while the caller waits.
-	done := make(chan error)
+	done := make(chan error, 1)
+	before := dials.Load()
 	go func() {
 		refused, err := s.Commit(t.Context(), 1, []projector.Change{c})
 		done <- errors.Join(append(refused, err)...)
 	}()
-	time.Sleep(20 * time.Millisecond)
+	testenv.Wait(t, time.Minute, func() error {
+		if dials.Load() < before+2 {
+			return errors.New("not refused yet")
+		}
+		return nil
+	})
 	for _, conn := range taken {
 		conn.Close(t.Context())
 	}
@@ -414,8 +426,8 @@ func TestStoppedProcessLosesItsTransaction(t *testing.T) {
 			if _, err := tx.Exec(ctx, "SET LOCAL idle_in_transaction_session_timeout = '20ms'"); err != nil {
 				return err
 			}
-			time.Sleep(100 * time.Millisecond)
-			_, err := tx.Exec(ctx, "SELECT 1")
+			// The last the server says is that it ends the connection.
+			_, err := tx.Conn().WaitForNotification(ctx)
 			return err
 		})
 	}))

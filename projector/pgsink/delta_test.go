@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -238,12 +239,12 @@ func TestDeltaWithoutColumns(t *testing.T) {
 	for row, err := range s.Rows(t.Context(), 1) {
 		t.Errorf("Rows gives %v, %v", row, err)
 	}
-	rows, err := pool.Query(t.Context(), "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p', 'v') AND relnamespace = $1::regnamespace ORDER BY 1", ns)
+	rows, err := pool.Query(t.Context(), "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p', 'v') AND relnamespace = $1::regnamespace AND relname LIKE '%mailer%'", ns)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if names, err := pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || fmt.Sprint(names) != "[_checkpoints _mailer_1 _migrations]" {
-		t.Errorf("the schema has %v, %v", names, err)
+	if names, err := pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || fmt.Sprint(names) != "[_mailer_1]" {
+		t.Errorf("the projection has %v, %v", names, err)
 	}
 }
 
@@ -400,6 +401,8 @@ func TestExecThatFails(t *testing.T) {
 		"statement":  {func(ctx context.Context, tx pgx.Tx) error { _, err := tx.Exec(ctx, "SELECT 1/0"); return err }, "division by zero"},
 		"no_table":   {func(ctx context.Context, tx pgx.Tx) error { _, err := tx.Exec(ctx, "TABLE nowhere"); return err }, "nowhere"},
 		"kept_quiet": {func(ctx context.Context, tx pgx.Tx) error { tx.Exec(ctx, "SELECT 1/0"); return nil }, "broke the transaction"},
+		"rows_left":  {func(ctx context.Context, tx pgx.Tx) error { _, err := tx.Query(ctx, "SELECT 1"); return err }, "did not close the rows"},
+		"goexit":     {func(context.Context, pgx.Tx) error { runtime.Goexit(); return nil }, "ended its goroutine"},
 		"panic":      {func(context.Context, pgx.Tx) error { panic("help") }, "panic: help"},
 		"commit":     {func(ctx context.Context, tx pgx.Tx) error { return tx.Commit(ctx) }, "belongs to the sink"},
 		"rollback":   {func(ctx context.Context, tx pgx.Tx) error { return tx.Rollback(ctx) }, "belongs to the sink"},
@@ -494,7 +497,8 @@ func TestDeltaNames(t *testing.T) {
 		}
 	}
 	names := slices.Sorted(maps.Keys(tables(t, pool)))
-	if len(names) != 9 { // two for each generation, the view, and those of the namespace
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.Contains(name, "xxx") })
+	if len(names) != 7 { // two for each generation, and the view
 		t.Errorf("there are the tables %v", names)
 	}
 }

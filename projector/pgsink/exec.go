@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/projectord/projectord/internal/pgerr"
 	"github.com/projectord/projectord/projector"
 )
 
@@ -20,31 +22,107 @@ import (
 // to end: Commit and Rollback of tx return an error. One that lies idle for 30
 // seconds is broken off. What do returns parks the stream, unless the server is in
 // trouble; the effects of other streams are not concerned.
+//
+// The deadline of ctx is that of the change, which a worker sets to its own. A
+// function that is not done by then parks its stream with an error that wraps
+// [projector.ErrDeadline], whatever it returns. One that has not returned a second
+// later, or a second after the caller of Commit has given up, is left behind with its
+// goroutine. Its connection is closed, so that what it did is rolled back and tx gives
+// it nothing but errors, and the pool may open another one.
+//
+// The functions of a transaction run one after another, while it holds the rows it
+// has written: other streams wait for one that takes long, but no longer than its
+// deadline.
 func Exec(f *projector.Effects, do func(ctx context.Context, tx pgx.Tx) error) { f.Attach(exec(do)) }
+
+// execGrace is how long a function may take to return once its context has ended.
+const execGrace = time.Second
+
+var (
+	// errLeft marks errors after which a function may still use the transaction.
+	errLeft = errors.New("the function does not return")
+	errLate = errors.New("the function returned after its context had ended")
+)
 
 // exec is what Exec attaches.
 type exec func(ctx context.Context, tx pgx.Tx) error
 
 // run calls the function. Its error is one of the change it belongs to, unless the
-// server is in trouble.
-func (do exec) run(ctx context.Context, tx pgx.Tx) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &changeError{fmt.Errorf("panic: %v", v)}
-		}
+// server is in trouble or ctx has ended.
+func (do exec) run(ctx context.Context, tx pgx.Tx, deadline time.Duration) error {
+	limited, cancel := limit(ctx, deadline)
+	defer cancel()
+	err := await(limited, do.start(limited, tx))
+	if limited.Err() == nil {
+		return verdict(tx, err)
+	}
+	if err == nil {
+		err = errLate
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return &changeError{fmt.Errorf("%w after %s: %w", projector.ErrDeadline, deadline, err), unknown}
+}
+
+// limit returns a context that ends after the deadline; with 0 that is never.
+func limit(ctx context.Context, deadline time.Duration) (context.Context, context.CancelFunc) {
+	if deadline == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, deadline)
+}
+
+// start calls the function in a goroutine of its own, which can be left behind.
+func (do exec) start(ctx context.Context, tx pgx.Tx) <-chan error {
+	returned := make(chan error, 1)
+	go func() {
+		err := errors.New("the function ended its goroutine")
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("panic: %v", v)
+			}
+			returned <- err
+		}()
+		err = do(ctx, guarded{tx})
 	}()
-	err = do(ctx, guarded{tx})
-	switch status := tx.Conn().PgConn().TxStatus(); {
-	case err != nil && (ctx.Err() != nil || ofServer(err)):
+	return returned
+}
+
+// await waits for a function. Where it does not return when its context has ended,
+// the error is errLeft.
+func await(ctx context.Context, returned <-chan error) error {
+	select {
+	case err := <-returned:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-returned:
+		return err
+	case <-time.After(execGrace):
+		return errLeft
+	}
+}
+
+// verdict says what a function that returned in time comes to, given its error and
+// how it left the transaction.
+func verdict(tx pgx.Tx, err error) error {
+	conn := tx.Conn().PgConn()
+	switch {
+	case err != nil && pgerr.OfServer(err):
 		return err
 	case err != nil:
-		return &changeError{err}
-	case status == 'E':
-		return &changeError{errors.New("a statement failed and broke the transaction, but the function returned no error")}
-	case status == 'I':
-		return &changeError{errors.New("the function ended the transaction of the sink")}
+	case conn.IsBusy():
+		err = errors.New("the function did not close the rows or the batch it read from")
+	case conn.TxStatus() == 'E':
+		err = errors.New("a statement failed and broke the transaction, but the function returned no error")
+	case conn.TxStatus() == 'I':
+		err = errors.New("the function ended the transaction of the sink")
+	default:
+		return nil
 	}
-	return nil
+	return &changeError{err, unknown}
 }
 
 // guarded is a transaction that its user cannot end.

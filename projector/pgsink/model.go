@@ -2,6 +2,7 @@ package pgsink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -139,7 +140,39 @@ func (m *model) prepare(ctx context.Context, statements []string, more func(pgx.
 
 // transact runs f in a transaction, again where that can help.
 func (m *model) transact(ctx context.Context, f func(pgx.Tx) error) error {
-	return again(ctx, func() error { return pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{BeginQuery: begin}, f) })
+	return again(ctx, func() error { return m.transactOnce(ctx, f) })
+}
+
+func (m *model) transactOnce(ctx context.Context, f func(pgx.Tx) error) error {
+	conn, err := m.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
+	if err != nil {
+		return err
+	}
+	if err := f(tx); err != nil {
+		if errors.Is(err, errLeft) {
+			abandon(ctx, conn.Hijack())
+		} else {
+			tx.Rollback(ctx) // where it fails the pool drops the connection
+		}
+		return err
+	}
+	return tx.Commit(ctx)
+}
+
+// abandon ends a transaction that a function may still be using. Only one goroutine
+// at a time may use a connection, so this does what others may: it closes the socket,
+// and has the server break off the statement that may be running. It would be
+// completed otherwise, and its locks held, before the server notices.
+func abandon(ctx context.Context, conn *pgx.Conn) {
+	conn.PgConn().Conn().Close()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), execGrace)
+	defer cancel()
+	conn.PgConn().CancelRequest(ctx)
 }
 
 // begin opens a transaction. Others may wait for the rows it locks, so a process

@@ -1,0 +1,85 @@
+package pgsink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/projectord/projectord/projector"
+)
+
+// commit is a call of Commit. Changes are named by their places.
+type commit struct {
+	into    string // what errors call the place they go to
+	changes []projector.Change
+	refused []error // as Commit returns it
+}
+
+func (c *commit) refuse(i int, err error) {
+	if c.refused == nil {
+		c.refused = make([]error, len(c.changes))
+	}
+	if _, ok := err.(*projector.RefusedError); !ok {
+		err = fmt.Errorf("pgsink: committing %s to %s: %w", c.changes[i].Stream, c.into, err)
+	}
+	c.refused[i] = err
+}
+
+// halve has write make changes, all or none of those it is given. Where it fails for
+// what one of them does, that one is refused and the others are made: halves are
+// tried, down to the one that fails alone. One that the error names is never tried
+// again, because it may take its whole deadline; the others are halved all the same,
+// as many more may be like it. An error that is returned is one of the server.
+func (c *commit) halve(ctx context.Context, part []int, write func(part []int) error) error {
+	if len(part) == 0 {
+		return nil
+	}
+	err := write(part)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil || !ofChange(err) {
+		return err
+	}
+	at := unknown
+	if one := new(changeError); errors.As(err, &one) {
+		at = one.at
+	}
+	if len(part) == 1 {
+		at = part[0]
+	}
+	if at != unknown {
+		c.refuse(at, err)
+		part = slices.DeleteFunc(slices.Clone(part), func(i int) bool { return i == at })
+	}
+	half := len(part) / 2
+	if err := c.halve(ctx, part[:half], write); err != nil {
+		return err
+	}
+	return c.halve(ctx, part[half:], write)
+}
+
+// judge decides about changes whose checkpoint was not moved: where it is at the
+// target the change was made by an earlier call, all others are refused.
+func (c *commit) judge(ctx context.Context, q querier, from place, stays iter.Seq[int]) (map[int]error, error) {
+	var keys []string
+	for i := range stays {
+		keys = append(keys, c.changes[i].Key)
+	}
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	there, err := readCheckpoints(ctx, q, from, keys)
+	if err != nil {
+		return nil, err
+	}
+	refused := make(map[int]error)
+	for i := range stays {
+		if change := &c.changes[i]; there[change.Key] != change.To {
+			refused[i] = &projector.RefusedError{Stream: change.Stream, From: change.From, Actual: there[change.Key]}
+		}
+	}
+	return refused, nil
+}
