@@ -188,7 +188,7 @@ func TestRunEnds(t *testing.T) {
 		t.Errorf("stopped: Err is %v", err)
 	}
 
-	fenced := join(t, g, "worker", 200*time.Millisecond)
+	fenced := join(t, g, "worker", 2*time.Second)
 	result = running(t, fenced.session)
 	if err := g.log.client.HDel(t.Context(), g.log.keys.Sessions(1), fenced.session.name).Err(); err != nil {
 		t.Fatal(err)
