@@ -87,7 +87,7 @@ type reading struct {
 }
 
 func (r reading) incremental() bool                     { return !r.deep }
-func (r reading) most() int                             { return 0 }
+func (r reading) enough(any, int) bool                  { return false }
 func (r reading) begin() any                            { return nil }
 func (r reading) apply(any, *eventstore.Recorded) error { return nil }
 

@@ -59,7 +59,7 @@ func (p *Delta) incremental() bool { return true }
 // deltaEvents bounds what one stream adds to a transaction.
 const deltaEvents = 2000
 
-func (p *Delta) most() int { return deltaEvents }
+func (p *Delta) enough(_ any, events int) bool { return events >= deltaEvents }
 
 func (p *Delta) begin() any { return new(Effects) }
 

@@ -74,7 +74,7 @@ func (f *folding) take(p Projection, e *eventstore.Recorded) error {
 		f.to = at
 		return nil
 	}
-	if f.until > 0 && e.Version > f.until || p.most() > 0 && f.events == p.most() {
+	if f.until > 0 && e.Version > f.until || p.enough(f.state, f.events) {
 		f.more = true
 		return errEnough
 	}

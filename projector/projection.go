@@ -32,8 +32,9 @@ type Projection interface {
 	// incremental reports whether the events behind a checkpoint can be applied
 	// without those before it.
 	incremental() bool
-	// most is how many events of a stream are applied at a time, 0 for all.
-	most() int
+	// enough reports whether no more events of a stream are to be applied at a time,
+	// given the state and how many were.
+	enough(state any, events int) bool
 	// begin returns the state before the first event.
 	begin() any
 	// apply applies an event to a state; one of a type that is not wanted

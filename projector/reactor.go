@@ -66,7 +66,8 @@ var ErrTransient = errors.New("transient")
 
 // Transient marks an error of a handler as one that says nothing about the event:
 // what the handler speaks to is away, or asks to be spared. The whole reactor then
-// pauses, for up to two seconds at a time, until one attempt succeeds.
+// pauses, for up to two seconds at a time, until an attempt succeeds, at another stream
+// first. Where each stream has a backend of its own, only those of them that fail wait.
 func Transient(err error) error { return fmt.Errorf("%w: %w", ErrTransient, err) }
 
 // Form implements [Projection].
@@ -80,7 +81,12 @@ func (p *Reactor) incremental() bool { return true }
 // checkpoint is written, and with that how many are handled again after a crash.
 const reactorEvents = 16
 
-func (p *Reactor) most() int { return reactorEvents }
+// passedEvents bounds how many events are passed over before the checkpoint is written.
+const passedEvents = 4096
+
+func (p *Reactor) enough(state any, events int) bool {
+	return state.(*inbox).left >= reactorEvents || events >= passedEvents
+}
 
 // reaction is the call of a handler.
 type reaction struct {
@@ -93,6 +99,7 @@ type reaction struct {
 type inbox struct {
 	events []eventstore.Recorded // without payload where the type is not wanted
 	wanted []bool
+	left   int // how many are wanted
 }
 
 func (p *Reactor) begin() any { return new(inbox) }
@@ -102,6 +109,7 @@ func (p *Reactor) apply(state any, e *eventstore.Recorded) error {
 	wanted := p.wants(e.Type)
 	kept := *e
 	if wanted {
+		in.left++
 		kept = e.Clone()
 	} else {
 		kept.Event = eventstore.Event{ID: e.ID}

@@ -475,3 +475,35 @@ func TestReactorBeforeCorruptEvent(t *testing.T) {
 		t.Errorf("handled %v, and the checkpoint is at %d; want three", handled, at)
 	}
 }
+
+// A stream that is in trouble for itself, whatever it says, holds up no other, also
+// none that comes when there is trouble already.
+func TestTroubleOfOneStream(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		sink := newMemory()
+		f.p = newReactor(func(_ context.Context, e added, r *eventstore.Recorded) error {
+			if e.Qty < 0 {
+				return projector.Transient(errMood)
+			}
+			return nil
+		})
+		tells := new(watcher)
+		f.start("w", through(sink), observed(tells), func(c *projector.WorkerConfig) { c.Handlers = 2 })
+		for i := range 3 {
+			f.append(cart(i), -1)
+		}
+		testenv.Wait(f, waitLong, func() error {
+			if n := len(seen[projector.Paused](tells)); n < 8 {
+				return fmt.Errorf("it has paused %d times", n)
+			}
+			return nil
+		})
+		for i := range 50 {
+			f.append(cart(100+i), 1)
+		}
+		for i := range 50 {
+			sink.wait(f, cart(100+i), 1)
+		}
+		f.parked(0)
+	})
+}

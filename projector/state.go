@@ -74,7 +74,7 @@ func (p *State[S]) key(s eventstore.StreamID) string {
 
 func (p *State[S]) incremental() bool { return false }
 
-func (p *State[S]) most() int { return 0 }
+func (p *State[S]) enough(any, int) bool { return false }
 
 func (p *State[S]) begin() any {
 	s := new(S)

@@ -12,6 +12,7 @@ import (
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/lease"
 	"github.com/projectord/projectord/projector/redissink"
 )
 
@@ -221,7 +222,7 @@ func TestForeignStreamWithDamagedHead(t *testing.T) {
 
 func TestDestroyedGroup(t *testing.T) {
 	onAllServers(t, func(f *fixture) {
-		short := func(c *projector.WorkerConfig) { c.TTL = 200 * time.Millisecond }
+		short := func(c *projector.WorkerConfig) { c.TTL = 500 * time.Millisecond }
 		for i := range 2 {
 			f.start(fmt.Sprint("w", i), short)
 			f.began(fmt.Sprint("w", i))
@@ -294,4 +295,58 @@ func TestScenario12_StopWhileRedisHangs(t *testing.T) {
 		}
 	}
 	server.Continue()
+}
+
+// sore is a sink that fails whenever one of the changes is of a certain stream, as if
+// it were in trouble.
+type sore struct {
+	projector.Sink
+	stream eventstore.StreamID
+}
+
+func (s sore) Commit(ctx context.Context, g projector.Generation, changes []projector.Change) ([]error, error) {
+	for _, c := range changes {
+		if c.Stream == s.stream {
+			return nil, errMood
+		}
+	}
+	return s.Sink.Commit(ctx, g, changes)
+}
+
+// A batch that fails because of one of its streams is tried in parts, until that one is
+// alone.
+func TestBatchesAreDivided(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	h := make(history)
+	h.fill(f, 600)
+	f.append(cart(1000), 1)
+	f.start("w", through(sore{f.sink, cart(1000)}))
+	h.wait(f)
+	h.fill(f, 650)
+	h.wait(f)
+	f.parked(0)
+	f.wantAt(cart(1000), 0)
+}
+
+// Scenario 21: a log with another number of partitions than the namespace has would
+// drop the pointers of others. It is refused.
+func TestScenario21_WrongNumberOfPartitions(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		for _, wrong := range []int{8, 32} {
+			log, err := lease.NewLog(f.client, lease.Config{Namespace: f.store.Namespace(), Partitions: wrong})
+			if err != nil {
+				f.Fatal(err)
+			}
+			w, err := projector.NewWorker(projector.WorkerConfig{
+				Store: f.store, Log: log, Worker: "w", Projections: []projector.Assignment{{Projection: f.p, Sink: f.sink}},
+			})
+			if err != nil {
+				f.Fatal(err)
+			}
+			if err := w.Run(f.Context()); !errors.Is(err, lease.ErrPartitions) || !strings.Contains(err.Error(), "set it to 16") {
+				f.Errorf("with %d partitions: Run = %v", wrong, err)
+			}
+		}
+	})
 }

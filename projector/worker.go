@@ -43,6 +43,9 @@ const (
 	// batch under way, and leaveTime how long it tries to give back the rest.
 	finishTime = time.Second
 	leaveTime  = 2 * time.Second
+	// longestPause is the longest wait between attempts while something is in
+	// trouble.
+	longestPause = 2 * time.Second
 	// stopTime is how long all that may take. A client may wait for a server that
 	// hangs without regard to contexts.
 	stopTime = 4 * time.Second
@@ -315,7 +318,7 @@ func (w *Worker) chore(remind *reminder, message string, args ...any) {
 // soon at first, and never so long that the end of the trouble goes unnoticed.
 func newBackOff() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 2*time.Second
+	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, longestPause
 	return b
 }
 

@@ -52,8 +52,8 @@ func (l *loop) work(life context.Context, tasks []*task) error {
 		}
 		// Of a stream of which there is more, or that somebody else got on
 		// with, the head is not reached; it stays due.
-		if f.halted == nil && f.refused == nil && !f.more {
-			settlements = append(settlements, own[i].settlement(eventstore.Version(f.to.Position.Major)))
+		if at := eventstore.Version(f.to.Position.Major); f.halted == nil && f.refused == nil && !f.more && !own[i].grown(at) {
+			settlements = append(settlements, own[i].settlement(at))
 		}
 	}
 	if err := l.settle(life, byName, settlements); err != nil {

@@ -174,6 +174,9 @@ func (l *loop) ask(life context.Context) {
 	now := time.Now()
 	for range l.intakes {
 		room := min(max(1, l.room()/len(l.intakes)), l.room())
+		if !l.breaker.closed() {
+			room = min(room, 1) // to find out whether another stream can be worked on
+		}
 		if room == 0 {
 			return
 		}
@@ -270,6 +273,10 @@ func (l *loop) took(ctx context.Context, r reply) {
 // add takes on pointers, except those in known, and has the partitions swept that
 // the batch says should be.
 func (l *loop) add(b lease.Batch, known map[string]bool) {
+	if n := len(b.Malformed); n > 0 {
+		first := b.Malformed[0]
+		l.logger.Warn("entries of the log were dropped that are no pointers of their partition: somebody else writes to it", "partition", first.Partition, "entries", n, "first", first.ID, "fields", first.Fields)
+	}
 	for _, p := range b.Pointers {
 		if !known[p.ID] {
 			t := l.task(p.Stream)

@@ -131,10 +131,10 @@ func (l *loop) run(ctx, life context.Context) error {
 			}
 			if err != nil {
 				l.failed(ctx, err)
-			} else if len(l.flying) == 0 {
-				l.succeeded()
+			} else if len(l.tasks) == 0 {
+				l.succeeded() // there is nothing else to find out by
 			}
-			if l.breaker.closed() {
+			if l.breaker.closed() || !l.fresh() {
 				l.ask(life)
 			}
 		}
@@ -239,13 +239,20 @@ func (l *loop) dispatch(life context.Context, now time.Time) {
 // next takes the tasks of a batch from those that wait. Where the capacity is used
 // up, streams that are not held go on waiting.
 func (l *loop) next(now time.Time) []*task {
+	if !l.breaker.closed() {
+		// What failed before tells less than what was not tried yet.
+		slices.SortStableFunc(l.ready, func(a, b *task) int { return a.troubles - b.troubles })
+	}
 	var batch []*task
+	width := l.width
 	waiting := l.ready[:0]
 	for _, t := range l.ready {
-		if len(batch) == l.width || t.due.After(now) || !t.held && l.held >= l.capacity {
+		most := max(1, l.width>>min(t.troubles, 16))
+		if len(batch) >= min(width, most) || t.due.After(now) || !t.held && l.held >= l.capacity {
 			waiting = append(waiting, t)
 			continue
 		}
+		width = min(width, most)
 		if !t.held {
 			t.held = true
 			l.held++
@@ -269,7 +276,12 @@ func (l *loop) land(ctx context.Context, b batted) {
 	now := time.Now()
 	for _, t := range b.tasks {
 		left := t.end()
-		rests := t.leased && t.due.After(now) && l.resting < restingShare*l.capacity
+		if b.err != nil {
+			l.blame(t, now)
+		} else {
+			t.troubles = 0
+		}
+		rests := t.leased && t.attempts > 0 && t.due.After(now) && l.resting < restingShare*l.capacity
 		if t.held && (rests || !t.leased) {
 			t.held = false
 			l.held--
@@ -289,6 +301,18 @@ func (l *loop) land(ctx context.Context, b batted) {
 	} else {
 		l.succeeded()
 	}
+}
+
+// fresh reports whether a task waits that was in no batch that failed.
+func (l *loop) fresh() bool {
+	return slices.ContainsFunc(l.ready, func(t *task) bool { return t.troubles == 0 })
+}
+
+// blame has a task of a batch that failed wait, as the failure may be its own: others
+// are tried meanwhile, and then it is tried again with fewer, in the end alone.
+func (l *loop) blame(t *task, now time.Time) {
+	t.troubles++
+	t.due = now.Add(min(longestPause, firstRetry<<min(t.troubles-1, 10)))
 }
 
 // queue has a task wait for its turn.

@@ -2,6 +2,7 @@ package projector
 
 import (
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/projectord/projectord/eventstore"
@@ -16,13 +17,13 @@ type task struct {
 
 	// What the loop knows. It does not change while the task is busy, but for
 	// what comes in.
-	incoming []string           // pointers that came since the task was last worked on
-	newest   eventstore.Version // the newest head among them
-	pointers []string           // all that may be pending, incoming ones included
-	queued   bool               // waits for its turn
-	busy     bool               // is being worked on
-	held     bool               // counts against the capacity
-	resting  bool               // is leased, waits for another attempt, and does not count
+	incoming []string      // pointers that came since the task was last worked on
+	newest   atomic.Uint64 // the newest head among them; a batch may look
+	pointers []string      // all that may be pending, incoming ones included
+	queued   bool          // waits for its turn
+	busy     bool          // is being worked on
+	held     bool          // counts against the capacity
+	resting  bool          // is leased, waits for another attempt, and does not count
 
 	// What the batch the task is in works with.
 	fresh    []string // pointers not claimed yet
@@ -32,6 +33,7 @@ type task struct {
 	again    bool               // to be read even if the checkpoint is at the head
 	beyond   int                // how often the stream reached beyond its head
 	attempts int                // how often it was halted
+	troubles int                // how often it was in a batch that failed
 	due      time.Time          // when it is to be worked on; zero means now
 }
 
@@ -52,16 +54,20 @@ func (l *loop) task(name string) *task {
 func (t *task) add(p lease.Pointer) {
 	t.incoming = append(t.incoming, p.ID)
 	t.pointers = append(t.pointers, p.ID)
-	t.newest = max(t.newest, eventstore.Version(p.Head))
+	t.newest.Store(max(t.newest.Load(), p.Head))
 }
 
 // begin hands what came in to the batch.
 func (t *task) begin() {
 	t.queued, t.busy = false, true
 	t.fresh = append(t.fresh, t.incoming...)
-	t.head = max(t.head, t.newest)
-	t.incoming, t.newest = nil, 0
+	t.head = max(t.head, eventstore.Version(t.newest.Swap(0)))
+	t.incoming = nil
 }
+
+// grown reports whether a stream that stands at a version is known to go further. Then
+// there is no use in settling it, which takes all of its pointers.
+func (t *task) grown(at eventstore.Version) bool { return t.newest.Load() > uint64(at) }
 
 // end takes the task back from its batch, and reports whether there is anything
 // left of it.
@@ -85,7 +91,7 @@ func (t *task) doubt() {
 
 // done forgets the pointers that were claimed.
 func (t *task) done() {
-	t.claimed, t.leased, t.again, t.beyond, t.attempts, t.due = nil, false, false, 0, 0, time.Time{}
+	t.claimed, t.leased, t.again, t.beyond, t.attempts, t.troubles, t.due = nil, false, false, 0, 0, 0, time.Time{}
 }
 
 // answer applies the answer to the claim of a task.

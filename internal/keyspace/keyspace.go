@@ -44,6 +44,9 @@ const (
 	MaxPartitions = 1024
 	// Layout is the version of the key layout written to the meta hash.
 	Layout = 1
+	// MetaPartitions is the field of a namespace's settings that says how many
+	// partitions it has.
+	MetaPartitions = "partitions"
 	// EventField is the one field of a stream entry: the envelope.
 	EventField = "e"
 	// PointerStream and PointerHead are the fields of a pointer in the log.

@@ -138,19 +138,27 @@ func (c *RedisCluster) join() error {
 	defer cancel()
 	nodes, hangUp := c.dial()
 	defer hangUp()
+	do := func(node *redis.Client, command ...any) error {
+		if err := node.Do(ctx, command...).Err(); err != nil {
+			return fmt.Errorf("testenv: failed to build the cluster: %v: %w", command, err)
+		}
+		return nil
+	}
 	for i, node := range nodes {
 		first, last := i*clusterSlots/clusterNodes, (i+1)*clusterSlots/clusterNodes-1
-		commands := [][]any{
-			{"cluster", "addslotsrange", first, last},
-			// Different epochs from the start spare the nodes settling a conflict.
-			{"cluster", "set-config-epoch", i + 1},
+		if err := do(node, "cluster", "addslotsrange", first, last); err != nil {
+			return err
 		}
+		// Different epochs from the start spare the nodes settling a conflict. A
+		// node takes one only as long as no other has met it.
+		if err := do(node, "cluster", "set-config-epoch", i+1); err != nil {
+			return err
+		}
+	}
+	for i, node := range nodes {
 		for _, other := range c.Nodes[i+1:] {
-			commands = append(commands, []any{"cluster", "meet", "127.0.0.1", other.port})
-		}
-		for _, command := range commands {
-			if err := node.Do(ctx, command...).Err(); err != nil {
-				return fmt.Errorf("testenv: failed to build the cluster: %v: %w", command, err)
+			if err := do(node, "cluster", "meet", "127.0.0.1", other.port); err != nil {
+				return err
 			}
 		}
 	}

@@ -215,11 +215,7 @@ func TestRelease(t *testing.T) {
 // stops nobody.
 func TestScenario9_MalformedPointers(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
-		var reported []Malformed
-		l, err := NewLog(client, Config{Namespace: testenv.Namespace(t), Partitions: 2, Malformed: func(m Malformed) { reported = append(reported, m) }})
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := newLog(t, client, 2)
 		g := newGroup(t, l)
 		m := join(t, g, "worker", time.Minute)
 		p := l.keys.Partition("cart-1")
@@ -241,7 +237,11 @@ func TestScenario9_MalformedPointers(t *testing.T) {
 		add(p, "s", "cart-1", "v", "many")
 		add(p, "s", "cart-1")
 
-		pointers := readAll(t, m)
+		b, err := m.Read(t.Context(), m.session.Partitions(), 1000, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pointers, reported := b.Pointers, b.Malformed
 		if len(pointers) != 3 || pointers[0].Head != 1 || pointers[1].Head != 0 || pointers[2].Head != 0 {
 			t.Errorf("read %+v", pointers)
 		}

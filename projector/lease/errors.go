@@ -21,6 +21,9 @@ var (
 	// [Log.Group] creates it anew; what the log no longer has, [Log.Announce]
 	// brings back.
 	ErrNoGroup = errors.New("there is no such group")
+	// ErrPartitions is wrapped by errors of a log that was made with another number
+	// of partitions than its namespace has.
+	ErrPartitions = errors.New("wrong number of partitions")
 )
 
 // When a session, a name or a role ends.

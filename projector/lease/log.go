@@ -2,7 +2,9 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -17,10 +19,6 @@ type Config struct {
 	Namespace string
 	// Partitions is how many partitions the namespace has.
 	Partitions int
-	// Malformed is told of entries in the log that are no pointers of their
-	// partition, before they are acknowledged. Nil ignores them. It is called by
-	// the goroutine that reads or sweeps, so by several at once if they do.
-	Malformed func(Malformed)
 }
 
 // Log is the load-balancer streams of a namespace, one per partition. It is safe
@@ -72,10 +70,15 @@ func (l *Log) all() []int {
 
 // Group returns the consumer group of this name, such as "cart_current@1". Where
 // it does not exist it is created so that it begins with the first pointer each
-// log still has.
+// log still has. The error wraps [ErrPartitions] where the event store of the
+// namespace has another number of partitions than the log was made with: pointers would
+// be looked for in other logs, and be taken for malformed.
 func (l *Log) Group(ctx context.Context, name string) (*Group, error) {
 	if name == "" || strings.ContainsAny(name, " \r\n") {
 		return nil, fmt.Errorf("lease: the group name %q is empty or has white space", name)
+	}
+	if err := l.checkPartitions(ctx); err != nil {
+		return nil, err
 	}
 	if err := l.noteWalk(ctx, name); err != nil {
 		return nil, err
@@ -98,6 +101,24 @@ func (l *Log) Group(ctx context.Context, name string) (*Group, error) {
 		return nil, err
 	}
 	return &Group{log: l, name: name}, nil
+}
+
+// checkPartitions compares the number of partitions with that of the event store, where
+// there is one.
+func (l *Log) checkPartitions(ctx context.Context) error {
+	key := keyspace.Meta(l.config.Namespace)
+	var has string
+	err := redisx.Retry(ctx, func() (err error) {
+		has, err = l.client.HGet(ctx, key, keyspace.MetaPartitions).Result()
+		return err
+	})
+	switch {
+	case errors.Is(err, redis.Nil) || err == nil && has == strconv.Itoa(l.Partitions()):
+		return nil
+	case err != nil:
+		return fmt.Errorf("lease: key %s: %w", key, redisx.Explain(err))
+	}
+	return fmt.Errorf("lease: %w: key %s says that there are %s, which cannot change, and Partitions is %d: set it to %s", ErrPartitions, key, has, l.Partitions(), has)
 }
 
 // Existing returns the consumer group of this name without creating it. Where

@@ -39,6 +39,9 @@ type Batch struct {
 	// Wake lists the partitions to sweep now: a session that had something
 	// pending stopped there.
 	Wake []int
+	// Malformed are entries that are no pointers of their partition. They are
+	// acknowledged, and do not come again.
+	Malformed []Malformed
 }
 
 // ByStream gathers pointers into a claim for each stream, in the order of their
@@ -83,8 +86,8 @@ func (b *Batch) sort(l *Log, group string, partition int, entries []redis.XMessa
 			if !slices.Contains(b.Wake, partition) {
 				b.Wake = append(b.Wake, partition)
 			}
-		} else if l.config.Malformed != nil {
-			l.config.Malformed(Malformed{Group: group, Partition: partition, ID: e.ID, Fields: e.Values})
+		} else {
+			b.Malformed = append(b.Malformed, Malformed{Group: group, Partition: partition, ID: e.ID, Fields: e.Values})
 		}
 	}
 	return spent

@@ -95,6 +95,11 @@ func TestProtocolConditions(t *testing.T) {
 			{"if pending[pointer] or whole then return pending[pointer] end", "if true then return true end"},
 		}},
 		{"claim takes the lease of the caller for that of another", "claim", []change{{"code = 2", "code = 3"}}},
+		{"claim leases without a pointer", "claim", []change{{"if #kept == 0 then\n    code = 5", "if false then\n    code = 5"}}},
+		{"claim takes the lease of another who lives", "claim", []change{{"elseif leases[i] and lives(leases[i]) then", "elseif false then"}}},
+		{"claim leaves the lease to another who is dead", "claim", []change{{"elseif leases[i] and lives(leases[i]) then", "elseif leases[i] then"}}},
+		{"sweep takes from those who live", "sweep", []change{{"elseif deadlines[name] then", "elseif false then"}}},
+		{"retry announces nothing", "retry", []change{{"redis.call('XADD', KEYS[2],", "redis.call('XADD', KEYS[2] .. ':lost',"}}},
 		{"settle does not look at the head", "settle", []change{{"elseif head ~= ARGV[f + 1] then", "elseif false then"}}},
 		{"settle acknowledges for a dead session what it has no lease for", "settle", []change{
 			{"if not alive(me) then return 0 end", ""},

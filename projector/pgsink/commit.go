@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -12,8 +11,13 @@ import (
 	"github.com/projectord/projectord/projector"
 )
 
-// commitRows is how many documents one statement takes.
-const commitRows = 1000
+const (
+	// commitRows is how many documents, or streams with effects, go together, and
+	// commitBytes about how many bytes those have, unless one alone has more.
+	// Postgres takes no message beyond 1 GiB.
+	commitRows  = 1000
+	commitBytes = 16 << 20
+)
 
 // Commit implements [projector.Sink]. The documents of a statement stand alone: each
 // row is compared by itself, and two workers that write the same rows cannot half undo
@@ -29,7 +33,7 @@ func (s *Sink) Commit(ctx context.Context, g projector.Generation, changes []pro
 	for i := range all {
 		all[i] = i
 	}
-	for part := range slices.Chunk(all, commitRows) {
+	for part := range c.parts(all) {
 		err := c.halve(ctx, part, func(part []int) error { return c.write(ctx, part) })
 		if err != nil {
 			return c.refused, fmt.Errorf("pgsink: committing %d documents to %s, among them %s: %w",

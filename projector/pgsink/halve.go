@@ -27,6 +27,54 @@ func (c *commit) refuse(i int, err error) {
 	c.refused[i] = err
 }
 
+// parts divides changes into those that go together.
+func (c *commit) parts(all []int) iter.Seq[[]int] {
+	return func(yield func([]int) bool) {
+		for len(all) > 0 {
+			n, bytes := 0, 0
+			for n < len(all) && n < commitRows {
+				if bytes += size(&c.changes[all[n]]); n > 0 && bytes > commitBytes {
+					break
+				}
+				n++
+			}
+			if !yield(all[:n]) {
+				return
+			}
+			all = all[n:]
+		}
+	}
+}
+
+// valueBytes is what a value that is no text takes, and what comes with any.
+const valueBytes = 24
+
+// size returns about how many bytes a change has.
+func size(c *projector.Change) int {
+	n := len(c.Key) + valueBytes
+	if c.Document != nil {
+		for _, f := range c.Document.Fields() {
+			n += len(f.Name) + textBytes(f.Value)
+		}
+	}
+	if c.Effects != nil {
+		for _, row := range c.Effects.Rows() {
+			n += len(row.Key())
+			for _, cell := range row.Cells() {
+				n += textBytes(cell.Value)
+			}
+		}
+	}
+	return n
+}
+
+func textBytes(v projector.Value) int {
+	if v.Kind() == projector.String {
+		return valueBytes + len(v.String())
+	}
+	return valueBytes
+}
+
 // halve has write make changes, all or none of those it is given. Where it fails for
 // what one of them does, that one is refused and the others are made: halves are
 // tried, down to the one that fails alone. One that the error names is never tried

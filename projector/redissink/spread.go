@@ -21,7 +21,7 @@ func (s *checkpoints) checkSpread(ctx context.Context, g projector.Generation) e
 	meta, spread := keyspace.Meta(s.namespace), keyspace.CheckpointSpread(s.namespace)
 	var created, noted *redis.StringCmd
 	err := redisx.Retry(ctx, func() error {
-		created = s.client.HGet(ctx, meta, "partitions")
+		created = s.client.HGet(ctx, meta, keyspace.MetaPartitions)
 		if err := created.Err(); err != nil && !errors.Is(err, redis.Nil) {
 			return fmt.Errorf("key %s: %w", meta, err)
 		}
