@@ -275,8 +275,8 @@ func (f *fixture) walked() {
 	f.Helper()
 	group := f.log().Existing("totals@1")
 	testenv.Wait(f, waitLong, func() error {
-		needed, err := group.NeedsWalk(f.Context())
-		if needed {
+		note, err := group.NeedsWalk(f.Context())
+		if note != "" {
 			err = errors.New("a walk is needed")
 		}
 		return err

@@ -26,8 +26,8 @@ func (w *Worker) walks(ctx context.Context, a Assignment, group *lease.Group, ev
 
 // walk announces what has to be, where that is needed.
 func (w *Worker) walk(ctx context.Context, a Assignment, group *lease.Group) error {
-	needed, err := group.NeedsWalk(ctx)
-	if err != nil || !needed {
+	note, err := group.NeedsWalk(ctx)
+	if err != nil || note == "" {
 		return err
 	}
 	role, err := lease.AcquireRole(ctx, w.config.Log.Client(), lease.RoleConfig{
@@ -44,7 +44,7 @@ func (w *Worker) walk(ctx context.Context, a Assignment, group *lease.Group) err
 	}()
 	announced, err := announceMissing(ctx, w.config.Store, w.config.Log, a)
 	if err == nil {
-		err = group.Walked(ctx)
+		err = group.Walked(ctx, note)
 	}
 	stop()
 	if lost := <-kept; lost != nil {

@@ -166,3 +166,36 @@ func TestMembers(t *testing.T) {
 		members(a, 0, a) // b missed its deadline
 	})
 }
+
+// The end of a walk does not strike out what was noted while it was under way.
+func TestWalkNotedAgain(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		l := newLog(t, client, 2)
+		g := newGroup(t, l)
+		note := func() string {
+			t.Helper()
+			note, err := g.NeedsWalk(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return note
+		}
+		first := note()
+		if first == "" {
+			t.Fatal("a new group needs no walk")
+		}
+		if err := client.Del(t.Context(), l.keys.Log(1)).Err(); err != nil {
+			t.Fatal(err)
+		}
+		newGroup(t, l)
+		second := note()
+		if err := g.Walked(t.Context(), first); err != nil || second == "" || second == first || note() != second {
+			t.Errorf("after the first walk, %v, the note is %q; it was %q and then %q", err, note(), first, second)
+		}
+		for range 2 {
+			if err := g.Walked(t.Context(), second); err != nil || note() != "" {
+				t.Errorf("after the second walk, %v, the note is %q", err, note())
+			}
+		}
+	})
+}

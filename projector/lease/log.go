@@ -80,19 +80,20 @@ func (l *Log) Group(ctx context.Context, name string) (*Group, error) {
 	if err := l.checkPartitions(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.noteWalk(ctx, name); err != nil {
+	missing, err := l.noteWalk(ctx, name)
+	if err != nil {
 		return nil, err
 	}
-	err := redisx.Retry(ctx, func() error {
+	err = redisx.Retry(ctx, func() error {
 		pipe := l.client.Pipeline()
 		var cmds []*redis.StatusCmd
-		for p := range l.Partitions() {
+		for _, p := range missing {
 			cmds = append(cmds, pipe.XGroupCreateMkStream(ctx, l.keys.Log(p), name, "0"))
 		}
 		pipe.Exec(ctx)
-		for p, cmd := range cmds {
+		for i, cmd := range cmds {
 			if err := cmd.Err(); err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
-				return l.failed("creating the group "+name, p, err)
+				return l.failed("creating the group "+name, missing[i], err)
 			}
 		}
 		return nil

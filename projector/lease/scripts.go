@@ -15,7 +15,7 @@ type scriptSet struct {
 	register, heartbeat, stop           *redis.Script
 	claim, settle, park, retry, release *redis.Script
 	skip, announce, lag                 *redis.Script
-	sweep, reap, trim                   *redis.Script
+	sweep, reap, trim, walked           *redis.Script
 }
 
 // protocol is the scripts as they are.
@@ -49,6 +49,7 @@ func newScripts(change func(name, source string) string) *scriptSet {
 		sweep:     script("session", "sweep"),
 		reap:      script("session", "reap"),
 		trim:      script("trim"),
+		walked:    script("walked"),
 	}
 }
 

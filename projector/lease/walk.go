@@ -2,8 +2,11 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/projectord/projectord/internal/keyspace"
@@ -13,36 +16,47 @@ import (
 // A group that is created gets the pointers each log still has. Those that were
 // trimmed before are missing, so somebody has to walk the registry of streams and
 // announce what is not announced. That is noted before the group is created and
-// until it is done, so that no crash can leave it undone.
+// until it is done, so that no crash can leave it undone. Each note is another, so that
+// the end of a walk does not strike out what was noted while it was under way.
 
-// NeedsWalk reports whether streams may lack pointers in this group because it was
-// created after the logs had been trimmed, and nobody has announced them since.
-func (g *Group) NeedsWalk(ctx context.Context) (needed bool, err error) {
+// NeedsWalk returns a note where streams may lack pointers in this group because it was
+// created after the logs had been trimmed, and nobody has announced them since; else it
+// is empty.
+func (g *Group) NeedsWalk(ctx context.Context) (note string, err error) {
 	key := keyspace.Walks(g.log.config.Namespace)
 	err = redisx.Retry(ctx, func() error {
-		needed, err = g.log.client.HExists(ctx, key, g.name).Result()
+		note, err = g.log.client.HGet(ctx, key, g.name).Result()
+		if errors.Is(err, redis.Nil) {
+			return nil
+		}
 		return err
 	})
-	if err != nil {
-		return false, fmt.Errorf("lease: group %s: key %s: %w", g.name, key, redisx.Explain(err))
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", fmt.Errorf("lease: group %s: key %s: %w", g.name, key, redisx.Explain(err))
 	}
-	return needed, nil
+	return note, nil
 }
 
-// Walked notes that every stream was announced that had to be.
-func (g *Group) Walked(ctx context.Context) error {
+// Walked strikes out a note, after every stream was announced that had to be since it
+// was there.
+func (g *Group) Walked(ctx context.Context, note string) error {
 	key := keyspace.Walks(g.log.config.Namespace)
-	err := redisx.Retry(ctx, func() error { return g.log.client.HDel(ctx, key, g.name).Err() })
+	err := redisx.Retry(ctx, func() error {
+		return g.log.scripts.walked.Run(ctx, g.log.client, []string{key}, g.name, note).Err()
+	})
 	if err != nil {
 		return fmt.Errorf("lease: group %s: key %s: %w", g.name, key, redisx.Explain(err))
 	}
 	return nil
 }
 
-// noteWalk notes that a walk is needed where the group is missing in a partition.
-func (l *Log) noteWalk(ctx context.Context, group string) error {
+// noteWalk notes that a walk is needed, unless the group is there in all partitions,
+// and returns those where it is not. Only those are given the group then: if a log goes
+// with its group meanwhile, that has to be noted too.
+func (l *Log) noteWalk(ctx context.Context, group string) (missing []int, err error) {
 	key := keyspace.Walks(l.config.Namespace)
-	return redisx.Retry(ctx, func() error {
+	err = redisx.Retry(ctx, func() error {
+		missing = nil
 		pipe := l.client.Pipeline()
 		infos := make([]*redis.XInfoGroupsCmd, l.Partitions())
 		for p := range infos {
@@ -53,17 +67,17 @@ func (l *Log) noteWalk(ctx context.Context, group string) error {
 			if err := info.Err(); err != nil && !isNoGroup(err) {
 				return l.failed("looking for the group "+group, p, err)
 			}
-			found := false
-			for _, g := range info.Val() {
-				found = found || g.Name == group
+			if !slices.ContainsFunc(info.Val(), func(g redis.XInfoGroup) bool { return g.Name == group }) {
+				missing = append(missing, p)
 			}
-			if !found {
-				if err := l.client.HSet(ctx, key, group, 1).Err(); err != nil {
-					return fmt.Errorf("lease: group %s: key %s: %w", group, key, redisx.Explain(err))
-				}
-				return nil
-			}
+		}
+		if len(missing) == 0 {
+			return nil
+		}
+		if err := l.client.HSet(ctx, key, group, uuid.NewString()).Err(); err != nil {
+			return fmt.Errorf("lease: group %s: key %s: %w", group, key, redisx.Explain(err))
 		}
 		return nil
 	})
+	return missing, err
 }
