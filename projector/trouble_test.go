@@ -26,22 +26,11 @@ func TestPausedWorker(t *testing.T) {
 		if s := w.Status(); len(s) != 1 || s[0].Generation != 1 || s[0].Projection != f.p {
 			f.Errorf("the status is %+v", s)
 		}
-		state := func(want projector.ProjectionState) projector.ProjectionStatus {
-			f.Helper()
-			var s projector.ProjectionStatus
-			testenv.Wait(f, waitLong, func() error {
-				if s = w.Status()[0]; s.State != want {
-					return fmt.Errorf("the worker is %s because of %v", s.State, s.Reason)
-				}
-				return nil
-			})
-			return s
-		}
-		if s := state(projector.StateRunning); s.Reason != nil {
+		if s := becomes(f, w, projector.StateRunning); s.Reason != nil {
 			f.Errorf("the status is %+v", s)
 		}
 		h.grow(f, 200)
-		s := state(projector.StatePaused)
+		s := becomes(f, w, projector.StatePaused)
 		if s.Reason == nil || !strings.Contains(s.Reason.Error(), "the disk is full") || s.Since.IsZero() {
 			f.Errorf("the status is %+v", s)
 		}
@@ -60,7 +49,7 @@ func TestPausedWorker(t *testing.T) {
 		}
 		sink.mended.Store(true)
 		h.wait(f)
-		if s := state(projector.StateRunning); s.Reason != nil {
+		if s := becomes(f, w, projector.StateRunning); s.Reason != nil {
 			f.Errorf("the status is %+v", s)
 		}
 		f.parked(0)
@@ -74,6 +63,19 @@ func TestPausedWorker(t *testing.T) {
 			f.Errorf("the status is %+v", s)
 		}
 	})
+}
+
+// becomes waits until a worker is in a state, and returns its status.
+func becomes(tb testing.TB, w *projector.Worker, want projector.ProjectionState) projector.ProjectionStatus {
+	tb.Helper()
+	var s projector.ProjectionStatus
+	testenv.Wait(tb, waitLong, func() error {
+		if s = w.Status()[0]; s.State != want {
+			return fmt.Errorf("the worker is %s because of %v", s.State, s.Reason)
+		}
+		return nil
+	})
+	return s
 }
 
 // moody is a sink whose checkpoints cannot be loaded for a while.
@@ -178,27 +180,16 @@ func TestStatusWithoutSession(t *testing.T) {
 	server := testenv.RedisAOF(t)
 	f := newFixture(t, server.Client(t))
 	w, _ := f.worker("w")
-	state := func(want projector.ProjectionState) projector.ProjectionStatus {
-		t.Helper()
-		var s projector.ProjectionStatus
-		testenv.Wait(t, waitLong, func() error {
-			if s = w.Status()[0]; s.State != want {
-				return fmt.Errorf("the worker is %s because of %v", s.State, s.Reason)
-			}
-			return nil
-		})
-		return s
-	}
-	state(projector.StateRunning)
+	becomes(t, w, projector.StateRunning)
 	server.Kill()
 	for until := time.Now().Add(3 * workerTTL); time.Now().Before(until); time.Sleep(time.Millisecond) {
 		if s := w.Status()[0]; s.State != projector.StateRunning && (s.State != projector.StatePaused || s.Reason == nil) {
 			t.Fatalf("the worker is %s because of %v", s.State, s.Reason)
 		}
 	}
-	state(projector.StatePaused)
+	becomes(t, w, projector.StatePaused)
 	server.Restart()
-	if s := state(projector.StateRunning); s.Reason != nil {
+	if s := becomes(t, w, projector.StateRunning); s.Reason != nil {
 		t.Errorf("the status is %+v", s)
 	}
 }
@@ -259,19 +250,11 @@ func TestScenario25_SinkHangs(t *testing.T) {
 	sink := newHeld(f.sink)
 	w, _ := f.worker("w", through(sink), func(c *projector.WorkerConfig) { c.Deadline = time.Second })
 	sink.wait(t)
-	state := func(want projector.ProjectionState) {
-		t.Helper()
-		testenv.Wait(t, waitLong, func() error {
-			s := w.Status()[0]
-			if s.State != want || want == projector.StatePaused && !strings.Contains(s.Reason.Error(), "does not answer") {
-				return fmt.Errorf("the worker is %s: %v", s.State, s.Reason)
-			}
-			return nil
-		})
+	if s := becomes(t, w, projector.StatePaused); !strings.Contains(s.Reason.Error(), "does not answer") {
+		t.Errorf("it pauses for %v", s.Reason)
 	}
-	state(projector.StatePaused)
 	close(sink.release)
-	state(projector.StateRunning)
+	becomes(t, w, projector.StateRunning)
 	h.wait(f)
 	f.settled()
 }

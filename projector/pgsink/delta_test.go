@@ -487,7 +487,8 @@ func TestDeltaNames(t *testing.T) {
 	}
 	// The longest name there may be has room for many generations.
 	pool := connect(t)
-	s, err := pgsink.NewDelta(pool, testenv.Namespace(t), strings.Repeat("x", 53), counts...)
+	longest := strings.Repeat("x", 53)
+	s, err := pgsink.NewDelta(pool, testenv.Namespace(t), longest, counts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -497,7 +498,7 @@ func TestDeltaNames(t *testing.T) {
 		}
 	}
 	names := slices.Sorted(maps.Keys(tables(t, pool)))
-	names = slices.DeleteFunc(names, func(name string) bool { return !strings.Contains(name, "xxx") })
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.Contains(name, longest) })
 	if len(names) != 7 { // two for each generation, and the view
 		t.Errorf("there are the tables %v", names)
 	}
