@@ -179,15 +179,24 @@ func TestStatusWithoutSession(t *testing.T) {
 	t.Parallel()
 	server := testenv.RedisAOF(t)
 	f := newFixture(t, server.Client(t))
-	w, _ := f.worker("w")
+	tells := new(watcher)
+	w, _ := f.worker("w", observed(tells))
 	becomes(t, w, projector.StateRunning)
 	server.Kill()
-	for until := time.Now().Add(3 * workerTTL); time.Now().Before(until); time.Sleep(time.Millisecond) {
-		if s := w.Status()[0]; s.State != projector.StateRunning && (s.State != projector.StatePaused || s.Reason == nil) {
+	looks := 0 // since there is no session
+	testenv.Wait(t, waitLong, func() error {
+		s := w.Status()[0]
+		if s.State != projector.StateRunning && (s.State != projector.StatePaused || s.Reason == nil) {
 			t.Fatalf("the worker is %s because of %v", s.State, s.Reason)
 		}
-	}
-	becomes(t, w, projector.StatePaused)
+		if s.State == projector.StatePaused && len(seen[projector.SessionEnded](tells)) > 0 {
+			looks++
+		}
+		if looks < 200 {
+			return fmt.Errorf("seen %d times without a session", looks)
+		}
+		return nil
+	})
 	server.Restart()
 	if s := becomes(t, w, projector.StateRunning); s.Reason != nil {
 		t.Errorf("the status is %+v", s)

@@ -33,14 +33,7 @@ func (s *Sink) Commit(ctx context.Context, g projector.Generation, changes []pro
 	for i := range all {
 		all[i] = i
 	}
-	for part := range c.parts(all) {
-		err := c.halve(ctx, part, func(part []int) error { return c.write(ctx, part) })
-		if err != nil {
-			return c.refused, fmt.Errorf("pgsink: committing %d documents to %s, among them %s: %w",
-				len(part), c.into, changes[part[0]].Stream, explain(err))
-		}
-	}
-	return c.refused, nil
+	return c.make(ctx, all, "documents", c.write)
 }
 
 // documentCommit is a call of Commit.

@@ -30,14 +30,7 @@ func (s *Delta) Commit(ctx context.Context, g projector.Generation, changes []pr
 			good = append(good, i)
 		}
 	}
-	for part := range c.parts(good) {
-		err := c.halve(ctx, part, func(part []int) error { return c.write(ctx, part) })
-		if err != nil {
-			return c.refused, fmt.Errorf("pgsink: committing %d streams to %s, among them %s: %w",
-				len(part), c.into, changes[part[0]].Stream, explain(err))
-		}
-	}
-	return c.refused, nil
+	return c.make(ctx, good, "streams", c.write)
 }
 
 // deltaCommit is a call of Commit.

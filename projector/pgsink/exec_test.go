@@ -244,15 +244,25 @@ func TestExecCallerGivesUp(t *testing.T) {
 					called := calls.Load()
 					if end == context.Canceled {
 						ctx, cancel = context.WithCancel(t.Context())
-						go func() {
-							for calls.Load() == called && t.Context().Err() == nil {
-								time.Sleep(time.Millisecond)
-							}
-							cancel()
-						}()
 					}
 					start := time.Now()
-					refused, err := s.Commit(ctx, 1, []projector.Change{bad, effect("good", projector.Checkpoint{}, 1, adds("tea", 1))})
+					var refused []error
+					var err error
+					committed := make(chan struct{})
+					go func() {
+						defer close(committed)
+						refused, err = s.Commit(ctx, 1, []projector.Change{bad, effect("good", projector.Checkpoint{}, 1, adds("tea", 1))})
+					}()
+					if end == context.Canceled {
+						testenv.Wait(t, time.Minute, func() error {
+							if calls.Load() == called {
+								return errors.New("the function is not called")
+							}
+							return nil
+						})
+						cancel()
+					}
+					<-committed
 					cancel()
 					if refused != nil || !errors.Is(err, end) || errors.Is(err, projector.ErrDeadline) {
 						t.Errorf("Commit = %v, %v; want nothing refused and %v", refused, err, end)

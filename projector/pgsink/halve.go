@@ -27,6 +27,18 @@ func (c *commit) refuse(i int, err error) {
 	c.refused[i] = err
 }
 
+// make makes changes, some at a time, by write. It returns what Commit does.
+func (c *commit) make(ctx context.Context, all []int, what string, write func(context.Context, []int) error) ([]error, error) {
+	for part := range c.parts(all) {
+		err := c.halve(ctx, part, func(part []int) error { return write(ctx, part) })
+		if err != nil {
+			return c.refused, fmt.Errorf("pgsink: committing %d %s to %s, among them %s: %w",
+				len(part), what, c.into, c.changes[part[0]].Stream, explain(err))
+		}
+	}
+	return c.refused, nil
+}
+
 // parts divides changes into those that go together.
 func (c *commit) parts(all []int) iter.Seq[[]int] {
 	return func(yield func([]int) bool) {
