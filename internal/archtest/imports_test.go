@@ -17,6 +17,7 @@ const module = "github.com/projectord/projectord"
 // The modules of others that packages may name below.
 const (
 	backoff   = "github.com/cenkalti/backoff/v5"
+	compress  = "github.com/klauspost/compress"
 	goleak    = "go.uber.org/goleak"
 	goose     = "github.com/pressly/goose/v3"
 	goredis   = "github.com/redis/go-redis/v9"
@@ -45,14 +46,20 @@ var mayImport = map[string][]string{
 	"eventstore/redisstore": {"eventstore", "internal/keyspace", "internal/redisx", "internal/retry", goredis, uuid},
 
 	// Aggregates.
-	"aggregates":                {"eventstore", lru},
+	"aggregates":                {"eventstore", "snapshots", lru, uuid},
 	"aggregates/aggregatestest": {"aggregates", "eventstore"},
 
+	// Snapshots.
+	"snapshots":              {"eventstore", compress, msgpack, uuid, xxhash},
+	"snapshots/snapshottest": {"snapshots", "eventstore", uuid},
+	"snapshots/redis":        {"snapshots", "eventstore", "internal/keyspace", "internal/redisx", goredis},
+	"snapshots/postgres":     {"snapshots", "eventstore", "migrations", "internal/keyspace", pgx},
+
 	// Projections.
-	"projector":             {"eventstore", "projector/lease", "internal/keyspace", backoff, lru, sync, uuid, xxhash},
+	"projector":             {"eventstore", "snapshots", "projector/generations", "projector/lease", "internal/keyspace", backoff, lru, sync, uuid, xxhash},
 	"projector/sinktest":    {"projector", "eventstore", uuid},
-	"projector/lease":       {"eventstore", "internal/keyspace", "internal/redisx", goredis, redsync, uuid},
-	"projector/generations": {"projector", "internal/keyspace", "internal/redisx", goredis},
+	"projector/lease":       {"eventstore", "internal/keyspace", "internal/redisx", goredis, redsync, uuid, msgpack},
+	"projector/generations": {"internal/keyspace", "internal/redisx", goredis},
 	"projector/redissink":   {"projector", "projector/generations", "eventstore", "internal/keyspace", "internal/redisx", goredis, uuid},
 
 	"projector/metrics": {"projector", "projector/lease", "eventstore", prom},
@@ -199,6 +206,8 @@ func TestRules(t *testing.T) {
 		{"aggregates", []string{in("eventstore"), lru + "/simplelru"}, ""},
 		{"aggregates", []string{in("eventstore/redisstore")}, "eventstore/redisstore"},
 		{"aggregates", []string{in("projector")}, "projector"},
+		{"aggregates", []string{in("snapshots/redis")}, "snapshots/redis"},
+		{"snapshots/redis", []string{in("snapshots"), in("snapshots/postgres")}, "snapshots/postgres"},
 		{"projector", []string{in("aggregates")}, "aggregates"},
 		{"internal/keyspace", []string{in("eventstore")}, "eventstore"},
 		{"eventstore/redisstore", []string{in("eventstore"), goredis + "/logging"}, ""},

@@ -8,9 +8,11 @@
 //
 //	{ns}:meta              hash    partition count, layout version
 //	{ns}:projections       hash    projection → active generation
+//	{ns}:generations       hash    <projection>@<generation> → its version and state
 //	{ns}:walks             hash    groups whose streams have to be announced
 //	{ns}:worker:<name>     string  lock of a worker's name
 //	{ns}:role:<role>       string  lock of what one process does for all
+//	{ns}:throttle:<group>  string  when what was begun to be built will be done
 //	{ns}:checkpoints       hash    group → partitions its checkpoints are spread over
 //	{ns:p}:s:<stream>      stream  the events; entry id <version>-0, one field
 //	{ns:p}:heads           hash    stream → head version
@@ -19,7 +21,10 @@
 //	{ns:p}:leases:<group>  hash    stream → session that works on it
 //	{ns:p}:parked:<group>  hash    stream → why nobody does
 //	{ns:p}:skipped:<proj>  hash    <stream>@<version> → why and by whom
+//	{ns:p}:backfill:<group>     stream  what a new generation is built from, in chunks
+//	{ns:p}:backfilled:<group>   hash    how far that has come
 //	{ns:p}:checkpoints:<group>  hash  stream → checkpoint, of effects
+//	{ns:p}:snapshot:<def>:<stream>  string  a state that the stream's events add up to
 //	<model>:<id>           hash    a document, or row, of generation 1
 //	<model>@<gen>:<id>     hash    a document of a later generation
 //
@@ -30,6 +35,7 @@ package keyspace
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -54,6 +60,8 @@ const (
 	// WakeField is the one field of an entry of the log that is no pointer: it
 	// has a worker of each group look for the pointers of dead sessions now.
 	WakeField = "w"
+	// ChunkField is the one field of an entry of a backfill.
+	ChunkField = "c"
 )
 
 // CheckNamespace returns an error unless name matches [a-z][a-z0-9_]{0,47}: it
@@ -77,8 +85,14 @@ func Meta(namespace string) string { return "{" + namespace + "}:meta" }
 // generations, which every reader of a read model follows.
 func Projections(namespace string) string { return "{" + namespace + "}:projections" }
 
+// Generations returns the key of what is known of the generations of projections.
+func Generations(namespace string) string { return "{" + namespace + "}:generations" }
+
 // Walks returns the key of the groups whose streams have still to be announced.
 func Walks(namespace string) string { return "{" + namespace + "}:walks" }
+
+// Throttle returns the key by which the building of a generation is throttled.
+func Throttle(namespace, group string) string { return "{" + namespace + "}:throttle:" + group }
 
 // CheckpointSpread returns the key of the numbers of partitions over which groups
 // that make effects have spread their checkpoints.
@@ -143,11 +157,41 @@ func (n *Namespace) Checkpoints(partition int, group string) string {
 	return n.tags[partition] + ":checkpoints:" + group
 }
 
+// Backfill returns the key of the chunks that a new generation is built from in a
+// partition.
+func (n *Namespace) Backfill(partition int, group string) string {
+	return n.tags[partition] + ":backfill:" + group
+}
+
+// Backfilled returns the key of how far the backfill of a partition has come.
+func (n *Namespace) Backfilled(partition int, group string) string {
+	return n.tags[partition] + ":backfilled:" + group
+}
+
 // Skipped returns the key of a partition's events that a projection leaves out,
 // in all its generations.
 func (n *Namespace) Skipped(partition int, projection string) string {
 	return n.tags[partition] + ":skipped:" + projection
 }
+
+// Snapshot returns the key of the snapshot that a definition has of a stream.
+func (n *Namespace) Snapshot(definition, stream string) string {
+	return n.tags[n.Partition(stream)] + snapshotOf(definition) + stream
+}
+
+// Snapshots returns the pattern that the keys of a definition's snapshots match, in
+// all partitions of a namespace.
+func Snapshots(namespace, definition string) string {
+	return "{" + namespace + ":*}" + snapshotOf(definition) + "*"
+}
+
+// SnapshotStream returns the stream that the key of a definition's snapshot is for.
+func SnapshotStream(key, definition string) string {
+	_, stream, _ := strings.Cut(key, snapshotOf(definition))
+	return stream
+}
+
+func snapshotOf(definition string) string { return ":snapshot:" + definition + ":" }
 
 // ModelName returns the full name of a read model: in the default namespace the
 // model's own, in others with the namespace in front.

@@ -16,6 +16,7 @@ type scriptSet struct {
 	claim, settle, park, retry, release *redis.Script
 	skip, announce, lag                 *redis.Script
 	sweep, reap, trim, walked           *redis.Script
+	fill, done, throttle                *redis.Script
 }
 
 // protocol is the scripts as they are.
@@ -50,6 +51,9 @@ func newScripts(change func(name, source string) string) *scriptSet {
 		reap:      script("session", "reap"),
 		trim:      script("trim"),
 		walked:    script("walked"),
+		fill:      script("fill"),
+		done:      script("session", "done"),
+		throttle:  script("throttle"),
 	}
 }
 
