@@ -3,16 +3,20 @@ package aggregates
 import (
 	"sync"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/projectord/projectord/eventstore"
 )
 
-// snapshot is a state, and which event was the last one folded into it.
-type snapshot[S any] struct {
+// folded is a state, and which event was the last one folded into it.
+type folded[S any] struct {
 	state   S
 	version eventstore.Version
-	eventID [16]byte
+	eventID uuid.UUID
+	// asked is the version at which a snapshot was found or last asked for; 0 for
+	// never.
+	asked eventstore.Version
 }
 
 // cache keeps the states of the entities used last.
@@ -33,20 +37,20 @@ type snapshot[S any] struct {
 // removes it; it comes back only after a command succeeded. A command that
 // failed or lost a race leaves nothing behind.
 type cache[S any] struct {
-	mu     sync.Mutex                                        // makes get and remove one step
-	states *simplelru.LRU[eventstore.StreamID, *snapshot[S]] // guarded by mu; nil where nothing is kept
+	mu     sync.Mutex                                      // makes get and remove one step
+	states *simplelru.LRU[eventstore.StreamID, *folded[S]] // guarded by mu; nil where nothing is kept
 }
 
 func newCache[S any](size int) *cache[S] {
 	c := &cache[S]{}
 	if size > 0 {
-		c.states, _ = simplelru.NewLRU[eventstore.StreamID, *snapshot[S]](size, nil) // fails for sizes below 1 only
+		c.states, _ = simplelru.NewLRU[eventstore.StreamID, *folded[S]](size, nil) // fails for sizes below 1 only
 	}
 	return c
 }
 
 // take removes and returns the state of a stream, or nil.
-func (c *cache[S]) take(stream eventstore.StreamID) *snapshot[S] {
+func (c *cache[S]) take(stream eventstore.StreamID) *folded[S] {
 	if c.states == nil {
 		return nil
 	}
@@ -60,7 +64,7 @@ func (c *cache[S]) take(stream eventstore.StreamID) *snapshot[S] {
 // put gives a state away: the caller must not use it any more. Entities without
 // events are not kept; nothing would be saved, and asking for made-up ones would
 // drive out the others.
-func (c *cache[S]) put(stream eventstore.StreamID, s *snapshot[S]) {
+func (c *cache[S]) put(stream eventstore.StreamID, s *folded[S]) {
 	if c.states == nil || s.version == 0 {
 		return
 	}

@@ -22,6 +22,7 @@
 //
 // definition.go is what a program declares, load.go folds a stream, execute.go
 // is the loop of a command, turns.go keeps the commands of one process from
-// racing each other, and cache.go keeps states warm in between. The package
-// aggregatestest tests decisions as Given, When, Then.
+// racing each other, cache.go keeps states warm in between, and snapshots.go keeps
+// them beyond the process. The package aggregatestest tests decisions as Given, When,
+// Then.
 package aggregates

@@ -97,7 +97,7 @@ func (r *Repository[S]) Execute(ctx context.Context, id string, decide func(S) (
 			return Result{}, fmt.Errorf("executing a command: %w", err)
 		case conflict == nil:
 			result := Result{Version: s.version, Events: events}
-			r.warm.put(stream, s)
+			r.warm.put(stream, r.keep(ctx, stream, s))
 			return result, nil
 		}
 		if why := tries.again(ctx); why != nil {
@@ -109,7 +109,7 @@ func (r *Repository[S]) Execute(ctx context.Context, id string, decide func(S) (
 // decide calls the caller's function and folds what it decided into s. That
 // comes before the append: an event that does not fold would make the entity
 // unusable for good.
-func (r *Repository[S]) decide(stream eventstore.StreamID, s *snapshot[S], decide func(S) ([]any, error), x *execution) ([]eventstore.Recorded, error) {
+func (r *Repository[S]) decide(stream eventstore.StreamID, s *folded[S], decide func(S) ([]any, error), x *execution) ([]eventstore.Recorded, error) {
 	decided, err := decide(s.state)
 	if err != nil || len(decided) == 0 {
 		return nil, err

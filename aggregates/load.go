@@ -8,38 +8,45 @@ import (
 	"github.com/projectord/projectord/eventstore"
 )
 
-// errHistoryChanged says that a warm state was folded from events the stream
-// does not have. It never leaves this package.
-var errHistoryChanged = errors.New("history changed")
+// These say that a state was folded from events the stream does not have: it ends
+// before the last of them, or has another one there. They never leave this package.
+var (
+	errAhead  = errors.New("the stream ends before the state")
+	errForked = errors.New("the stream has another event at the state's version")
+)
 
 // load folds a stream. It goes on from a warm state where that still belongs to
-// the stream's history, and starts at the beginning otherwise. The warm state is
-// used up.
-func (r *Repository[S]) load(ctx context.Context, stream eventstore.StreamID, warm *snapshot[S]) (*snapshot[S], error) {
+// the stream's history, and loads it cold otherwise. The warm state is used up.
+func (r *Repository[S]) load(ctx context.Context, stream eventstore.StreamID, warm *folded[S]) (*folded[S], error) {
 	if warm != nil {
 		err := r.read(ctx, stream, warm)
 		if err == nil {
 			return warm, nil
 		}
-		if !errors.Is(err, errHistoryChanged) {
+		if !errors.Is(err, errAhead) && !errors.Is(err, errForked) {
 			return nil, err
 		}
 	}
-	cold := &snapshot[S]{state: r.def.Initial()}
-	if err := r.read(ctx, stream, cold); err != nil {
+	return r.cold(ctx, stream, 0)
+}
+
+// fold folds a stream from its beginning.
+func (r *Repository[S]) fold(ctx context.Context, stream eventstore.StreamID) (*folded[S], error) {
+	s := &folded[S]{state: r.def.Initial()}
+	if err := r.read(ctx, stream, s); err != nil {
 		return nil, err
 	}
-	return cold, nil
+	return s, nil
 }
 
 // read folds the events behind s into it. Where s is not empty, the event it
 // ends with is read too and has to be the same.
-func (r *Repository[S]) read(ctx context.Context, stream eventstore.StreamID, s *snapshot[S]) error {
+func (r *Repository[S]) read(ctx context.Context, stream eventstore.StreamID, s *folded[S]) error {
 	anchored := s.version == 0
 	visit := func(_ int, e *eventstore.Recorded) error {
 		if !anchored {
 			if e.Version != s.version || e.ID != s.eventID {
-				return errHistoryChanged
+				return errForked
 			}
 			anchored = true
 			return nil
@@ -61,7 +68,7 @@ func (r *Repository[S]) read(ctx context.Context, stream eventstore.StreamID, s 
 	case failed != nil && failed[0] != nil:
 		return failed[0]
 	case !anchored:
-		return errHistoryChanged // the stream is shorter than the state
+		return errAhead
 	}
 	return nil
 }

@@ -41,7 +41,13 @@ var _ eventstore.Store = (*history)(nil)
 
 func newHistory(tb testing.TB) *history {
 	tb.Helper()
-	client, namespace := testenv.Embedded(tb), testenv.Namespace(tb)
+	return newHistoryOn(tb, testenv.Embedded(tb))
+}
+
+// newHistoryOn is newHistory in another Redis.
+func newHistoryOn(tb testing.TB, client *redis.Client) *history {
+	tb.Helper()
+	namespace := testenv.Namespace(tb)
 	store, err := redisstore.Open(tb.Context(), client, redisstore.Config{Namespace: namespace})
 	if err != nil {
 		tb.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/snapshots"
 )
 
 // Config configures a [Repository].
@@ -17,6 +18,14 @@ type Config struct {
 	// to 1024; -1 keeps none. A warm state saves folding the stream from its
 	// beginning; it cannot make a decision stale, see [Repository.Execute].
 	CacheSize int
+
+	// Snapshots says where and when states are kept beyond the process; the zero
+	// Config keeps none. They are used where no state is warm. A snapshot cannot
+	// make a state wrong or a decision stale: it is only where reading begins, and
+	// one that does not belong to the stream's events, or was made by another fold,
+	// is ignored. They are kept as the definition "aggregate." and the category. A
+	// store in trouble fails no command, and delays one by little, once in a while.
+	Snapshots snapshots.Config
 }
 
 // Repository loads the aggregates of one category and executes commands on
@@ -28,10 +37,12 @@ type Repository[S any] struct {
 	maxAttempts int
 	warm        *cache[S]
 	turns       turns
+	snapshots   *snapshots.States[S] // nil where there are none
 }
 
 // NewRepository returns a repository. It panics where the definition folds a
-// schema that is not the newest (see [On]) or the configuration makes no sense.
+// schema that is not the newest (see [On]), the configuration makes no sense, or
+// there shall be snapshots of states that cannot be kept (see [snapshots.NewStates]).
 func NewRepository[S any](store eventstore.Store, def *Definition[S], config Config) *Repository[S] {
 	def.folds.Check()
 	if config.MaxAttempts == 0 {
@@ -43,7 +54,15 @@ func NewRepository[S any](store eventstore.Store, def *Definition[S], config Con
 	if config.MaxAttempts < 0 || config.CacheSize < -1 {
 		panic(fmt.Sprintf("aggregates: a repository of category %s with MaxAttempts %d and CacheSize %d", def.category, config.MaxAttempts, config.CacheSize))
 	}
-	return &Repository[S]{store: store, def: def, maxAttempts: config.MaxAttempts, warm: newCache[S](config.CacheSize)}
+	r := &Repository[S]{store: store, def: def, maxAttempts: config.MaxAttempts, warm: newCache[S](config.CacheSize)}
+	if config.Snapshots.Store != nil {
+		states, err := snapshots.NewStates(config.Snapshots, "aggregate."+def.category, def.folds.Fingerprint(), def.Initial())
+		if err != nil {
+			panic(fmt.Sprintf("aggregates: a repository of category %s: %v", def.category, err))
+		}
+		r.snapshots = states
+	}
+	return r
 }
 
 // Load folds an entity's stream and returns the state and its version. An entity
@@ -51,8 +70,9 @@ func NewRepository[S any](store eventstore.Store, def *Definition[S], config Con
 // stream has been read.
 //
 // The state is the caller's, who may change it. That is why Load reads the
-// stream from its beginning: a warm state is never given away. Where that is too
-// slow, Execute with a function that looks at the state and decides nothing.
+// stream from its beginning, or from a snapshot: a warm state is never given away.
+// Where that is too slow, Execute with a function that looks at the state and decides
+// nothing.
 //
 // Events that cannot be folded are an [*eventstore.EventError], one that is
 // missing wraps [ErrHole]; other errors are those of the store.

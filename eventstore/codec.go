@@ -26,11 +26,15 @@ type Codec interface {
 //
 // That library trusts its input: a few bytes can make it ask for gigabytes,
 // nest until the stack overflows, or wrap an integer that does not fit. So
-// before it sees a payload, MsgPack checks the size (at most [MaxEventBytes]),
+// before it sees a payload, MsgPack checks the size (at most MaxBytes),
 // the structure (nesting at most 32 deep, no length beyond the bytes left,
 // nothing after the end), and every integer against the range of the field it
 // goes to. The memory a payload can claim is bounded in proportion to its size.
-type MsgPack struct{}
+type MsgPack struct {
+	// MaxBytes is how large a payload may be that is decoded; 0 means
+	// [MaxEventBytes]. States of many events are larger than events.
+	MaxBytes int
+}
 
 var _ Codec = MsgPack{}
 
@@ -48,12 +52,16 @@ func (MsgPack) Marshal(v any) ([]byte, error) {
 }
 
 // Unmarshal implements [Codec].
-func (MsgPack) Unmarshal(data []byte, v any) (err error) {
+func (m MsgPack) Unmarshal(data []byte, v any) (err error) {
 	t := reflect.TypeOf(v)
 	if t == nil || t.Kind() != reflect.Pointer {
 		return fmt.Errorf("%w: decoding needs a pointer, got %T", ErrPayload, v)
 	}
-	if err := checkPayload(data, shapeOf(t.Elem())); err != nil {
+	most := m.MaxBytes
+	if most == 0 {
+		most = MaxEventBytes
+	}
+	if err := checkPayload(data, most, shapeOf(t.Elem())); err != nil {
 		return fmt.Errorf("%w: %w", ErrPayload, err)
 	}
 	// A custom decoder of the user's type may panic on bytes it did not

@@ -272,6 +272,18 @@ type fails struct{}
 
 func (*fails) DecodeMsgpack(*msgpack.Decoder) error { return errors.New("refused by its own decoder") }
 
+// States of many events are larger than events.
+func TestMsgPackMaxBytes(t *testing.T) {
+	b := marshal(t, make([]byte, eventstore.MaxEventBytes))
+	for most, fits := range map[int]bool{0: false, len(b) - 1: false, len(b): true} {
+		var back []byte
+		err := eventstore.MsgPack{MaxBytes: most}.Unmarshal(b, &back)
+		if (err == nil) != fits || err != nil && !errors.Is(err, eventstore.ErrPayload) {
+			t.Errorf("%d bytes with MaxBytes %d: %v", len(b), most, err)
+		}
+	}
+}
+
 // After whatever it refused, the codec still works: its coders are used again.
 func TestScenario23CodecSurvives(t *testing.T) {
 	var codec eventstore.MsgPack

@@ -2,7 +2,10 @@ package eventstore
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -73,6 +76,12 @@ func (f *Folds[S]) Apply(s *S, e *Recorded) (err error) {
 		}
 	}()
 	return fold.apply(s, e)
+}
+
+// Fingerprint returns a text that depends on the registry's own, on what unknown types
+// mean and on which events have a fold. What a fold does, it cannot tell.
+func (f *Folds[S]) Fingerprint() string {
+	return fmt.Sprintf("%s %d ", f.registry.Fingerprint(), f.registry.unknown) + strings.Join(slices.Sorted(maps.Keys(f.byName)), " ")
 }
 
 // Check panics where a fold is of a schema that is no longer the newest of its

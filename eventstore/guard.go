@@ -16,13 +16,13 @@ const (
 	maxAmplification = 256
 )
 
-// checkPayload reads the structure of a msgpack payload without building
-// anything. It accepts exactly one value, no deeper than maxDepth, no length of
-// which goes beyond the bytes there are, and no integer of which is outside the
-// range of the Go field that the shape says it will be stored in.
-func checkPayload(b []byte, s *shape) error {
-	if len(b) > MaxEventBytes {
-		return fmt.Errorf("%d bytes, more than %d", len(b), MaxEventBytes)
+// checkPayload reads the structure of a msgpack payload of at most so many bytes
+// without building anything. It accepts exactly one value, no deeper than maxDepth,
+// no length of which goes beyond the bytes there are, and no integer of which is
+// outside the range of the Go field that the shape says it will be stored in.
+func checkPayload(b []byte, most int, s *shape) error {
+	if len(b) > most {
+		return fmt.Errorf("%d bytes, more than %d", len(b), most)
 	}
 	g := guard{b: b, budget: uint64(len(b))*maxAmplification + 4096}
 	if err := g.value(s, 1); err != nil {
