@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/projector/generations"
 )
 
 // Generation numbers the builds of a projection from 1. Each has documents and
 // checkpoints of its own, so that a rebuild never disturbs what is read.
-type Generation int
+type Generation = generations.Generation
 
 // Sink keeps what one projection makes of events, documents or effects, together
 // with a checkpoint for each stream that says how far it has been applied.
@@ -37,7 +38,8 @@ type Sink interface {
 	// checkpoint is the change's From, the change is made, entirely, and the
 	// checkpoint becomes To. Where the checkpoint is To already, the change was
 	// made before, its reply was lost, and it counts as made. Anything else
-	// changes nothing.
+	// changes nothing. A change of a document from a checkpoint to the same one
+	// replaces the document.
 	//
 	// Changes stand alone: refused, which is nil where all were made, has at
 	// the place of each change a [*RefusedError], another error about that
@@ -46,8 +48,40 @@ type Sink interface {
 	Commit(ctx context.Context, g Generation, changes []Change) (refused []error, err error)
 }
 
+// DocumentReader is a Sink whose documents can be read.
+type DocumentReader interface {
+	Sink
+	// Documents reads documents of a generation, a few hundred at a time, with
+	// every value as the text that [Value.String] gives, and their checkpoints:
+	// nil and the zero Checkpoint where there is none.
+	Documents(ctx context.Context, g Generation, keys []string) ([]map[string]string, []Checkpoint, error)
+}
+
+// Loader is a Sink that a generation can be loaded into, faster than by Commit, as
+// long as nobody reads it.
+type Loader interface {
+	Sink
+
+	// BeginLoad prepares for a generation that is to be loaded, as Begin does for
+	// one that is committed to. Doing it again, also at the same time elsewhere or
+	// after Finish, changes nothing.
+	BeginLoad(ctx context.Context, g Generation) error
+
+	// Load makes the changes of a chunk, all or none. Each starts from the zero
+	// Checkpoint, and no stream is in two chunks. A chunk of a name that was
+	// loaded before, by this call or another, is not loaded again, and counts as
+	// loaded. Where refused is not nil, it has at the place of each change an
+	// error about that change alone, or nil, and nothing was loaded.
+	Load(ctx context.Context, g Generation, chunk string, changes []Change) (refused []error, err error)
+
+	// Finish ends the loading, and may take long. From then on the generation is
+	// committed to, and Load fails. Doing it again, also at the same time
+	// elsewhere, changes nothing.
+	Finish(ctx context.Context, g Generation) error
+}
+
 // Change is what applying the events of a stream from one checkpoint to another
-// comes to. To lies behind From.
+// comes to. To lies behind From, or is the same where a document is made anew.
 type Change struct {
 	// Stream is where the events come from; errors name it.
 	Stream eventstore.StreamID

@@ -25,7 +25,7 @@ const (
 // none of that round trip is written, and halves are tried, down to the one that is
 // refused alone.
 func (s *Sink) Commit(ctx context.Context, g projector.Generation, changes []projector.Change) ([]error, error) {
-	c := documentCommit{Sink: s, g: g, commit: commit{into: "table " + s.table(g), changes: changes}}
+	c := documentCommit{Sink: s, g: g, commit: commit{verb: "committing", into: s.target(g), changes: changes}}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("pgsink: committing to %s: %w", c.into, err)
 	}

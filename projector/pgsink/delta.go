@@ -19,7 +19,12 @@ type Delta struct {
 	model
 }
 
-var _ projector.Sink = (*Delta)(nil)
+// What it is besides a [projector.Sink].
+var (
+	_ projector.Loader   = (*Delta)(nil)
+	_ projector.Promoter = (*Delta)(nil)
+	_ projector.Dropper  = (*Delta)(nil)
+)
 
 // NewDelta returns the sink of a projection, for example "product_totals". Its name
 // matches [a-z][a-z0-9_]{0,52} and does not end in an underscore and a number. The
@@ -35,18 +40,12 @@ func NewDelta(pool *pgxpool.Pool, namespace, projection string, columns ...Colum
 	if err != nil {
 		return nil, err
 	}
+	m.effects = true
 	return &Delta{m}, nil
 }
 
 // Takes implements [projector.Sink].
 func (s *Delta) Takes() projector.Form { return projector.EffectsOnly }
-
-// partition returns the quoted name of the table with the checkpoints of a
-// generation, a part of _checkpoints. It is used directly, so that nobody who works
-// on one generation keeps another from being dropped.
-func (s *Delta) partition(g projector.Generation) string {
-	return pgx.Identifier{s.schema, fmt.Sprintf("_%s_%d", s.name, g)}.Sanitize()
-}
 
 // generation is what the column projection holds.
 func (s *Delta) generation(g projector.Generation) string { return fmt.Sprintf("%s@%d", s.name, g) }
@@ -55,28 +54,16 @@ func (s *Delta) generation(g projector.Generation) string { return fmt.Sprintf("
 // creates the partition for the checkpoints of the generation, its table and, where
 // there is none yet, the view.
 func (s *Delta) Begin(ctx context.Context, g projector.Generation) error {
-	if g < 1 {
-		return fmt.Errorf("pgsink: generation %d; they start at 1", g)
+	if err := checkGeneration(g); err != nil {
+		return err
 	}
-	if err := again(ctx, func() error { return migrations.Apply(ctx, s.pool, s.schema) }); err != nil {
-		return fmt.Errorf("pgsink: %w", err)
+	if err := s.migrate(ctx); err != nil {
+		return err
 	}
-	statements := []string{fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s PARTITION OF %s (PRIMARY KEY (stream)) FOR VALUES IN ('%s') WITH (fillfactor = %d)",
-		s.partition(g), pgx.Identifier{s.schema, "_checkpoints"}.Sanitize(), s.generation(g), fillFactor)}
-	var columns []definition
-	for _, c := range s.columns {
-		d := definition{c.Name, types[c.Kind], ""}
-		if c.Kind == projector.Int {
-			d.constraint = "NOT NULL DEFAULT 0"
-		}
-		columns = append(columns, d)
-	}
-	if len(columns) > 0 {
-		statements = append(statements, s.createTable(g, columns))
-	}
-	err := s.prepare(ctx, statements, func(tx pgx.Tx) error {
-		if len(columns) == 0 {
-			return nil
+	columns := s.definitions()
+	err := s.prepare(ctx, s.createTables(g, columns, true), func(tx pgx.Tx) error {
+		if err := s.notLoading(ctx, tx, g); err != nil || len(columns) == 0 {
+			return err
 		}
 		if err := s.checkTable(ctx, tx, g, columns); err != nil {
 			return err
@@ -89,12 +76,38 @@ func (s *Delta) Begin(ctx context.Context, g projector.Generation) error {
 	return nil
 }
 
-// target is what errors call the place of a generation.
-func (s *Delta) target(g projector.Generation) string {
-	if len(s.columns) == 0 {
-		return "table " + s.partition(g)
+func (s *Delta) migrate(ctx context.Context) error {
+	if err := again(ctx, func() error { return migrations.Apply(ctx, s.pool, s.schema) }); err != nil {
+		return fmt.Errorf("pgsink: %w", err)
 	}
-	return "table " + s.table(g)
+	return nil
+}
+
+// definitions are the columns of a table beside its key.
+func (s *Delta) definitions() (columns []definition) {
+	for _, c := range s.columns {
+		d := definition{c.Name, types[c.Kind], ""}
+		if c.Kind == projector.Int {
+			d.constraint = "NOT NULL DEFAULT 0"
+		}
+		columns = append(columns, d)
+	}
+	return columns
+}
+
+// createTables are the statements that create what a generation is kept in. One that
+// is loaded gets its primary keys when that is finished.
+func (s *Delta) createTables(g projector.Generation, columns []definition, keyed bool) []string {
+	key := ""
+	if keyed {
+		key = "(PRIMARY KEY (stream)) "
+	}
+	statements := []string{fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s PARTITION OF %s %sFOR VALUES IN ('%s') WITH (fillfactor = %d)",
+		s.partition(g), pgx.Identifier{s.schema, "_checkpoints"}.Sanitize(), key, s.generation(g), fillFactor)}
+	if len(columns) > 0 {
+		statements = append(statements, s.createTable(g, columns, keyed))
+	}
+	return statements
 }
 
 // Checkpoints implements [projector.Sink].

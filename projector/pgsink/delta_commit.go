@@ -18,7 +18,7 @@ import (
 // change does, its halves are tried, down to the one that fails alone; one whose
 // [Exec] fails is known at once.
 func (s *Delta) Commit(ctx context.Context, g projector.Generation, changes []projector.Change) ([]error, error) {
-	c := deltaCommit{Delta: s, g: g, commit: commit{into: s.target(g), changes: changes}}
+	c := deltaCommit{Delta: s, g: g, commit: commit{verb: "committing", into: s.target(g), changes: changes}}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("pgsink: committing to %s: %w", c.into, err)
 	}
@@ -65,30 +65,38 @@ func (c *deltaCommit) apply(ctx context.Context, tx pgx.Tx, part []int) (map[int
 	if err != nil {
 		return nil, err
 	}
-	sum := new(projector.Effects)
-	for _, i := range part {
-		if f := c.changes[i].Effects; f != nil && !stays[i] {
-			if err := sum.Merge(f); err != nil {
-				// Each may be fine, and only the sum too large.
-				return nil, &changeError{fmt.Errorf("%w: %w", projector.ErrEffect, err), unknown}
-			}
-		}
+	moved := slices.DeleteFunc(slices.Clone(part), func(i int) bool { return stays[i] })
+	rows, err := c.merge(moved)
+	if err != nil {
+		// Each may be fine, and only the sum too large.
+		return nil, &changeError{fmt.Errorf("%w: %w", projector.ErrEffect, err), unknown}
 	}
-	if err := c.upsert(ctx, tx, c.g, sum.Rows()); err != nil {
+	if err := c.upsert(ctx, tx, c.g, rows); err != nil {
 		return nil, err
 	}
-	for _, i := range part {
-		if !stays[i] {
-			if err := c.call(ctx, tx, i); err != nil {
-				return nil, err
-			}
+	for _, i := range moved {
+		if err := c.call(ctx, tx, i); err != nil {
+			return nil, err
 		}
 	}
 	return c.judge(ctx, tx, c.checkpoints(c.g), maps.Keys(stays))
 }
 
+// merge adds up what changes do to rows.
+func (c *commit) merge(part []int) ([]*projector.Row, error) {
+	sum := new(projector.Effects)
+	for _, i := range part {
+		if f := c.changes[i].Effects; f != nil {
+			if err := sum.Merge(f); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return sum.Rows(), nil
+}
+
 // call calls the functions among the effects of a change.
-func (c *deltaCommit) call(ctx context.Context, tx pgx.Tx, i int) error {
+func (c *commit) call(ctx context.Context, tx pgx.Tx, i int) error {
 	change := &c.changes[i]
 	if change.Effects == nil {
 		return nil

@@ -141,12 +141,7 @@ func (s *Delta) arrays(rows []*projector.Row) []any {
 	columns := newValues(s.columns)
 	for i, r := range rows {
 		keys[i] = r.Key()
-		cells := make([]*projector.Cell, len(s.columns))
-		for j := range r.Cells() {
-			cell := &r.Cells()[j]
-			cells[s.column(*cell)] = cell
-		}
-		for j, cell := range cells {
+		for j, cell := range s.cells(r) {
 			switch v := &columns[j]; {
 			case cell != nil && cell.Set:
 				v.add(&projector.Field{Value: cell.Value})
@@ -164,6 +159,17 @@ func (s *Delta) arrays(rows []*projector.Row) []any {
 		args = append(args, columns[i].array())
 	}
 	return args
+}
+
+// cells returns the cells of a row by their columns, nil where a column is not
+// mentioned.
+func (s *Delta) cells(r *projector.Row) []*projector.Cell {
+	cells := make([]*projector.Cell, len(s.columns))
+	for i := range r.Cells() {
+		cell := &r.Cells()[i]
+		cells[s.column(*cell)] = cell
+	}
+	return cells
 }
 
 // describe names rows and what is done to them.

@@ -25,4 +25,13 @@
 // partition there, _product_totals_1 for the table product_totals_1. A transaction
 // moves the checkpoints of its streams, writes the rows those streams change, sorted
 // by key, and calls what was added by [Exec].
+//
+// # Loading
+//
+// A generation that nobody reads yet can be loaded instead of committed to: rows are
+// copied, chunk by chunk, into tables without keys, and those are made at the end. As
+// long as that goes on there is a table of the chunks that were loaded, cart_summary@2
+// for documents and _product_totals@2 for effects. Its unique key and the transaction
+// that a chunk shares with it make each chunk count once. Effects have another table
+// for what each chunk does to rows, product_totals@2, which is added up at the end.
 package pgsink

@@ -28,10 +28,12 @@ const unknown = -1
 
 func (e *changeError) Unwrap() error { return e.error }
 
+var errMissing = errors.New("this generation was never begun, or was retired")
+
 // explain adds to an error what a user can do about it.
 func explain(err error) error {
 	if pgerr.In(err, "42P01") {
-		return fmt.Errorf("%w (this generation was never begun, or was retired)", err)
+		return fmt.Errorf("%w (%w)", err, errMissing)
 	}
 	return pgerr.Explain(err)
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/projectord/projectord/projector"
 )
 
-// commit is a call of Commit. Changes are named by their places.
+// commit is a call of Commit or Load. Changes are named by their places.
 type commit struct {
+	verb    string // what errors call the doing
 	into    string // what errors call the place they go to
 	changes []projector.Change
 	refused []error // as Commit returns it
@@ -22,7 +23,7 @@ func (c *commit) refuse(i int, err error) {
 		c.refused = make([]error, len(c.changes))
 	}
 	if _, ok := err.(*projector.RefusedError); !ok {
-		err = fmt.Errorf("pgsink: committing %s to %s: %w", c.changes[i].Stream, c.into, err)
+		err = fmt.Errorf("pgsink: %s %s to %s: %w", c.verb, c.changes[i].Stream, c.into, err)
 	}
 	c.refused[i] = err
 }

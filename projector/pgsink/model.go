@@ -28,6 +28,8 @@ type model struct {
 	schema  string
 	name    string
 	columns []Column
+	// effects says that checkpoints are in tables of their own.
+	effects bool
 }
 
 func newModel(pool *pgxpool.Pool, namespace, name string, columns []Column) (model, error) {
@@ -64,10 +66,43 @@ func checkModel(name string) error {
 	return nil
 }
 
-// table returns the quoted name of a generation's table.
-func (m *model) table(g projector.Generation) string {
-	return pgx.Identifier{m.schema, fmt.Sprintf("%s_%d", m.name, g)}.Sanitize()
+// checkGeneration refuses numbers that no generation has.
+func checkGeneration(g projector.Generation) error {
+	if g < 1 {
+		return fmt.Errorf("pgsink: generation %d; they start at 1", g)
+	}
+	return nil
 }
+
+// tableName returns the name of a generation's table.
+func (m *model) tableName(g projector.Generation) pgx.Identifier {
+	return pgx.Identifier{m.schema, fmt.Sprintf("%s_%d", m.name, g)}
+}
+
+// table is tableName, quoted.
+func (m *model) table(g projector.Generation) string { return m.tableName(g).Sanitize() }
+
+// partitionName returns the name of the table with the checkpoints of a generation
+// of effects, a part of _checkpoints. It is used directly, so that nobody who works
+// on one generation keeps another from being dropped.
+func (m *model) partitionName(g projector.Generation) pgx.Identifier {
+	return pgx.Identifier{m.schema, fmt.Sprintf("_%s_%d", m.name, g)}
+}
+
+// partition is partitionName, quoted.
+func (m *model) partition(g projector.Generation) string { return m.partitionName(g).Sanitize() }
+
+// target is what errors call the place of a generation.
+func (m *model) target(g projector.Generation) string {
+	if m.tableless() {
+		return "table " + m.partition(g)
+	}
+	return "table " + m.table(g)
+}
+
+// tableless reports whether a generation has checkpoints alone. A table or view of
+// the model's name is then somebody else's.
+func (m *model) tableless() bool { return m.effects && len(m.columns) == 0 }
 
 // view returns the quoted name of the view that readers use.
 func (m *model) view() string { return pgx.Identifier{m.schema, m.name}.Sanitize() }
@@ -76,9 +111,14 @@ func (m *model) view() string { return pgx.Identifier{m.schema, m.name}.Sanitize
 // that.
 type definition struct{ name, kind, constraint string }
 
-// createTable is the statement that creates the table of a generation.
-func (m *model) createTable(g projector.Generation, columns []definition) string {
-	columns = append([]definition{{"_key", "text", "PRIMARY KEY"}}, columns...)
+// createTable is the statement that creates the table of a generation. One that is
+// loaded gets its primary key when that is finished.
+func (m *model) createTable(g projector.Generation, columns []definition, keyed bool) string {
+	key := definition{"_key", "text", "NOT NULL"}
+	if keyed {
+		key.constraint = "PRIMARY KEY"
+	}
+	columns = append([]definition{key}, columns...)
 	lines := make([]string, len(columns))
 	for i, c := range columns {
 		lines[i] = pgx.Identifier{c.name}.Sanitize() + " " + c.kind + " " + c.constraint
@@ -98,15 +138,13 @@ func (m *model) createView(ctx context.Context, tx pgx.Tx, g projector.Generatio
 
 // checkTable refuses a table that was made for other columns.
 func (m *model) checkTable(ctx context.Context, tx pgx.Tx, g projector.Generation, columns []definition) error {
-	rows, err := tx.Query(ctx, `SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
-		WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped`, m.table(g))
+	are, err := columnsOf(ctx, tx, m.table(g))
 	if err != nil {
 		return err
 	}
 	there := make(map[string]string)
-	var name, kind string
-	if _, err := pgx.ForEachRow(rows, []any{&name, &kind}, func() error { there[name] = kind; return nil }); err != nil {
-		return err
+	for _, c := range are {
+		there[c.name] = c.kind
 	}
 	for _, c := range columns {
 		if is := strings.Replace(there[c.name], "timestamp with time zone", "timestamptz", 1); is != c.kind {

@@ -17,7 +17,13 @@ type Sink struct {
 	model // without columns where the document is one jsonb column
 }
 
-var _ projector.Sink = (*Sink)(nil)
+// What it is besides a [projector.Sink].
+var (
+	_ projector.Loader         = (*Sink)(nil)
+	_ projector.DocumentReader = (*Sink)(nil)
+	_ projector.Promoter       = (*Sink)(nil)
+	_ projector.Dropper        = (*Sink)(nil)
+)
 
 // New returns the sink of a read model, for example "cart_summary". A model's name
 // matches [a-z][a-z0-9_]{0,52} and does not end in an underscore and a number. The
@@ -38,9 +44,32 @@ func (s *Sink) Takes() projector.Form { return projector.Documents }
 // Begin implements [projector.Sink]. It creates the schema, the table of the
 // generation and, where there is none yet, the view.
 func (s *Sink) Begin(ctx context.Context, g projector.Generation) error {
-	if g < 1 {
-		return fmt.Errorf("pgsink: generation %d; they start at 1", g)
+	if err := checkGeneration(g); err != nil {
+		return err
 	}
+	columns := s.definitions()
+	statements := []string{s.createSchema(), s.createTable(g, columns, true)}
+	err := s.prepare(ctx, statements, func(tx pgx.Tx) error {
+		if err := s.notLoading(ctx, tx, g); err != nil {
+			return err
+		}
+		if err := s.checkTable(ctx, tx, g, columns); err != nil {
+			return err
+		}
+		return s.createView(ctx, tx, g)
+	})
+	if err != nil {
+		return fmt.Errorf("pgsink: preparing %s: %w", s.target(g), explain(err))
+	}
+	return nil
+}
+
+func (s *Sink) createSchema() string {
+	return "CREATE SCHEMA IF NOT EXISTS " + pgx.Identifier{s.schema}.Sanitize()
+}
+
+// definitions are the columns of a table beside its key.
+func (s *Sink) definitions() []definition {
 	columns := []definition{{"_major", "bigint", "NOT NULL"}, {"_minor", "bigint", "NOT NULL"}, {"_event", "uuid", "NOT NULL"}}
 	if len(s.columns) == 0 {
 		columns = append(columns, definition{"document", "jsonb", "NOT NULL"})
@@ -48,17 +77,7 @@ func (s *Sink) Begin(ctx context.Context, g projector.Generation) error {
 	for _, c := range s.columns {
 		columns = append(columns, definition{c.Name, types[c.Kind], ""})
 	}
-	statements := []string{"CREATE SCHEMA IF NOT EXISTS " + pgx.Identifier{s.schema}.Sanitize(), s.createTable(g, columns)}
-	err := s.prepare(ctx, statements, func(tx pgx.Tx) error {
-		if err := s.checkTable(ctx, tx, g, columns); err != nil {
-			return err
-		}
-		return s.createView(ctx, tx, g)
-	})
-	if err != nil {
-		return fmt.Errorf("pgsink: preparing table %s: %w", s.table(g), explain(err))
-	}
-	return nil
+	return columns
 }
 
 // Checkpoints implements [projector.Sink].
@@ -73,15 +92,44 @@ func (s *Sink) checkpoints(g projector.Generation) place {
 // Document reads a document of a generation, with every value as text, and its
 // checkpoint; nil and the zero Checkpoint where there is none.
 func (s *Sink) Document(ctx context.Context, g projector.Generation, key string) (map[string]string, projector.Checkpoint, error) {
-	var at projector.Checkpoint
-	var document map[string]string
-	err := again(ctx, func() (err error) {
-		row := s.pool.QueryRow(ctx, "SELECT _major, _minor, _event, to_jsonb(t) FROM "+s.table(g)+" t WHERE _key = $1", key)
-		document, at, err = readDocument(row, len(s.columns) == 0)
-		return err
+	documents, checkpoints, err := s.Documents(ctx, g, []string{key})
+	if err != nil {
+		return nil, projector.Checkpoint{}, err
+	}
+	return documents[0], checkpoints[0], nil
+}
+
+// Documents implements [projector.DocumentReader].
+func (s *Sink) Documents(ctx context.Context, g projector.Generation, keys []string) ([]map[string]string, []projector.Checkpoint, error) {
+	documents, checkpoints := make([]map[string]string, len(keys)), make([]projector.Checkpoint, len(keys))
+	err := again(ctx, func() error {
+		// A key may be asked for twice.
+		rows, err := s.pool.Query(ctx, "SELECT k.n, t._major, t._minor, t._event, to_jsonb(t) FROM unnest($1::text[]) WITH ORDINALITY AS k(key, n) JOIN "+s.table(g)+" t ON t._key = k.key", keys)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			row := numbered{Rows: rows}
+			document, at, err := readDocument(&row, len(s.columns) == 0)
+			if err != nil {
+				return err
+			}
+			documents[row.n-1], checkpoints[row.n-1] = document, at
+		}
+		return rows.Err()
 	})
 	if err != nil {
-		return nil, projector.Checkpoint{}, fmt.Errorf("pgsink: reading document %q of table %s: %w", key, s.table(g), explain(err))
+		return nil, nil, fmt.Errorf("pgsink: reading %d documents of table %s: %w", len(keys), s.table(g), explain(err))
 	}
-	return document, at, nil
+	return documents, checkpoints, nil
 }
+
+// numbered is a row with a number in front.
+type numbered struct {
+	pgx.Rows
+	n int64
+}
+
+// Scan implements [pgx.Row].
+func (r *numbered) Scan(into ...any) error { return r.Rows.Scan(append([]any{&r.n}, into...)...) }

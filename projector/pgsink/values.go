@@ -106,6 +106,21 @@ func optional[T any](f *projector.Field, get func(projector.Value) T) *T {
 	return &value
 }
 
+// at is one of the values; what it points to is the value, nothing where that is NULL.
+func (v *values) at(i int) any {
+	switch v.kind {
+	case projector.Int:
+		return v.ints[i]
+	case projector.Float:
+		return v.floats[i]
+	case projector.Bool:
+		return v.bools[i]
+	case projector.Time:
+		return v.times[i]
+	}
+	return v.strings[i]
+}
+
 func (v *values) array() any {
 	switch v.kind {
 	case projector.Int:
@@ -150,9 +165,6 @@ func readDocument(row pgx.Row, isJSON bool) (map[string]string, projector.Checkp
 	var event [16]byte
 	var text []byte
 	err := row.Scan(&major, &minor, &event, &text)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, projector.Checkpoint{}, nil
-	}
 	if err != nil {
 		return nil, projector.Checkpoint{}, err
 	}

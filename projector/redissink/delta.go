@@ -35,7 +35,8 @@ type Delta struct {
 	model string
 }
 
-var _ projector.Sink = (*Delta)(nil)
+// What it is besides a [projector.Sink].
+var _ projector.Dropper = (*Delta)(nil)
 
 // NewDelta returns the sink of a delta projection. A *redis.ClusterClient is refused
 // with [ErrCluster].

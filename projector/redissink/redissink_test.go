@@ -136,8 +136,8 @@ func TestReaderFollowsThePointer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if g, err := pointers.Start(t.Context(), "cart_current"); err != nil || g != 1 {
-			t.Fatalf("Start = %d, %v", g, err)
+		if g, err := pointers.Start(t.Context(), "cart_current", 1); err != nil || g.Active != 1 {
+			t.Fatalf("Start = %d, %v", g.Active, err)
 		}
 		one, two := change("42", "one"), change("42", "two")
 		commit(t, s, 1, one)
@@ -158,8 +158,8 @@ func TestReaderFollowsThePointer(t *testing.T) {
 			t.Fatal(err)
 		}
 		read("two", two.To)
-		if g, err := pointers.Start(t.Context(), "cart_current"); err != nil || g != 2 {
-			t.Errorf("Start = %d, %v; want the active generation 2", g, err)
+		if g, err := pointers.Start(t.Context(), "cart_current", 1); err != nil || g.Active != 2 {
+			t.Errorf("Start = %d, %v; want the active generation 2", g.Active, err)
 		}
 		client.HSet(t.Context(), key, "cart_current", "none")
 		if _, _, err := r.Document(t.Context(), "42"); err == nil || !strings.Contains(err.Error(), "cart_current") {

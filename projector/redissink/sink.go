@@ -34,7 +34,11 @@ type Sink struct {
 	model  string
 }
 
-var _ projector.Sink = (*Sink)(nil)
+// What it is besides a [projector.Sink].
+var (
+	_ projector.DocumentReader  = (*Sink)(nil)
+	_ projector.DocumentDropper = (*Sink)(nil)
+)
 
 // New returns the sink of a read model, for example "cart:current". A model's
 // name is 1 to 200 bytes of UTF-8 without braces or at signs, and does not end
@@ -141,20 +145,41 @@ func parseCheckpoint(position, event any) (projector.Checkpoint, error) {
 // Document reads a document of a generation, with every value as text, and its
 // checkpoint; nil and the zero Checkpoint where there is none.
 func (s *Sink) Document(ctx context.Context, g projector.Generation, key string) (map[string]string, projector.Checkpoint, error) {
-	name := s.key(g, key)
-	var fields map[string]string
-	err := redisx.Retry(ctx, func() (err error) {
-		fields, err = s.client.HGetAll(ctx, name).Result()
+	documents, checkpoints, err := s.Documents(ctx, g, []string{key})
+	if err != nil {
+		return nil, projector.Checkpoint{}, err
+	}
+	return documents[0], checkpoints[0], nil
+}
+
+// Documents implements [projector.DocumentReader].
+func (s *Sink) Documents(ctx context.Context, g projector.Generation, keys []string) ([]map[string]string, []projector.Checkpoint, error) {
+	documents, checkpoints := make([]map[string]string, len(keys)), make([]projector.Checkpoint, len(keys))
+	replies := make([]*redis.MapStringStringCmd, len(keys))
+	err := redisx.Retry(ctx, func() error {
+		pipe := s.client.Pipeline()
+		for i, k := range keys {
+			replies[i] = pipe.HGetAll(ctx, s.key(g, k))
+		}
+		_, err := pipe.Exec(ctx)
+		if redisx.IsReply(err) {
+			return nil // each has its own
+		}
 		return err
 	})
 	if err != nil {
-		return nil, projector.Checkpoint{}, fmt.Errorf("redissink: reading key %s: %w", name, redisx.Explain(err))
+		return nil, nil, fmt.Errorf("redissink: reading %d documents of %s: %w", len(keys), s.model, redisx.Explain(err))
 	}
-	document, at, err := split(fields)
-	if err != nil {
-		return nil, at, fmt.Errorf("redissink: reading key %s: %w", name, err)
+	for i, reply := range replies {
+		fields, err := reply.Result()
+		if err == nil {
+			documents[i], checkpoints[i], err = split(fields)
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("redissink: reading key %s: %w", s.key(g, keys[i]), redisx.Explain(err))
+		}
 	}
-	return document, at, nil
+	return documents, checkpoints, nil
 }
 
 // split parts a hash into document and checkpoint. A hash without a checkpoint

@@ -48,6 +48,7 @@ func Run(t *testing.T, open func(t *testing.T) DocumentSink, features Features) 
 		{"StaleCheckpointRefused", testStaleCheckpointRefused},
 		{"OtherEventAtPositionRefused", testOtherEventAtPositionRefused},
 		{"RepeatedCommitCountsAsMade", testRepeatedCommit},
+		{"MadeAnew", testMadeAnew},
 		{"OutcomesAreIndependent", testIndependentOutcomes},
 		{"ManyInOneCommit", testManyInOneCommit},
 		{"GenerationsAreApart", testGenerations},
@@ -112,7 +113,12 @@ func (s *sink) wantRefused(c projector.Change, actual projector.Checkpoint) {
 
 func wantRefused(t *testing.T, s projector.Sink, c projector.Change, actual projector.Checkpoint) {
 	t.Helper()
-	refused, err := s.Commit(t.Context(), 1, []projector.Change{c})
+	wantRefusedIn(t, s, 1, c, actual)
+}
+
+func wantRefusedIn(t *testing.T, s projector.Sink, g projector.Generation, c projector.Change, actual projector.Checkpoint) {
+	t.Helper()
+	refused, err := s.Commit(t.Context(), g, []projector.Change{c})
 	if err != nil || len(refused) != 1 {
 		t.Fatalf("Commit returned %v, %v; want one refusal", refused, err)
 	}
@@ -269,6 +275,20 @@ func testRepeatedCommit(t *testing.T, s *sink) {
 	s.commit(c)
 	s.commit(c)
 	s.want("42", c.To, "n", "1")
+}
+
+// testMadeAnew replaces a document where it stands.
+func testMadeAnew(t *testing.T, s *sink) {
+	one, two := at(1), at(2)
+	s.commit(change("42", at(0), one, "n", "wrong", "m", "1"))
+	for range 2 {
+		s.commit(change("42", one, one, "n", "right"))
+		s.want("42", one, "n", "right")
+	}
+	s.commit(change("42", one, two, "n", "next"))
+	s.wantRefused(change("42", one, one, "n", "late"), two)
+	s.wantRefused(change("43", one, one, "n", "nothing"), at(0))
+	s.want("42", two, "n", "next")
 }
 
 func testIndependentOutcomes(t *testing.T, s *sink) {

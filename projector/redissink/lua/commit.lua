@@ -69,7 +69,8 @@ for k = 1, #KEYS do
     answer(2, at['err'], key)
   else
     local position, event = at[1] or '', at[2] or ''
-    if position == to_position and event == to_event then
+    local moves = from_position ~= to_position or from_event ~= to_event
+    if moves and position == to_position and event == to_event then
       answer(0, '', '')
     elseif position ~= from_position or event ~= from_event then
       answer(1, position, event)
