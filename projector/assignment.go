@@ -1,6 +1,10 @@
 package projector
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/projectord/projectord/snapshots"
+)
 
 // Assignment is a projection and where one generation of it is kept.
 type Assignment struct {
@@ -8,6 +12,11 @@ type Assignment struct {
 	Sink       Sink
 	// Generation defaults to 1.
 	Generation Generation
+	// Snapshots says where and when snapshots of the states of a [State] projection
+	// are kept, so that long streams are not folded from their beginning where no
+	// state is warm. Its Schema defaults to the version of the projection. The zero
+	// Config keeps none.
+	Snapshots snapshots.Config
 }
 
 // Group returns the name of the consumer group of the assignment's pointers,

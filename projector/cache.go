@@ -29,6 +29,10 @@ type warmState struct {
 	bytes int64
 	// measured is the version at which bytes was found out.
 	measured uint64
+	// snapshot is the version of the last snapshot that is known of, 0 for none;
+	// began says that this state comes from there, and was not told of.
+	snapshot uint64
+	began    bool
 }
 
 func newStateCache(limit int64) *stateCache {

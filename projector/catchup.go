@@ -9,6 +9,7 @@ import (
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/projector/lease"
+	"github.com/projectord/projectord/snapshots"
 )
 
 const (
@@ -32,6 +33,8 @@ type CatchUpConfig struct {
 	// Log is where events are that were skipped by hand, see [Skip]. Nil skips
 	// none.
 	Log *lease.Log
+	// Snapshots says where and when snapshots are kept, see [Assignment].
+	Snapshots snapshots.Config
 	// Progress, where not nil, is called after every batch, one call at a
 	// time.
 	Progress func(Report)
@@ -67,16 +70,20 @@ func CatchUp(ctx context.Context, store eventstore.Reader, p Projection, sink Si
 		config.Concurrency = 4
 	}
 	c := &catchUp{config: config, engine: engine{
-		Assignment: Assignment{Projection: p, Sink: sink, Generation: config.Generation}.withDefaults(),
+		Assignment: Assignment{Projection: p, Sink: sink, Generation: config.Generation, Snapshots: config.Snapshots}.withDefaults(),
 		store:      store, handling: make(chan struct{}, DefaultHandlers), stop: ctx.Done(),
 	}}
 	if err := c.engine.fits(); err != nil {
 		return Report{}, err
 	}
+	var err error
+	if c.engine.kept, err = c.engine.keeper(); err != nil {
+		return Report{}, err
+	}
 	if config.Log != nil {
 		c.engine.skips = &skipList{log: config.Log, projection: p.Name()}
 	}
-	err := sink.Begin(ctx, c.engine.Generation)
+	err = sink.Begin(ctx, c.engine.Generation)
 	if err == nil {
 		err = c.engine.skips.load(ctx)
 	}

@@ -15,8 +15,9 @@ type engine struct {
 	store eventstore.Reader
 	// skips are the events that were skipped by hand; nil knows of none.
 	skips *skipList
-	// warm keeps states; nil keeps none.
+	// warm keeps states, kept snapshots of them; nil keeps none.
 	warm *stateCache
+	kept keeper
 	// deadline is how long an event may take, 0 for ever.
 	deadline time.Duration
 	// handling has a place for each stream that a reactor may handle at a time,
@@ -48,6 +49,7 @@ func (e *engine) project(ctx context.Context, streams []*folding) (t took, err e
 	if err != nil {
 		return t, err
 	}
+	e.keepSnapshots(ctx, behind, t.fold)
 	start = time.Now()
 	err = e.commit(ctx, behind)
 	t.commit = time.Since(start)
@@ -88,6 +90,7 @@ func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, erro
 	for _, f := range behind {
 		f.skips = e.skips.of(f.stream)
 	}
+	e.resume(ctx, behind)
 	return behind, nil
 }
 
@@ -96,6 +99,11 @@ func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, erro
 func (e *engine) fold(ctx context.Context, streams []*folding) error {
 	if err := e.read(ctx, streams); err != nil {
 		return err
+	}
+	if again := e.misfits(ctx, streams); len(again) > 0 {
+		if err := e.read(ctx, again); err != nil {
+			return err
+		}
 	}
 	if reactor, ok := e.Projection.(*Reactor); ok {
 		return e.react(ctx, reactor, streams)
@@ -198,6 +206,16 @@ func (e *engine) fill(ctx context.Context, streams []*folding) ([]Change, error)
 	return changes, err
 }
 
+// made returns those foldings of which a change could be made, with their changes.
+func made(filled []*folding, all []Change) (some []*folding, changes []Change) {
+	for i, f := range filled {
+		if f.got() {
+			some, changes = append(some, f), append(changes, all[i])
+		}
+	}
+	return some, changes
+}
+
 // commit writes what the streams that got on amount to, and notes in their foldings
 // what became of them. An error is one of the sink's, or a [*hungError].
 func (e *engine) commit(ctx context.Context, streams []*folding) error {
@@ -206,13 +224,7 @@ func (e *engine) commit(ctx context.Context, streams []*folding) error {
 	if err != nil {
 		return err
 	}
-	var changes []Change
-	var changed []*folding
-	for i, f := range filled {
-		if f.got() {
-			changes, changed = append(changes, all[i]), append(changed, f)
-		}
-	}
+	changed, changes := made(filled, all)
 	if len(changes) > 0 {
 		refused, err := e.Sink.Commit(ctx, e.Generation, changes)
 		if err != nil {
@@ -242,7 +254,7 @@ func (e *engine) keep(f *folding) {
 	if e.warm == nil || e.Projection.incremental() {
 		return
 	}
-	w := warmState{at: f.to, state: f.state}
+	w := warmState{at: f.to, state: f.state, snapshot: f.saved}
 	if f.warm != nil && f.to.Position.Major < f.warm.measured+f.warm.measured/4+1 {
 		w.bytes, w.measured = f.warm.bytes, f.warm.measured
 	} else {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/snapshots"
 )
 
 // folding is one stream on its way from its checkpoint to its end.
@@ -31,9 +32,13 @@ type folding struct {
 	skips map[eventstore.Version]bool
 	// until is the version to stop at, 0 for none.
 	until eventstore.Version
-	// warm is the state known to be that at the checkpoint from, nil where
-	// there is none.
-	warm *warmState
+	// anew says that the document is made anew where it stands.
+	anew bool
+	// warm is a state to go on from, nil where there is none: one known to be that
+	// at the checkpoint from, or one of a snapshot.
+	warm   *warmState
+	misfit snapshots.Outcome // why a snapshot is not the stream's; 0 where it is
+	saved  uint64            // the version of the last snapshot, 0 where none is known of
 
 	// What became of the commit, where there was one; refused is what the
 	// sink said where somebody else had moved the checkpoint.
@@ -47,12 +52,16 @@ var errEnough = errors.New("enough events")
 // start prepares for the first event to be read, and returns its version. With a
 // warm state that is the one at the checkpoint, which is looked at and not applied.
 func (f *folding) start(p Projection) eventstore.Version {
-	f.read, f.events, f.more, f.committed, f.refused = 0, 0, false, false, nil
+	f.read, f.events, f.more, f.committed, f.refused, f.misfit, f.saved = 0, 0, false, false, nil, 0, 0
 	if f.warm == nil && p.incremental() {
-		f.warm = &warmState{state: p.begin()}
+		f.warm = &warmState{at: f.from, state: p.begin()}
 	}
-	if f.warm != nil && !f.from.IsZero() {
-		f.state, f.to = f.warm.state, Checkpoint{Position: Position{Major: f.from.Position.Major - 1}}
+	if f.warm != nil && !f.warm.at.IsZero() {
+		f.state, f.to = f.warm.state, Checkpoint{Position: Position{Major: f.warm.at.Position.Major - 1}}
+		f.saved = f.warm.snapshot
+		if f.from.IsZero() {
+			f.events = int(f.warm.at.Position.Major) // of a snapshot: they count, though they are not read
+		}
 	} else {
 		f.warm = nil
 		f.state, f.to = p.begin(), Checkpoint{}
@@ -70,7 +79,11 @@ func (f *folding) take(p Projection, e *eventstore.Recorded) error {
 	if at.Position == f.from.Position && at != f.from {
 		return f.halt(p, e.Version, ErrForked, fmt.Errorf("the read model was made with event %s there, the stream has %s", f.from.EventID, e.ID))
 	}
-	if f.warm != nil && at == f.from {
+	if f.warm != nil && at.Position == f.warm.at.Position {
+		if at != f.warm.at {
+			f.misfit = snapshots.Forked
+			return f.halt(p, e.Version, ErrForked, fmt.Errorf("the snapshot was made with event %s there, the stream has %s", f.warm.at.EventID, e.ID))
+		}
 		f.to = at
 		return nil
 	}
@@ -97,6 +110,9 @@ func (f *folding) end(p Projection, err error) {
 	event := new(eventstore.EventError)
 	switch {
 	case f.halted != nil:
+	case f.read == 0 && err == nil && f.warm != nil && f.warm.began:
+		f.misfit = snapshots.Ahead
+		f.halt(p, last, ErrRegressed, fmt.Errorf("it ends before version %d, at which the snapshot was made", f.warm.snapshot))
 	case errors.Is(err, errEnough):
 	case errors.As(err, &event):
 		f.halt(p, event.Version, ErrPoison, event.Err)
@@ -127,5 +143,8 @@ func (f *folding) poisoned() bool {
 // got reports whether events were applied that are to be committed. Of a stream
 // that is halted those are the ones before a poison event.
 func (f *folding) got() bool {
+	if f.anew {
+		return f.halted == nil
+	}
 	return (f.halted == nil || f.poisoned()) && f.state != nil && f.events > 0
 }

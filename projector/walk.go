@@ -36,27 +36,36 @@ func (w *Worker) walk(ctx context.Context, a Assignment, group *lease.Group) err
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
+	announced := 0
+	err = holding(ctx, role, func(ctx context.Context) (err error) {
+		if announced, err = announceMissing(ctx, w.config.Store, w.config.Log, a); err != nil {
+			return err
+		}
+		return group.Walked(ctx, note)
+	})
+	if err == nil && announced > 0 {
+		w.config.Logger.Info("streams were announced to a new group", "projection", a.Projection.Name(), "streams", announced)
+	}
+	return err
+}
+
+// holding does something while a role is kept, and gives it back. When the role is lost
+// before, the context of what is done ends.
+func holding(ctx context.Context, role *lease.Role, do func(context.Context) error) error {
+	held, stop := context.WithCancel(ctx)
 	kept := make(chan error, 1)
 	go func() {
 		defer stop()
-		kept <- role.Run(ctx)
+		kept <- role.Run(held)
 	}()
-	announced, err := announceMissing(ctx, w.config.Store, w.config.Log, a)
-	if err == nil {
-		err = group.Walked(ctx, note)
-	}
+	err := do(held)
 	stop()
 	if lost := <-kept; lost != nil {
 		return lost
 	}
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
-	err = errors.Join(err, role.Release(leaving))
-	if err == nil && announced > 0 {
-		w.config.Logger.Info("streams were announced to a new group", "projection", a.Projection.Name(), "streams", announced)
-	}
-	return err
+	return errors.Join(err, role.Release(leaving))
 }
 
 // announceMissing announces the streams that are behind their heads and have

@@ -14,6 +14,7 @@ import (
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/internal/keyspace"
+	"github.com/projectord/projectord/projector/generations"
 	"github.com/projectord/projectord/projector/lease"
 )
 
@@ -94,6 +95,16 @@ type WorkerConfig struct {
 	CacheBytes int64
 	// Projections are what the worker works on; at least one.
 	Projections []Assignment
+	// Generations, where not nil, tells which generations of the projections there
+	// are. The worker serves those that are of the version of its own code: it
+	// builds those that are to be built, and keeps up to date those that are. It
+	// looks every second. Assignments that name a generation are served as they
+	// are. Nil has all served as they are.
+	Generations *generations.Registry
+	// LeaveOld has the worker leave alone a projection of which there are only
+	// older versions than that of its code. Otherwise it has a generation of its
+	// version built.
+	LeaveOld bool
 	// Observer is told what the worker does. Nil for none.
 	Observer Observer
 	// Logger is told of streams that are parked, of failures that make the
@@ -105,10 +116,11 @@ type WorkerConfig struct {
 // Worker keeps read models up to date, together with any number of others that
 // share the streams through the log. It is made by [NewWorker].
 type Worker struct {
-	config   WorkerConfig
-	keys     *keyspace.Namespace // tells the partitions of streams
-	caches   []*stateCache       // of each projection; they outlive sessions
-	statuses []*status           // of each projection
+	config WorkerConfig
+	keys   *keyspace.Namespace // tells the partitions of streams
+
+	mu     sync.Mutex // guards the rest
+	served []*served
 }
 
 // NewWorker returns a worker; [Worker.Run] makes it work. The store, the log and
@@ -148,8 +160,13 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 		if a.Projection == nil || a.Sink == nil {
 			return nil, fmt.Errorf("projector: worker: assignment %d lacks a projection or a sink", i)
 		}
-		a = a.withDefaults()
-		if err := a.fits(); err != nil {
+		if err := a.withDefaults().fits(); err != nil {
+			return nil, fmt.Errorf("projector: worker: %w", err)
+		}
+		if config.Generations == nil {
+			a = a.withDefaults()
+		}
+		if _, err := a.keeper(); err != nil {
 			return nil, fmt.Errorf("projector: worker: %w", err)
 		}
 		if assigned[a.Group()] {
@@ -161,8 +178,7 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 	config.Projections = projections
 	w := &Worker{config: config, keys: keyspace.New(keyspace.DefaultNamespace, config.Log.Partitions())}
 	for _, a := range projections {
-		w.caches = append(w.caches, newStateCache(config.CacheBytes/int64(len(projections))))
-		w.statuses = append(w.statuses, &status{ProjectionStatus: ProjectionStatus{Assignment: a}})
+		w.served = append(w.served, w.serve(part{Assignment: a.withDefaults()}))
 	}
 	return w, nil
 }
@@ -200,26 +216,23 @@ func (w *Worker) Run(ctx context.Context) error {
 }
 
 func (w *Worker) run(ctx context.Context) error {
-	for _, a := range w.config.Projections {
-		if err := a.Sink.Begin(ctx, a.Generation); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("worker: projection %s: %w", a.Projection.Name(), err)
-		}
-	}
 	defer w.stand(StateStopped, nil)
 	wait := newBackOff()
 	var remind reminder
 	for begun := false; ; {
-		start := time.Now()
-		worked, err := w.session(ctx)
-		begun = begun || worked
+		start, worked := time.Now(), false
+		err := w.arrange(ctx)
+		if err == nil {
+			worked, err = w.session(ctx)
+			begun = begun || worked
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case !begun || errors.Is(err, lease.ErrNameLost):
 			return fmt.Errorf("worker: %w", err)
+		case err == nil:
+			continue // there is something else to serve
 		}
 		if worked && time.Since(start) > 2*wait.MaxInterval {
 			wait.Reset()
@@ -234,17 +247,24 @@ func (w *Worker) run(ctx context.Context) error {
 
 // stand sets how the worker stands with all its projections.
 func (w *Worker) stand(state ProjectionState, reason error) {
-	for _, s := range w.statuses {
-		s.set(state, reason)
+	for _, s := range w.serving() {
+		s.status.set(state, reason)
 	}
 }
 
-// session works for the life of one session. It reports whether there was one,
-// and why it ended.
+// session works for the life of one session, or until there is something else to
+// serve. It reports whether there was one, and why it ended.
 func (w *Worker) session(ctx context.Context) (worked bool, err error) {
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
+	if len(w.working()) == 0 {
+		w.watchPlan(ctx)
+		return true, nil
+	}
 	// The groups are created anew where Redis lost them.
-	groups := make([]*lease.Group, len(w.config.Projections))
-	for i, a := range w.config.Projections {
+	serving := w.working()
+	groups := make([]*lease.Group, len(serving))
+	for i, a := range serving {
 		if groups[i], err = w.config.Log.Group(ctx, a.Group()); err != nil {
 			return false, err
 		}
@@ -275,14 +295,23 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 			w.chore(&remind, "the logs could not be trimmed", "reason", err)
 		}})
 	})
-	for i, a := range w.config.Projections {
-		chores.Go(func() { w.walks(life, a, groups[i], reapEvery*s.TTL()) })
-	}
-	for i := range w.config.Projections {
-		l := newLoop(w, i, groups[i].Join(s))
+	chores.Go(func() {
+		if w.watchPlan(ctx) {
+			leave()
+		}
+	})
+	for i, a := range serving {
+		if a.build {
+			b := newBuild(w, a, groups[i], s)
+			loops.Go(func() error { return b.run(ctx, life) })
+			continue
+		}
+		chores.Go(func() { w.walks(life, a.Assignment, groups[i], reapEvery*s.TTL()) })
+		l := newLoop(w, a, groups[i].Join(s))
 		loops.Go(func() error { return l.run(ctx, life) })
 	}
 	err = loops.Wait()
+	leave()
 
 	// Also after its death in one partition a session may live in others.
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
@@ -305,7 +334,7 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 // nothing new.
 func (w *Worker) chore(remind *reminder, message string, args ...any) {
 	for _, s := range w.Status() {
-		if s.State != StateRunning {
+		if s.State == StatePaused || s.State == StateStopped {
 			return
 		}
 	}

@@ -130,7 +130,7 @@ func (l *loop) bring(life context.Context, tasks []*task) ([]*folding, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.report(foldings, took)
+	l.report(l.observer, foldings, took)
 	return foldings, nil
 }
 
@@ -184,14 +184,14 @@ func (l *loop) bringAlone(life context.Context, t *task, hung *hungError) (*fold
 		if f.halted == nil {
 			f.halted = halted
 		}
-		l.report([]*folding{f}, took)
+		l.report(l.observer, []*folding{f}, took)
 		return f, nil
 	}
 }
 
 // report tells what became of a batch.
-func (l *loop) report(foldings []*folding, took took) {
-	b := Batch{Assignment: l.Assignment, Streams: len(foldings), Load: took.load, Fold: took.fold, Commit: took.commit}
+func (e *engine) report(observer Observer, foldings []*folding, took took) {
+	b := Batch{Assignment: e.Assignment, Streams: len(foldings), Load: took.load, Fold: took.fold, Commit: took.commit}
 	newest := time.Time{}
 	for _, f := range foldings {
 		if f.committed {
@@ -202,13 +202,13 @@ func (l *loop) report(foldings []*folding, took took) {
 			}
 		}
 		if f.refused != nil {
-			l.observer.Observe(Conflict{Assignment: l.Assignment, RefusedError: f.refused})
+			observer.Observe(Conflict{Assignment: e.Assignment, RefusedError: f.refused})
 		}
 	}
 	if !newest.IsZero() {
 		b.Lag = max(0, time.Since(newest))
 	}
-	l.observer.Observe(b)
+	observer.Observe(b)
 }
 
 // beyond says that a stream goes further than its registered head. What is registered

@@ -69,18 +69,18 @@ const leastStall = 10 * time.Second
 // errStalled is why a worker pauses where it cannot know better.
 var errStalled = errors.New("a batch does not end: the event store or the sink does not answer, or a stream is very long")
 
-func newLoop(w *Worker, i int, m *lease.Member) *loop {
-	a := w.config.Projections[i]
+func newLoop(w *Worker, s *served, m *lease.Member) *loop {
+	a := s.Assignment
 	l := &loop{
 		engine: engine{
-			Assignment: a, store: w.config.Store, warm: w.caches[i],
+			Assignment: a, store: w.config.Store, warm: s.cache, kept: s.kept,
 			skips:    &skipList{log: w.config.Log, projection: a.Projection.Name()},
 			deadline: w.config.Deadline, handling: make(chan struct{}, w.config.Handlers),
 		},
 		log: w.config.Log, member: m, partition: w.keys.Partition, capacity: w.config.Capacity,
 		attempts: w.config.Attempts, ttl: m.Session().TTL(), written: written(a.Projection),
 		logger:   w.config.Logger.With("projection", a.Projection.Name(), "generation", int(a.Generation)),
-		observer: w.config.Observer, status: w.statuses[i],
+		observer: w.config.Observer, status: s.status,
 		breaker: newBreaker(), affinity: newAffinity(m.Session().Name()),
 		sweeps: make(map[int]*sweepTimes), unsure: make(map[int]bool),
 		tasks: make(map[string]*task),

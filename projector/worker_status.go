@@ -15,6 +15,10 @@ const (
 	StateRunning
 	// StatePaused means that it rests because a backend is in trouble.
 	StatePaused
+	// StateIdle means that there is no generation of the version of its code.
+	StateIdle
+	// StateBuilding means that it builds the generation.
+	StateBuilding
 	// StateStopping means that it was told to stop, and finishes what is under way.
 	StateStopping
 )
@@ -26,6 +30,10 @@ func (s ProjectionState) String() string {
 		return "running"
 	case StatePaused:
 		return "paused"
+	case StateIdle:
+		return "idle"
+	case StateBuilding:
+		return "building"
 	case StateStopping:
 		return "stopping"
 	}
@@ -36,7 +44,7 @@ func (s ProjectionState) String() string {
 type ProjectionStatus struct {
 	Assignment
 	State ProjectionState
-	// Reason is why it is paused, else nil.
+	// Reason is why it is paused or idle, else nil.
 	Reason error
 	// Since is when the state began.
 	Since time.Time
@@ -75,12 +83,13 @@ func (s *status) work(held, inFlight int) {
 // Status returns how the worker stands with each of its projections. It does not
 // block, and may be called at any time.
 func (w *Worker) Status() []ProjectionStatus {
-	all := make([]ProjectionStatus, len(w.statuses))
-	for i, s := range w.statuses {
-		s.mu.Lock()
-		all[i] = s.ProjectionStatus
-		s.mu.Unlock()
-		all[i].CachedStates, all[i].CachedBytes, all[i].CacheHits, all[i].CacheMisses = w.caches[i].used()
+	serving := w.serving()
+	all := make([]ProjectionStatus, len(serving))
+	for i, s := range serving {
+		s.status.mu.Lock()
+		all[i] = s.status.ProjectionStatus
+		s.status.mu.Unlock()
+		all[i].CachedStates, all[i].CachedBytes, all[i].CacheHits, all[i].CacheMisses = s.cache.used()
 	}
 	return all
 }

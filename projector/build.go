@@ -1,0 +1,354 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/projector/generations"
+	"github.com/projectord/projectord/projector/lease"
+)
+
+// buildEvery is how often a worker that has no chunk looks for one.
+const buildEvery = 200 * time.Millisecond
+
+// build is the work of one session on a generation that is being built. What is
+// appended meanwhile waits in the log until the generation is built.
+type build struct {
+	engine
+	log      *lease.Log
+	group    *lease.Group
+	session  *lease.Session
+	builder  *lease.Builder
+	loader   Loader // nil where the sink is committed to
+	registry *generations.Registry
+	how      generations.Options
+	ttl      time.Duration
+	logger   *slog.Logger
+	observer Observer
+	status   *status
+	remind   reminder // guarded by mu
+
+	failed sync.Once
+
+	mu    sync.Mutex
+	known map[string]bool // chunks that are being worked on, by partition and id; guarded by mu
+}
+
+func newBuild(w *Worker, s *served, group *lease.Group, session *lease.Session) *build {
+	loader, _ := s.Sink.(Loader)
+	return &build{
+		loader: loader,
+		engine: engine{
+			Assignment: s.Assignment, store: w.config.Store, kept: s.kept, deadline: w.config.Deadline,
+			skips: &skipList{log: w.config.Log, projection: s.Projection.Name()},
+		},
+		log: w.config.Log, group: group, session: session, builder: w.config.Log.Backfill(group.Name()).Join(session),
+		registry: w.config.Generations, how: s.how, ttl: w.config.TTL,
+		logger:   w.config.Logger.With("projection", s.Projection.Name(), "generation", int(s.Generation)),
+		observer: w.config.Observer, status: s.status, known: make(map[string]bool),
+	}
+}
+
+// run builds until ctx ends or the generation is built, and then returns nil, or the
+// session ends, and then returns why.
+func (b *build) run(ctx, life context.Context) error {
+	b.status.set(StateBuilding, nil)
+	var all errgroup.Group
+	for range inFlight {
+		all.Go(func() error { return b.work(ctx, life) })
+	}
+	err := all.Wait()
+	if ctx.Err() != nil {
+		b.status.set(StateStopping, nil)
+	}
+	return err
+}
+
+// work does one chunk after another.
+func (b *build) work(ctx, life context.Context) error {
+	wait := newBackOff()
+	for ctx.Err() == nil {
+		if err := b.session.Err(); err != nil {
+			return err
+		}
+		worked, over, err := b.step(ctx, life)
+		switch {
+		case ctx.Err() != nil || over || errors.Is(err, errFailed):
+			return nil
+		case errors.Is(err, lease.ErrFenced):
+			return err
+		case err != nil:
+			b.trouble(err)
+			pause(ctx, b.session.Done(), wait.NextBackOff())
+			continue
+		}
+		b.status.set(StateBuilding, nil)
+		wait.Reset()
+		if !worked {
+			pause(ctx, b.session.Done(), buildEvery)
+		}
+	}
+	return nil
+}
+
+func (b *build) trouble(err error) {
+	b.status.set(StatePaused, err)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.remind.due(time.Now()) {
+		b.logger.Warn("building pauses, and is tried again every now and then", "reason", err)
+	}
+}
+
+// step does the next chunk. Where there is none it looks why: the backfill is to be
+// filled, or others are at the last chunks, or all is over.
+func (b *build) step(ctx, life context.Context) (worked, over bool, err error) {
+	partitions := b.log.Partitions()
+	for i, first := 0, rand.N(partitions); i < partitions && ctx.Err() == nil; i++ {
+		c, err := b.take(life, (first+i)%partitions)
+		if err != nil {
+			return false, false, err
+		}
+		if c != nil {
+			err := b.chunk(ctx, life, c)
+			b.forget(c)
+			return true, false, err
+		}
+	}
+	p, err := b.builder.Progress(life)
+	switch {
+	case err != nil:
+		return false, false, err
+	case p.Filled < p.Partitions:
+		return false, false, b.fill(life)
+	case !p.Done():
+		return false, false, nil
+	}
+	return b.finish(life)
+}
+
+// finish says that the generation is built, once that is so. It reports whether it is.
+func (b *build) finish(ctx context.Context) (worked, over bool, err error) {
+	if b.loader != nil {
+		had, err := b.alone(ctx, "finish", func(ctx context.Context) error { return b.loader.Finish(ctx, b.Generation) })
+		if err != nil || !had {
+			return false, false, err
+		}
+	}
+	err = b.registry.Set(ctx, b.Projection.Name(), b.Generation, generations.Built, "", generations.Building)
+	if errors.Is(err, generations.ErrState) || errors.Is(err, generations.ErrUnknown) {
+		err = nil // somebody decided otherwise, which the worker is about to see
+	}
+	return false, err == nil, err
+}
+
+// alone does something unless somebody else is at it, and reports whether it did.
+func (b *build) alone(ctx context.Context, what string, do func(context.Context) error) (bool, error) {
+	role, err := lease.AcquireRole(ctx, b.log.Client(), lease.RoleConfig{
+		Namespace: b.log.Namespace(), Role: what + ":" + b.group.Name(), TTL: b.ttl,
+	})
+	if errors.Is(err, lease.ErrRoleTaken) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, holding(ctx, role, do)
+}
+
+// take takes a chunk that is not being worked on here.
+func (b *build) take(ctx context.Context, partition int) (*lease.Chunk, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := func(id string) string { return fmt.Sprint(partition, " ", id) }
+	c, err := b.builder.Take(ctx, partition, func(id string) bool { return b.known[key(id)] })
+	if c != nil {
+		b.known[key(c.ID)] = true
+	}
+	return c, err
+}
+
+func (b *build) forget(c *lease.Chunk) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.known, fmt.Sprint(c.Partition, " ", c.ID))
+}
+
+// fill fills the backfill, unless somebody else is at it.
+func (b *build) fill(ctx context.Context) error {
+	_, err := b.alone(ctx, "fill", func(ctx context.Context) error { return b.builder.Fill(ctx, b.heads(ctx)) })
+	if errors.Is(err, lease.ErrFilling) {
+		return nil
+	}
+	return err
+}
+
+// heads yields all streams of the projection.
+func (b *build) heads(ctx context.Context) iter.Seq2[lease.Head, error] {
+	return func(yield func(lease.Head, error) bool) {
+		for _, category := range b.Projection.Categories() {
+			for h, err := range b.store.Streams(ctx, category) {
+				if !yield(lease.Head{Stream: h.Stream.String(), Head: uint64(h.Head)}, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// chunk brings the streams of a chunk to their heads, and ends it.
+func (b *build) chunk(ctx, life context.Context, c *lease.Chunk) error {
+	if b.how.EventsPerSecond > 0 {
+		wait, err := b.builder.Throttle(life, c.Events(), b.how.EventsPerSecond)
+		if err != nil {
+			return err
+		}
+		if pause(ctx, b.session.Done(), wait); ctx.Err() != nil {
+			return nil // it goes to others
+		}
+	}
+	var left []*folding
+	for _, h := range c.Heads {
+		stream, err := eventstore.ParseStreamID(h.Stream)
+		if err != nil {
+			return fmt.Errorf("chunk %s of partition %d: %w", c.ID, c.Partition, err)
+		}
+		left = append(left, &folding{stream: stream, head: eventstore.Version(h.Head)})
+	}
+	if b.loader != nil {
+		if err := b.load(life, c, left); err != nil {
+			return err
+		}
+		left = nil
+	}
+	for len(left) > 0 {
+		if ctx.Err() != nil {
+			return nil // it goes to others
+		}
+		batch := left[:min(len(left), batchStreams)]
+		left = left[len(batch):]
+		again, err := b.bring(life, batch)
+		if err != nil {
+			return err
+		}
+		left = append(left, again...)
+	}
+	_, err := b.builder.Done(life, c)
+	return err
+}
+
+// bring brings streams to their heads, and returns those that are to be begun anew
+// because somebody else got on with them.
+func (b *build) bring(life context.Context, batch []*folding) (again []*folding, err error) {
+	took, err := b.project(life, batch)
+	if err != nil {
+		return nil, b.hung(life, err)
+	}
+	b.report(b.observer, batch, took)
+	for _, f := range batch {
+		switch {
+		case f.refused != nil, f.more:
+			again = append(again, &folding{stream: f.stream, head: f.head})
+		case f.halted != nil:
+			if err := b.halt(life, f); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return again, nil
+}
+
+// load loads what the streams of a chunk come to, up to their ends.
+func (b *build) load(life context.Context, c *lease.Chunk, streams []*folding) error {
+	e := b.engine
+	e.Projection = whole{e.Projection}
+	start := time.Now()
+	if err := e.skips.refresh(life); err != nil {
+		return err
+	}
+	for _, f := range streams {
+		f.skips = e.skips.of(f.stream)
+	}
+	e.resume(life, streams)
+	if err := e.fold(life, streams); err != nil {
+		return b.hung(life, err)
+	}
+	t := took{fold: time.Since(start)}
+	filled := only(streams, (*folding).got)
+	all, err := e.fill(life, filled)
+	if err != nil {
+		return b.hung(life, err)
+	}
+	filled, changes := made(filled, all)
+	for _, f := range streams {
+		if f.halted != nil {
+			if err := b.halt(life, f); err != nil {
+				return err
+			}
+		}
+	}
+	start = time.Now()
+	refused, err := b.loader.Load(life, b.Generation, fmt.Sprintf("%d %s", c.Partition, c.ID), changes)
+	t.commit = time.Since(start)
+	if err != nil {
+		return err
+	}
+	for i, err := range refused {
+		if err != nil {
+			at := eventstore.Version(changes[i].To.Position.Major)
+			return b.fail(life, &StreamError{Projection: b.Projection.Name(), Stream: changes[i].Stream, Version: at, Reason: ErrPoison, Err: err})
+		}
+	}
+	for _, f := range filled {
+		f.committed = true
+	}
+	b.report(b.observer, streams, t)
+	return nil
+}
+
+// whole is a projection whose streams are applied to their ends at once.
+type whole struct{ Projection }
+
+func (whole) enough(any, int) bool { return false }
+
+// hung fails the building where the error is that of a function that hangs; any other
+// is returned.
+func (b *build) hung(life context.Context, err error) error {
+	if hung := new(hungError); errors.As(err, &hung) {
+		return b.fail(life, &StreamError{Projection: b.Projection.Name(), Stream: hung.stream, Version: hung.version, Reason: ErrPoison, Err: hung})
+	}
+	return err
+}
+
+// halt leaves a stream that cannot go on to be parked, by a worker that comes to it by
+// the log once all is built, or fails the building.
+func (b *build) halt(life context.Context, f *folding) error {
+	if b.how.Park {
+		return b.log.Announce(life, []string{f.stream.String()})
+	}
+	return b.fail(life, f.halted)
+}
+
+// errFailed ends the work on a generation that failed.
+var errFailed = errors.New("the building has failed")
+
+// fail ends the building until somebody has looked.
+func (b *build) fail(life context.Context, why *StreamError) error {
+	b.failed.Do(func() {
+		b.logger.Error("the building fails", "stream", why.Stream.String(), "version", uint64(why.Version), "reason", why)
+	})
+	err := b.registry.Set(life, b.Projection.Name(), b.Generation, generations.Failed, why.Error(), generations.Building)
+	if err != nil && !errors.Is(err, generations.ErrState) && !errors.Is(err, generations.ErrUnknown) {
+		return err
+	}
+	return errFailed
+}

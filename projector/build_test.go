@@ -1,0 +1,393 @@
+package projector_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/projectord/projectord/internal/keyspace"
+	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/generations"
+	"github.com/projectord/projectord/projector/lease"
+)
+
+// version returns totals by code of a version, which counts quantities so many times.
+func totalsOf(version int, times int64) *projector.State[total] {
+	p := projector.NewState("totals", projector.StateConfig[total]{
+		Version: version, Categories: []string{"cart"}, Events: registry(), Document: document,
+	})
+	projector.On(p, func(s *total, e added) { s.add(times * e.Qty) })
+	return p
+}
+
+func (f *fixture) generations() *generations.Registry {
+	f.Helper()
+	r, err := generations.New(f.client, f.store.Namespace())
+	if err != nil {
+		f.Fatal(err)
+	}
+	return r
+}
+
+// planned has a worker serve what the registry says.
+func (f *fixture) planned(p projector.Projection) func(*projector.WorkerConfig) {
+	return func(c *projector.WorkerConfig) {
+		c.Generations = f.generations()
+		c.Projections[0] = projector.Assignment{Projection: p, Sink: f.sink}
+	}
+}
+
+// waitState waits until a generation is in a state.
+func (f *fixture) waitState(g generations.Generation, want generations.State) generations.Record {
+	f.Helper()
+	var record generations.Record
+	testenv.Wait(f, waitLong, func() error {
+		p, err := f.generations().Get(f.Context(), "totals")
+		if err != nil {
+			return err
+		}
+		var ok bool
+		if record, ok = p.Of(g); !ok || record.State != want {
+			return fmt.Errorf("generation %d is %+v", g, record)
+		}
+		return nil
+	})
+	return record
+}
+
+// waitGeneration waits until the documents of a generation are those of a pure fold.
+func (f *fixture) waitGeneration(g projector.Generation, h history, times int64) {
+	f.Helper()
+	testenv.Wait(f, waitLong, func() error {
+		for i, quantities := range h {
+			var state total
+			for _, q := range quantities {
+				state.add(times * q)
+			}
+			got, at, err := f.sink.Document(f.Context(), g, cart(i).ID())
+			if err != nil {
+				return err
+			}
+			if at.Position.Major != uint64(len(quantities)) || got["trail"] != fmt.Sprint(state.trail) {
+				return fmt.Errorf("generation %d of cart %d is %v at %s", g, i, got, at)
+			}
+		}
+		return nil
+	})
+}
+
+// A worker with newer code has a generation of its version built, beside older ones
+// that go on serving theirs.
+func TestNewerVersionIsBuilt(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		h := make(history)
+		h.fill(f, 300)
+		f.start("old", f.planned(totalsOf(1, 1)))
+		f.waitGeneration(1, h, 1)
+		for i := range 2 {
+			f.start(fmt.Sprint("new", i), f.planned(totalsOf(2, 2)))
+		}
+		h.fill(f, 310) // meanwhile
+		f.waitState(2, generations.Built)
+		f.waitGeneration(2, h, 2)
+		f.waitGeneration(1, h, 1)
+		h.fill(f, 320) // after
+		f.waitGeneration(2, h, 2)
+		f.waitGeneration(1, h, 1)
+		p, err := f.generations().Get(f.Context(), "totals")
+		if err != nil || len(p.Records) != 2 || p.Active != 1 {
+			f.Errorf("the generations are %+v, %v", p, err)
+		}
+	})
+}
+
+// Code that is older than all there is, or that is told to leave it alone, serves
+// nothing and says so.
+func TestNothingToServe(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	h := make(history)
+	h.fill(f, 3)
+	stop := f.start("first", f.planned(totalsOf(2, 1)))
+	f.waitGeneration(1, h, 1)
+	stop()
+	older, _ := f.worker("older", f.planned(totalsOf(1, 1)))
+	newer, _ := f.worker("newer", f.planned(totalsOf(3, 1)), func(c *projector.WorkerConfig) { c.LeaveOld = true })
+	for _, w := range []*projector.Worker{older, newer} {
+		testenv.Wait(t, waitLong, func() error {
+			if s := w.Status()[0]; s.State != projector.StateIdle || s.Reason == nil {
+				return fmt.Errorf("the worker is %s: %v", s.State, s.Reason)
+			}
+			return nil
+		})
+	}
+	if p, err := f.generations().Get(t.Context(), "totals"); err != nil || len(p.Records) != 1 {
+		t.Errorf("the generations are %+v, %v", p, err)
+	}
+}
+
+// A poison event fails the building, and says which; once the code is mended, it goes
+// on where it was. With Park its stream is parked and all others are built.
+func TestPoisonInBuilding(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		h := make(history)
+		h.fill(f, 50)
+		f.start("old", f.planned(totalsOf(1, 1)))
+		f.waitGeneration(1, h, 1)
+		stop := f.start("new", f.planned(totalsOf(2, -1))) // negative quantities are poison
+		record := f.waitState(2, generations.Failed)
+		stop()
+		if record.Reason == "" {
+			f.Error("it does not say why")
+		}
+		all := f.generations()
+		if err := all.Set(f.Context(), "totals", 2, generations.Building, "", generations.Failed); err != nil {
+			f.Fatal(err)
+		}
+		f.start("mended", f.planned(totalsOf(2, 3)))
+		f.waitState(2, generations.Built)
+		f.waitGeneration(2, h, 3)
+
+		f.append(cart(1000), 1, 5)
+		if _, err := all.Add(f.Context(), "totals", 3, generations.Options{Park: true}); err != nil {
+			f.Fatal(err)
+		}
+		p := projector.NewState("totals", projector.StateConfig[total]{
+			Version: 3, Categories: []string{"cart"}, Events: registry(), Document: document,
+		})
+		projector.On(p, func(s *total, e added) {
+			if e.Qty == 5 && s.events == 1 {
+				panic("five")
+			}
+			s.add(e.Qty)
+		})
+		f.start("parks", f.planned(p))
+		f.waitState(3, generations.Built)
+		f.waitGeneration(3, h, 1)
+		testenv.Wait(f, waitLong, func() error {
+			for p, err := range projector.ParkedStreams(f.Context(), f.log(), projector.Assignment{Projection: p, Generation: 3}) {
+				if err != nil || p.Stream == cart(1000) && p.Version == 2 {
+					return err
+				}
+			}
+			return errors.New("the stream is not parked")
+		})
+	})
+}
+
+func (f *fixture) operator() projector.Operator {
+	return projector.Operator{Store: f.store, Log: f.log(), Generations: f.generations()}
+}
+
+// What an operator says about a generation is done by workers that run: it is built,
+// watched, paused and resumed, promoted and gone back from.
+func TestOperator(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		h := make(history)
+		h.fill(f, 500)
+		f.start("a", f.planned(totalsOf(1, 1)))
+		f.start("b", f.planned(totalsOf(1, 1)))
+		f.waitGeneration(1, h, 1)
+		o, p := f.operator(), totalsOf(1, 1)
+		if _, err := o.Rebuild(f.Context(), newReactor(nil), generations.Options{}); !errors.Is(err, projector.ErrReactor) {
+			f.Errorf("rebuilding a reactor: %v", err)
+		}
+		if _, err := o.Previous(f.Context(), "totals"); !errors.Is(err, generations.ErrUnknown) {
+			f.Errorf("there is a previous generation: %v", err)
+		}
+		record, err := o.Rebuild(f.Context(), p, generations.Options{})
+		if err != nil || record.Generation != 2 {
+			f.Fatal(record, err)
+		}
+		f.waitState(2, generations.Built)
+		h.fill(f, 510)
+		f.waitGeneration(2, h, 1)
+		progress, err := o.Progress(f.Context(), "totals", 2)
+		if err != nil || !progress.Done() || progress.StreamsDone != 500 || progress.EventsDone < 1500 {
+			f.Errorf("the progress is %+v, %v", progress, err)
+		}
+		a := projector.Assignment{Projection: p, Sink: f.sink, Generation: 2}
+		for range 2 {
+			if was, err := o.Promote(f.Context(), a); err != nil || was > 2 {
+				f.Fatal(was, err)
+			}
+		}
+		if g, err := f.generations().Active(f.Context(), "totals"); g != 2 || err != nil {
+			f.Errorf("generation %d is active, %v", g, err)
+		}
+		h.fill(f, 20)
+		f.waitGeneration(1, h, 1)
+		if to, err := o.Rollback(f.Context(), a, nil); to != 1 || err != nil {
+			f.Errorf("Rollback = %d, %v", to, err)
+		}
+		if g, err := f.generations().Active(f.Context(), "totals"); g != 1 || err != nil {
+			f.Errorf("generation %d is active, %v", g, err)
+		}
+		if to, err := o.Rollback(f.Context(), a, nil); to != 2 || err != nil {
+			f.Errorf("back from the rollback: %d, %v", to, err)
+		}
+
+		if _, err := o.Promote(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 7}); !errors.Is(err, generations.ErrUnknown) {
+			f.Errorf("promoting what is not: %v", err)
+		}
+		if record, err = o.Rebuild(f.Context(), totalsOf(9, 1), generations.Options{}); err != nil { // nobody runs that
+			f.Fatal(err)
+		}
+		if err := o.Pause(f.Context(), "totals", record.Generation); err != nil {
+			f.Fatal(err)
+		}
+		if progress, err = o.Progress(f.Context(), "totals", record.Generation); err != nil || progress.State != generations.Paused || progress.Done() {
+			f.Errorf("the progress is %+v, %v", progress, err)
+		}
+		a.Generation = record.Generation
+		if _, err := o.Promote(f.Context(), a); !errors.Is(err, generations.ErrState) {
+			f.Errorf("promoting what is paused: %v", err)
+		}
+		if err := o.Resume(f.Context(), "totals", record.Generation); err != nil {
+			f.Fatal(err)
+		}
+		f.start("new", f.planned(totalsOf(9, 1)))
+		f.waitState(record.Generation, generations.Built)
+		f.waitGeneration(record.Generation, h, 1)
+	})
+}
+
+// Verify lists exactly the streams whose documents differ, between generations and
+// against a fold.
+func TestVerify(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		h := make(history)
+		h.fill(f, 300)
+		f.start("a", f.planned(totalsOf(1, 1)))
+		f.waitGeneration(1, h, 1)
+		wrong := projector.NewState("totals", projector.StateConfig[total]{
+			Version: 2, Categories: []string{"cart"}, Events: registry(), Document: document,
+		})
+		projector.On(wrong, func(s *total, e added) {
+			if e.Qty == 77 || e.Qty == 211 {
+				e.Qty++
+			}
+			s.add(e.Qty)
+		})
+		f.start("b", f.planned(wrong))
+		f.waitState(2, generations.Built)
+		verify := func(c projector.VerifyConfig, want ...string) projector.VerifyReport {
+			f.Helper()
+			var found []string
+			c.Sink = f.sink
+			c.Found = func(d projector.Difference) {
+				found = append(found, d.Stream.String())
+				if d.Document["trail"] == d.Other["trail"] || d.At.Position.Major != 3 {
+					f.Errorf("the difference is %+v", d)
+				}
+			}
+			report, err := f.operator().Verify(f.Context(), c)
+			slices.Sort(found)
+			if err != nil || !slices.Equal(found, want) || report.Different != len(want) || report.Apart > 0 {
+				f.Errorf("found %v, %+v, %v", found, report, err)
+			}
+			return report
+		}
+		testenv.Wait(f, waitLong, func() error {
+			lag, err := projector.MeasureLag(f.Context(), f.log(), projector.Assignment{Projection: wrong, Sink: f.sink, Generation: 2})
+			if err == nil && lag.Events > 0 {
+				err = fmt.Errorf("%d events behind", lag.Events)
+			}
+			return err
+		})
+		right := totalsOf(1, 1)
+		verify(projector.VerifyConfig{Assignment: projector.Assignment{Projection: wrong, Generation: 2}, With: 1}, "cart-211", "cart-77")
+		verify(projector.VerifyConfig{Assignment: projector.Assignment{Projection: right, Generation: 2}}, "cart-211", "cart-77")
+		verify(projector.VerifyConfig{Assignment: projector.Assignment{Projection: wrong, Generation: 2}})
+		all := verify(projector.VerifyConfig{Assignment: projector.Assignment{Projection: right}})
+		if all.Compared != 300 {
+			f.Errorf("%+v", all)
+		}
+		some := verify(projector.VerifyConfig{Assignment: projector.Assignment{Projection: right}, Share: 0.2})
+		if some.Streams < 30 || some.Streams > 100 || some.Compared != some.Streams {
+			f.Errorf("%+v", some)
+		}
+	})
+}
+
+// A document that was changed behind the projection's back is found and made anew.
+func TestHeal(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		h := make(history)
+		h.fill(f, 50)
+		f.start("a")
+		h.wait(f)
+		f.settled()
+		key := keyspace.Document(f.store.Namespace()+":totals", 1, "7")
+		spoil := func() {
+			f.Helper()
+			if err := f.client.HSet(f.Context(), key, "trail", "spoilt", "more", "x").Err(); err != nil {
+				f.Fatal(err)
+			}
+		}
+		spoil()
+		a := projector.Assignment{Projection: f.p, Sink: f.sink}
+		report, err := f.operator().Verify(f.Context(), projector.VerifyConfig{Assignment: a, Heal: true})
+		if err != nil || report.Different != 1 || report.Healed != 1 || report.Compared != 50 {
+			f.Errorf("%+v, %v", report, err)
+		}
+		h.wait(f)
+		if report, err = f.operator().Verify(f.Context(), projector.VerifyConfig{Assignment: a}); err != nil || report.Different != 0 {
+			f.Errorf("%+v, %v", report, err)
+		}
+		spoil()
+		if err := f.operator().Heal(f.Context(), a, cart(7), cart(8), cart(1000)); err != nil {
+			f.Error(err)
+		}
+		h.wait(f)
+		if err := f.operator().Heal(f.Context(), projector.Assignment{Projection: newSums(), Sink: newMemory()}, cart(7)); !errors.Is(err, projector.ErrShared) {
+			f.Errorf("healing a stream of a delta: %v", err)
+		}
+		if _, err = f.operator().Verify(f.Context(), projector.VerifyConfig{Assignment: a, With: 2, Heal: true}); err == nil {
+			f.Error("healing by another generation is no error")
+		}
+		h.fill(f, 50)
+		h.wait(f)
+	})
+}
+
+// What a retired generation consisted of is gone, and everything else is there.
+func TestRetire(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		h := make(history)
+		h.fill(f, 300)
+		f.start("a", f.planned(totalsOf(1, 1)))
+		f.waitGeneration(1, h, 1)
+		o, p := f.operator(), totalsOf(1, 1)
+		if _, err := o.Rebuild(f.Context(), p, generations.Options{}); err != nil {
+			f.Fatal(err)
+		}
+		f.waitState(2, generations.Built)
+		f.waitGeneration(2, h, 1)
+		if err := o.Retire(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 1}); !errors.Is(err, generations.ErrState) {
+			f.Errorf("retiring what readers see: %v", err)
+		}
+		if _, err := o.Promote(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 2}); err != nil {
+			f.Fatal(err)
+		}
+		if err := o.Retire(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 1}); err != nil {
+			f.Fatal(err)
+		}
+		for i := range 300 {
+			if got, _, err := f.sink.Document(f.Context(), 1, cart(i).ID()); got != nil || err != nil {
+				f.Fatalf("cart %d still is %v, %v", i, got, err)
+			}
+		}
+		if _, err := f.log().Existing("totals@1").Lag(f.Context()); !errors.Is(err, lease.ErrNoGroup) {
+			f.Errorf("the group is still there: %v", err)
+		}
+		h.fill(f, 310)
+		f.waitGeneration(2, h, 1)
+		all, err := f.generations().Get(f.Context(), "totals")
+		if err != nil || len(all.Records) != 1 || all.Active != 2 {
+			f.Errorf("the generations are %+v, %v", all, err)
+		}
+	})
+}

@@ -1,0 +1,154 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/projector/generations"
+	"github.com/projectord/projectord/projector/lease"
+)
+
+// Operator does what is decided about the generations of projections: workers do what
+// it says within a second or two. Its methods can be called anywhere, at any time and
+// again; it needs all of its fields.
+type Operator struct {
+	Store       eventstore.Reader
+	Log         *lease.Log
+	Generations *generations.Registry
+}
+
+// ErrReactor is wrapped by errors about reactors that should be rebuilt: what was done
+// outside cannot be done over.
+var ErrReactor = errors.New("a reactor has no read model to build")
+
+// Promoter is a Sink with readers who do not follow the pointer in Redis.
+type Promoter interface {
+	// Promote has them see a generation, from one moment to the next. Doing it
+	// again changes nothing.
+	Promote(ctx context.Context, g Generation) error
+}
+
+// Rebuild has a generation of the projection built by workers that run the same
+// version of its code, beside those there are. Where one of that version is being
+// built already it is that one. The projection has run before, or the error wraps
+// [generations.ErrNotStarted].
+func (o Operator) Rebuild(ctx context.Context, p Projection, how generations.Options) (generations.Record, error) {
+	if _, ok := p.(*Reactor); ok {
+		return generations.Record{}, fmt.Errorf("projection %s: %w", p.Name(), ErrReactor)
+	}
+	return o.Generations.Add(ctx, p.Name(), p.Version(), how)
+}
+
+// Pause has workers leave a generation half built.
+func (o Operator) Pause(ctx context.Context, projection string, g Generation) error {
+	return o.Generations.Set(ctx, projection, g, generations.Paused, "", generations.Building)
+}
+
+// Resume has workers go on with one that was paused, or failed for a reason that is
+// mended.
+func (o Operator) Resume(ctx context.Context, projection string, g Generation) error {
+	return o.Generations.Set(ctx, projection, g, generations.Building, "", generations.Paused, generations.Failed)
+}
+
+// Progress is how far the building of a generation has come.
+type Progress struct {
+	generations.Record
+	lease.Progress
+	// Rate is how many events were applied per second on the average since the
+	// building began, pauses included, Left how long the rest takes at that rate;
+	// 0 where that is not known.
+	Rate float64
+	Left time.Duration
+}
+
+// Progress returns how far the building of a generation has come.
+func (o Operator) Progress(ctx context.Context, projection string, g Generation) (Progress, error) {
+	all, err := o.Generations.Get(ctx, projection)
+	if err != nil {
+		return Progress{}, err
+	}
+	record, ok := all.Of(g)
+	if !ok {
+		return Progress{}, fmt.Errorf("projection %s: %w: %d", projection, generations.ErrUnknown, g)
+	}
+	done, err := o.Log.Backfill(fmt.Sprintf("%s@%d", projection, g)).Progress(ctx)
+	if err != nil {
+		return Progress{}, err
+	}
+	p := Progress{Record: record, Progress: done}
+	if took := time.Since(record.Began).Seconds(); record.State == generations.Building && took > 0 && done.EventsDone > 0 {
+		p.Rate = float64(done.EventsDone) / took
+		p.Left = time.Duration(float64(done.Events-min(done.Events, done.EventsDone)) / p.Rate * float64(time.Second))
+	}
+	return p, nil
+}
+
+// Promote has readers see a generation, from one moment to the next, and returns the
+// one they saw. It is built, or the error wraps [generations.ErrState]. Others go on
+// being kept up to date by workers of their version, so that they can be gone back to.
+func (o Operator) Promote(ctx context.Context, a Assignment) (was Generation, err error) {
+	name := a.Projection.Name()
+	all, err := o.Generations.Get(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	if record, _ := all.Of(a.Generation); record.State == generations.Built {
+		if p, ok := a.Sink.(Promoter); ok {
+			if err := p.Promote(ctx, a.Generation); err != nil {
+				return 0, fmt.Errorf("projection %s: %w", name, err)
+			}
+		}
+	}
+	return o.Generations.Promote(ctx, name, a.Generation)
+}
+
+// Previous returns the generation that readers saw before the one they see now, as far
+// as it still is there.
+func (o Operator) Previous(ctx context.Context, projection string) (generations.Record, error) {
+	all, err := o.Generations.Get(ctx, projection)
+	if err != nil {
+		return generations.Record{}, err
+	}
+	seen := slices.DeleteFunc(all.Records, func(r generations.Record) bool {
+		return r.Generation == all.Active || r.State != generations.Built || r.Left.IsZero()
+	})
+	if len(seen) == 0 {
+		return generations.Record{}, fmt.Errorf("projection %s: %w: there is none to go back to", projection, generations.ErrUnknown)
+	}
+	return slices.MaxFunc(seen, func(a, b generations.Record) int { return a.Left.Compare(b.Left) }), nil
+}
+
+// Rollback has readers see the generation again that they saw before, once that is up
+// to date, for which it waits until ctx ends. That takes a worker of its version. Where
+// there is none, or to see it at once, Promote it; behind is called now and then with
+// how far it is behind, where not nil.
+func (o Operator) Rollback(ctx context.Context, a Assignment, behind func(Generation, Lag)) (to Generation, err error) {
+	previous, err := o.Previous(ctx, a.Projection.Name())
+	if err != nil {
+		return 0, err
+	}
+	a.Generation = previous.Generation
+	for wait := newBackOff(); ; {
+		lag, err := MeasureLag(ctx, o.Log, a)
+		if err != nil {
+			return 0, err
+		}
+		if behind != nil {
+			behind(a.Generation, lag)
+		}
+		if lag.Events == 0 && !lag.Estimated {
+			break
+		}
+		pause(ctx, nil, wait.NextBackOff())
+		if err := ctx.Err(); err != nil {
+			return 0, fmt.Errorf("projection %s: generation %d, of version %d, is %d events behind: is a worker of that version running? %w",
+				a.Projection.Name(), a.Generation, previous.Version, lag.Events, err)
+		}
+	}
+	_, err = o.Promote(ctx, a)
+	return a.Generation, err
+}

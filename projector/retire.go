@@ -1,0 +1,71 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/projectord/projectord/eventstore"
+)
+
+// Dropper is a Sink that can delete a generation as a whole.
+type Dropper interface {
+	// Drop deletes what a generation consists of. Nobody writes to it any more.
+	// Doing it again is harmless.
+	Drop(ctx context.Context, g Generation) error
+}
+
+// DocumentDropper is a Sink that can delete the documents of a generation.
+type DocumentDropper interface {
+	// DropDocuments deletes the documents under keys, as far as there are any.
+	DropDocuments(ctx context.Context, g Generation, keys []string) error
+}
+
+// ErrNoDrop is wrapped by errors about sinks that cannot delete a generation.
+var ErrNoDrop = errors.New("the sink cannot delete a generation")
+
+// retireAfter is how long workers have to leave a generation alone before it is
+// deleted: they look every second, and then stop in good order.
+const retireAfter = 2*planEvery + stopTime
+
+// Retire deletes a generation that readers do not see, whether it is built or not: its
+// documents, checkpoints and pointers. It first waits some seconds for workers to leave
+// it alone. Where it was interrupted, doing it again goes on. Its number is not given
+// again.
+func (o Operator) Retire(ctx context.Context, a Assignment) error {
+	name := a.Projection.Name()
+	dropper, whole := a.Sink.(Dropper)
+	documents, single := a.Sink.(DocumentDropper)
+	if !whole && !single {
+		return fmt.Errorf("projection %s: a %T: %w", name, a.Sink, ErrNoDrop)
+	}
+	since, err := o.Generations.Retire(ctx, name, a.Generation)
+	if err != nil {
+		return err
+	}
+	pause(ctx, nil, retireAfter-time.Since(since))
+	if err = ctx.Err(); err == nil && whole {
+		err = dropper.Drop(ctx, a.Generation)
+	}
+	if err == nil && single {
+		err = o.dropDocuments(ctx, a, documents)
+	}
+	if err == nil {
+		err = o.Log.Drop(ctx, a.Group())
+	}
+	if err != nil {
+		return fmt.Errorf("projection %s: retiring generation %d: %w", name, a.Generation, err)
+	}
+	return o.Generations.Remove(ctx, name, a.Generation)
+}
+
+func (o Operator) dropDocuments(ctx context.Context, a Assignment, from DocumentDropper) error {
+	return eachBatch(ctx, o.Store, a.Projection, func(heads []eventstore.StreamHead) error {
+		keys := make([]string, len(heads))
+		for i, h := range heads {
+			keys[i] = a.Projection.key(h.Stream)
+		}
+		return from.DropDocuments(ctx, a.Generation, keys)
+	})
+}
