@@ -26,6 +26,7 @@ type connection struct {
 	namespace string
 	cluster   bool
 	postgres  string
+	code      int // version of the code that the program is to be; 0 for the first
 }
 
 // addFlags adds the flags all commands share. What the environment says is no
@@ -48,6 +49,7 @@ type shopAt struct {
 	client    redis.UniversalClient
 	store     *redisstore.Store
 	namespace string
+	code      int           // version of the code, from 1
 	pool      *pgxpool.Pool // nil without a Postgres
 }
 
@@ -64,6 +66,10 @@ func (c *connection) open(ctx context.Context) (*shopAt, error) {
 	if err := keyspace.CheckNamespace(namespace); err != nil {
 		return nil, usageError{err}
 	}
+	code, err := c.codeVersion()
+	if err != nil {
+		return nil, err
+	}
 	client, err := c.client(0)
 	if err != nil {
 		return nil, err
@@ -73,7 +79,7 @@ func (c *connection) open(ctx context.Context) (*shopAt, error) {
 		client.Close()
 		return nil, err
 	}
-	return &shopAt{client: client, store: store, namespace: store.Namespace()}, nil
+	return &shopAt{client: client, store: store, namespace: store.Namespace(), code: code}, nil
 }
 
 // openBoth connects to Redis and, where one is named, to Postgres.

@@ -53,6 +53,9 @@ func run(ctx context.Context, args []string, s streams) int {
 	case errors.As(err, new(usageError)):
 		fmt.Fprintf(s.err, "cart: %v\n%s -h tells how it is used\n", err, command.CommandPath())
 		return exitUsage
+	case errors.As(err, new(unsaidError)):
+		fmt.Fprintf(s.err, "cart: %v\n", err)
+		return exitUsage
 	}
 	fmt.Fprintf(s.err, "cart: %v\n", err)
 	return exitFailure
@@ -62,6 +65,9 @@ func run(ctx context.Context, args []string, s streams) int {
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// unsaidError is what would be done if it was said that it shall be.
+type unsaidError struct{ error }
 
 func newRoot(s streams) *cobra.Command {
 	c := new(connection)
@@ -78,7 +84,9 @@ Postgres if you name one.`,
   cart project                                bring the read models up to date
   cart run                                    keep them up to date, together with others
   cart show c17850                            look at one cart
-  cart listing holdings | sha256sum           all of them, to compare`,
+  cart listing holdings | sha256sum           all of them, to compare
+  cart rebuild cart_current --wait            build a read model anew, beside the old one
+  cart status --watch                         see how far that is`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usageError{fmt.Errorf("there is no command %q", args[0])}
@@ -97,7 +105,8 @@ Postgres if you name one.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	c.addFlags(root)
-	root.AddCommand(newImport(c, s), newProject(c, s), newRun(c, s), newShow(c, s), newListing(c, s))
+	root.AddCommand(newImport(c, s), newProject(c, s), newRun(c, s), newShow(c, s), newListing(c, s),
+		newStatus(c, s), newRebuild(c, s), newPause(c, s), newResume(c, s), newVerify(c, s), newPromote(c, s), newRollback(c, s))
 	return root
 }
 

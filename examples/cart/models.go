@@ -30,18 +30,23 @@ func (at *shopAt) models() []model { return at.modelsOf(shop.Define().Registry()
 
 func (at *shopAt) modelsOf(events *eventstore.Registry) []model {
 	all := []model{
-		{shop.Current(events), inHashes(shop.CurrentModel)},
+		{currentAt(at.code, events), inHashes(shop.CurrentModel)},
 		{shop.Chain(events), inHashes(shop.ChainModel)},
 	}
 	if at.pool == nil {
 		return all
 	}
-	return append(all,
-		model{shop.Summary(events), inTable(shop.SummaryProjection, summaryColumns())},
-		model{shop.Products(events), inRows(shop.ProductsProjection, productColumns())},
-		model{shop.Orders(events), inRows(shop.OrdersProjection, orderColumns())},
-		model{shop.Days(events), inRows(shop.DaysProjection, dayColumns())},
-	)
+	return append(all, tables(events)...)
+}
+
+// tables returns the read models that are kept in Postgres.
+func tables(events *eventstore.Registry) []model {
+	return []model{
+		{shop.Summary(events), inTable(shop.SummaryProjection, summaryColumns())},
+		{shop.Products(events), inRows(shop.ProductsProjection, productColumns())},
+		{shop.Orders(events), inRows(shop.OrdersProjection, orderColumns())},
+		{shop.Days(events), inRows(shop.DaysProjection, dayColumns())},
+	}
 }
 
 // model returns the read model of a projection.
@@ -72,24 +77,40 @@ func inRows(projection string, columns []pgsink.Column) func(*shopAt) (projector
 // assignment returns the read model in its active generation, which becomes 1
 // where the projection has never run.
 func (at *shopAt) assignment(ctx context.Context, m model) (projector.Assignment, error) {
-	pointers, err := generations.New(at.client, at.namespace)
-	if err != nil {
-		return projector.Assignment{}, err
-	}
-	active, err := pointers.Start(ctx, m.projection.Name())
-	if err != nil {
-		return projector.Assignment{}, err
-	}
-	sink, err := m.sink(at)
-	return projector.Assignment{Projection: m.projection, Sink: sink, Generation: active}, err
+	a, _, err := at.active(ctx, m)
+	return a, err
 }
 
-// catchUp brings a read model up to date, without the events that were skipped by
-// hand.
+// active returns the same, and what is known of that generation.
+func (at *shopAt) active(ctx context.Context, m model) (projector.Assignment, generations.Record, error) {
+	registry, err := at.registry()
+	if err != nil {
+		return projector.Assignment{}, generations.Record{}, err
+	}
+	all, err := registry.Start(ctx, m.projection.Name(), m.projection.Version())
+	if err != nil {
+		return projector.Assignment{}, generations.Record{}, err
+	}
+	record, _ := all.Of(all.Active)
+	sink, err := m.sink(at)
+	return projector.Assignment{Projection: m.projection, Sink: sink, Generation: all.Active}, record, err
+}
+
+// registry returns which generations of the read models there are.
+func (at *shopAt) registry() (*generations.Registry, error) {
+	return generations.New(at.client, at.namespace)
+}
+
+// catchUp brings a read model up to date in its active generation, without the events
+// that were skipped by hand. Code of another version than that generation's is refused:
+// a document would be of whichever wrote it last.
 func (at *shopAt) catchUp(ctx context.Context, m model, progress func(projector.Report)) (projector.Report, error) {
-	a, err := at.assignment(ctx, m)
+	a, record, err := at.active(ctx, m)
 	if err != nil {
 		return projector.Report{}, err
+	}
+	if record.Version != m.projection.Version() {
+		return projector.Report{}, otherVersion(record, m.projection.Version())
 	}
 	log, err := at.log(at.client)
 	if err != nil {
@@ -114,11 +135,11 @@ func (at *shopAt) reader(ctx context.Context, projection, name string) (*redissi
 
 // started returns an error if a projection has never run.
 func (at *shopAt) started(ctx context.Context, projection string) error {
-	pointers, err := generations.New(at.client, at.namespace)
+	registry, err := at.registry()
 	if err != nil {
 		return err
 	}
-	if _, err = pointers.Active(ctx, projection); errors.Is(err, generations.ErrNotStarted) {
+	if _, err = registry.Active(ctx, projection); errors.Is(err, generations.ErrNotStarted) {
 		err = fmt.Errorf("%s has not run in namespace %s yet: run cart project first", projection, at.namespace)
 	}
 	return err

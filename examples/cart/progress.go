@@ -22,8 +22,16 @@ type progress struct {
 	done  int64
 	total int64 // 0 while it is not known
 	guess bool  // total is an estimate
-	// events were handled in doing so; the rate is theirs.
+	// events were handled in doing so; the rate is theirs. 0 where nobody counts them.
 	events int64
+}
+
+// rate says how many events were handled a second.
+func (p progress) rate(in time.Duration) string {
+	if p.events == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %s events/s", count(perSecond(p.events, in)))
 }
 
 // showProgress tells how far work has got until stop is called: by a bar on a
@@ -75,7 +83,7 @@ func progressBar(w io.Writer, what string, read func() progress) (show, finish f
 		if p.total > 0 {
 			bar.ChangeMax64(max(p.total, p.done+1)) // the bar ends itself when it is full
 		}
-		bar.Describe(fmt.Sprintf("%s, %s events/s", what, count(perSecond(p.events, time.Since(start)))))
+		bar.Describe(what + p.rate(time.Since(start)))
 		_ = bar.Set64(p.done)
 	}
 	return show, func() { _ = bar.Clear() }
@@ -92,7 +100,7 @@ func progressLines(w io.Writer, what string, read func() progress) (show func())
 		case p.total > 0:
 			line += " of " + count(p.total)
 		}
-		line += fmt.Sprintf(" %s, %s events/s", p.unit, count(perSecond(p.events, elapsed)))
+		line += " " + p.unit + p.rate(elapsed)
 		if p.total > 0 && p.done > 0 {
 			left := time.Duration(float64(elapsed) * float64(p.total-p.done) / float64(p.done))
 			line += fmt.Sprintf(", about %s left", max(left, 0).Round(time.Second))

@@ -20,7 +20,11 @@ func newProject(c *connection, s streams) *cobra.Command {
 		Long: `Folds the events that are not in the read models yet into them, and ends: those
 in Redis, and with --postgres those there too. It can be interrupted at any
 moment, killed, or run several times at once, also beside cart run: no event takes
-effect twice.`,
+effect twice.
+
+It writes to the generations that readers see. Where one is of another version than
+this code, see --code, that read model is left alone, and the error says how to go on.`,
+
 		Example: `  cart project
   cart project --redis redis://127.0.0.1:7000 --namespace shop2
   cart project --postgres postgres://shop:secret@127.0.0.1:5432/shop`,
@@ -35,6 +39,7 @@ effect twice.`,
 		},
 	}
 	c.addPostgres(cmd)
+	c.addCode(cmd)
 	return cmd
 }
 
@@ -69,6 +74,9 @@ func projectOne(ctx context.Context, at *shopAt, m model, carts int64, s streams
 	})
 	report, err := at.catchUp(ctx, m, func(r projector.Report) { latest.Store(&r) })
 	stop()
+	if err != nil && report == (projector.Report{}) {
+		return err // it did not begin
+	}
 	took := time.Since(start)
 	fmt.Fprintf(s.out, "%s: %s events into %s documents (%.1f s, %s events/s)\n",
 		m.projection.Name(), count(report.Events), count(report.Documents), took.Seconds(), count(perSecond(int64(report.Events), took)))

@@ -31,6 +31,11 @@ under way and give back its carts, which the others take at once. That takes a f
 seconds at the most: what a server that hangs holds up is left behind, and the others
 take it over after --ttl. The status is 0 then too. A second Ctrl-C ends it at once.
 
+Workers serve the generations that are of the version of their code, see --code, and
+build those that are to be built. Where there are only older ones, a worker has one of
+its version built, unless --leave-old; older workers go on with theirs, which readers
+see until cart promote.
+
 A cart with an event that cannot be applied is parked in the projection concerned:
 it stands there, and all others go on.
 
@@ -38,7 +43,8 @@ A server that is out of reach when it begins is an error, with status 1. One tha
 gets out of reach later it waits for.`,
 		Example: `  cart run
   cart run --postgres postgres://shop:secret@127.0.0.1:5432/shop
-  cart run --name blue --ttl 10s --verbose`,
+  cart run --name blue --ttl 10s --verbose
+  cart run --code 2                           builds cart_current anew, beside the old one`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := r.check(); err != nil {
@@ -48,10 +54,12 @@ gets out of reach later it waits for.`,
 		},
 	}
 	c.addPostgres(cmd)
+	c.addCode(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&r.name, "name", "", "`name` of this worker, which no other may have (default POD_NAME, POD_IP or one made up)")
 	flags.DurationVar(&r.ttl, "ttl", lease.DefaultTTL, "`time` after which others take over from a worker that died")
 	flags.IntVar(&r.capacity, "capacity", projector.DefaultCapacity, "`number` of carts held at a time for each projection")
+	flags.BoolVar(&r.leaveOld, "leave-old", false, "have nothing built only because this code is newer; cart rebuild decides that then")
 	flags.BoolVar(&r.verbose, "verbose", false, "log also what is no cause for concern")
 	return cmd
 }
@@ -62,6 +70,7 @@ type running struct {
 	name     string
 	ttl      time.Duration
 	capacity int
+	leaveOld bool
 	verbose  bool
 }
 
@@ -83,11 +92,16 @@ func (r *running) run(ctx context.Context, c *connection) error {
 	defer at.close()
 	var assignments []projector.Assignment
 	for _, m := range at.models() {
-		a, err := at.assignment(ctx, m)
+		sink, err := m.sink(at)
 		if err != nil {
-			return untilStopped(ctx, err)
+			return err
 		}
-		assignments = append(assignments, a)
+		// Which generations of it there are to serve is the worker's to find out.
+		assignments = append(assignments, projector.Assignment{Projection: m.projection, Sink: sink})
+	}
+	registry, err := at.registry()
+	if err != nil {
+		return err
 	}
 	client, err := c.client(connections(at, len(assignments)))
 	if err != nil {
@@ -99,7 +113,8 @@ func (r *running) run(ctx context.Context, c *connection) error {
 		return err
 	}
 	w := &working{running: r, client: client, config: projector.WorkerConfig{
-		Store: at.store, Log: log, TTL: r.ttl, Capacity: r.capacity, Projections: assignments,
+		Store: at.store, Log: log, TTL: r.ttl, Capacity: r.capacity,
+		Projections: assignments, Generations: registry, LeaveOld: r.leaveOld,
 	}}
 	return w.run(ctx)
 }
@@ -112,15 +127,21 @@ func untilStopped(ctx context.Context, err error) error {
 	return err
 }
 
-// spareConnections are for everything that does not wait.
-const spareConnections = 10
+const (
+	// spareConnections are for everything that does not wait.
+	spareConnections = 10
+	// generationsServed is how many generations of a projection a worker may serve at
+	// a time: those that were built by the same version of the code.
+	generationsServed = 3
+)
 
 // connections returns how many connections the log's client needs, because the
-// workers' reads wait in them: one for each projection, on a cluster one for each
-// projection and partition.
+// workers' reads wait in them: one for each generation, on a cluster one for each
+// generation and partition.
 func connections(at *shopAt, projections int) int {
+	waiting := projections * generationsServed
 	if _, cluster := at.client.(*redis.ClusterClient); cluster {
-		return projections*at.store.Partitions() + spareConnections
+		waiting *= at.store.Partitions()
 	}
-	return projections + spareConnections
+	return waiting + spareConnections
 }

@@ -293,8 +293,8 @@ func TestRunStoppedBeforeItBegins(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := startWorker(t, append(flags, "--name", "blue", "--ttl", "1h")...)
-	testenv.Wait(t, waitLong, func() error {
-		return client.HGet(t.Context(), "{"+namespace+"}:projections", shop.ChainProjection).Err()
+	testenv.Wait(t, waitLong, func() error { // until it has connected
+		return client.HGet(t.Context(), "{"+namespace+"}:meta", "partitions").Err()
 	})
 	w.terminate()
 	if err := <-w.ended; err != nil {

@@ -60,6 +60,9 @@ func show(ctx context.Context, at *shopAt, cart string, out io.Writer) error {
 	for _, name := range shop.CounterFields {
 		fmt.Fprintf(out, "  %-12s %s\n", name, fields[name])
 	}
+	if distinct, ok := fields[shop.DistinctField]; ok {
+		fmt.Fprintf(out, "  %-12s %s\n", shop.DistinctField, distinct)
+	}
 	fmt.Fprintln(out, "items")
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if item, ok := strings.CutPrefix(name, shop.ItemField); ok {

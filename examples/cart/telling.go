@@ -16,6 +16,7 @@ const (
 	workerLiveEvery = 250 * time.Millisecond
 	troubleEvery    = 250 * time.Millisecond
 	parkedEvery     = 2 * time.Second
+	buildingEvery   = time.Second
 	// maxParkedListed is how many parked carts are told one by one.
 	maxParkedListed = 5
 )
@@ -33,6 +34,8 @@ type telling struct {
 	events atomic.Int64          // applied by this worker
 	reason atomic.Pointer[error] // why not all is given back; nil where there is none
 	parked atomic.Int64          // by any worker
+
+	building atomic.Pointer[[]projector.Progress] // nil until it was looked at
 }
 
 // Observe implements [projector.Observer].
@@ -62,10 +65,15 @@ func (t *telling) follow(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	// Nobody waits for the end of this one, which may be that of a server's pause.
 	go every(ctx, parkedEvery, func() { t.countParked(ctx) })
+	go every(ctx, buildingEvery, func() { t.measure(ctx) })
 	var lines sync.WaitGroup
 	lines.Go(func() {
 		var now trouble
-		every(ctx, troubleEvery, func() { t.tellOver(&now) })
+		parts := make(plan)
+		every(ctx, troubleEvery, func() {
+			t.tellOver(&now)
+			t.tellPlan(parts)
+		})
 	})
 	lines.Go(func() {
 		if t.screen.terminal {
@@ -129,14 +137,18 @@ func (t *telling) line() string {
 	if len(paused) > 0 {
 		line += "; paused: " + strings.Join(paused, ", ")
 	}
-	return line
+	return line + t.buildingLine()
 }
 
 // countParked counts the carts that are parked, once for each projection. Where it
 // cannot, the worker has told why, and the last number stands.
 func (t *telling) countParked(ctx context.Context) {
+	served, err := t.served(ctx)
+	if err != nil {
+		return
+	}
 	sum := 0
-	for _, a := range t.config.Projections {
+	for _, a := range served {
 		n, err := t.config.Log.Existing(a.Group()).ParkedCount(ctx)
 		if err != nil {
 			return
@@ -152,9 +164,13 @@ func (t *telling) parkedNow(ctx context.Context) {
 }
 
 func (t *telling) tellParked(ctx context.Context) {
+	served, err := t.served(ctx)
+	if err != nil {
+		return // as above
+	}
 	var first []string
 	n := 0
-	for _, a := range t.config.Projections {
+	for _, a := range served {
 		for p, err := range t.config.Log.Existing(a.Group()).Parked(ctx) {
 			if err != nil {
 				return // as above

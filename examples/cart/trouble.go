@@ -18,7 +18,7 @@ type trouble struct{ since time.Time }
 func (t *trouble) over(all []projector.ProjectionStatus, now time.Time) time.Duration {
 	running := true
 	for _, s := range all {
-		running = running && s.State == projector.StateRunning
+		running = running && s.State != projector.StatePaused && s.State != projector.StateStopping
 		if s.State == projector.StatePaused && (t.since.IsZero() || s.Since.Before(t.since)) {
 			t.since = s.Since
 		}

@@ -65,12 +65,11 @@ func (w *working) fate() string {
 }
 
 func (w *working) tellBegun(name *lease.Name) {
-	var names []string
-	for _, a := range w.config.Projections {
-		names = append(names, a.Projection.Name())
+	what := "works on " + strings.Join(w.tell.projections(), ", ")
+	if len(w.tell.projections()) == 0 {
+		what = "has nothing to work on"
 	}
-	fmt.Fprintf(w.out, "worker %s works on %s in namespace %s; Ctrl-C stops it\n",
-		name, strings.Join(names, ", "), w.config.Log.Namespace())
+	fmt.Fprintf(w.out, "worker %s %s in namespace %s; Ctrl-C stops it\n", name, what, w.config.Log.Namespace())
 }
 
 // acquire takes the name.

@@ -11,6 +11,10 @@ const (
 	CurrentModel      = "cart:current"
 )
 
+// DistinctField is the name of the field that holds how many different items are in the
+// cart. Documents have it from version 2 of the projection on.
+const DistinctField = "distinct"
+
 // ItemField begins the names of the fields that hold an item's net quantity;
 // the item code follows. An item of which nothing is left has no field.
 const ItemField = "item:"
@@ -25,14 +29,30 @@ type current struct {
 	counts   [5]int64
 }
 
-// Current returns the projection of what is in each cart. The registry is that of
-// [Define].
+// Current returns the projection of what is in each cart, in version 1. The registry
+// is that of [Define].
 func Current(events *eventstore.Registry) projector.Projection {
+	return currentOf(1, events, (*current).document)
+}
+
+// CurrentWithDistinct returns version 2 of that projection, whose documents have the
+// field [DistinctField] too. It has the same name, because it is to take the place of
+// version 1. A program of yours changes its code and raises the number; both are here
+// so that one can be tried beside the other.
+func CurrentWithDistinct(events *eventstore.Registry) projector.Projection {
+	return currentOf(2, events, func(c *current, d *projector.Document) {
+		c.document(d)
+		d.SetInt(DistinctField, int64(len(c.holdings)))
+	})
+}
+
+func currentOf(version int, events *eventstore.Registry, document func(*current, *projector.Document)) projector.Projection {
 	p := projector.NewState(CurrentProjection, projector.StateConfig[current]{
+		Version:    version,
 		Categories: []string{Category},
 		Events:     events,
 		New:        func() current { return current{holdings: make(map[string]int64)} },
-		Document:   (*current).document,
+		Document:   document,
 	})
 	projector.On(p, func(c *current, e ItemAdded) {
 		change(c.holdings, e.Item, e.Qty)
