@@ -34,6 +34,9 @@ var (
 	// ErrHole is wrapped by errors about streams that lack an event between
 	// two others, or before the first. The version is the one missing.
 	ErrHole = errors.New("hole in the stream")
+	// ErrTruncated is wrapped by errors about events that were removed from the
+	// beginning of a stream. The version is the first one missing.
+	ErrTruncated = errors.New("events were removed")
 	// ErrPayload is wrapped by errors about payloads that do not decode:
 	// malformed, too large, too deep or not of the registered type.
 	ErrPayload = errors.New("bad payload")

@@ -154,9 +154,21 @@ func (e *engine) fold(ctx context.Context, streams []*folding) error {
 // retry makes the folding as it was before it was read.
 func (f *folding) retry() { f.halted, f.state, f.warm = nil, nil, nil }
 
-// read reads streams and applies their events, in one read over all of them.
+// read reads streams and applies their events, in one read over all of them, and in
+// another over those whose beginnings are no longer there.
 func (e *engine) read(ctx context.Context, streams []*folding) error {
-	return e.watch(ctx, "fold", streams, func(w *watch) error { return e.apply(ctx, streams, w) })
+	err := e.watch(ctx, "fold", streams, func(w *watch) error { return e.apply(ctx, streams, w) })
+	if err != nil || e.kept == nil {
+		return err
+	}
+	cut := only(streams, (*folding).truncated)
+	if len(cut) == 0 {
+		return nil
+	}
+	if cut, err = e.bridge(ctx, cut); err != nil || len(cut) == 0 {
+		return err
+	}
+	return e.watch(ctx, "fold", cut, func(w *watch) error { return e.apply(ctx, cut, w) })
 }
 
 func (e *engine) apply(ctx context.Context, streams []*folding, w *watch) error {
@@ -195,7 +207,7 @@ func (e *engine) fill(ctx context.Context, streams []*folding) ([]Change, error)
 				return err
 			}
 			changes[i] = Change{Stream: f.stream, Key: e.Projection.key(f.stream), From: f.from, To: f.to, Deadline: e.deadline}
-			if err := e.Projection.fill(f.state, &changes[i]); err != nil {
+			if err := f.fill(e.Projection, &changes[i]); err != nil {
 				f.halt(e.Projection, at, ErrPoison, err)
 				f.state = nil
 			}

@@ -8,7 +8,7 @@ import (
 	"github.com/projectord/projectord/eventstore"
 )
 
-// Why a stream is halted, beside [eventstore.ErrHole]. They reach the caller
+// Why a stream is halted, beside [eventstore.ErrHole] and [eventstore.ErrTruncated]. They reach the caller
 // inside a [*StreamError].
 var (
 	// ErrRegressed means that the stream is shorter than what was folded
@@ -29,7 +29,8 @@ type StreamError struct {
 	Stream     eventstore.StreamID
 	// Version is that of the event concerned, 0 where there is none.
 	Version eventstore.Version
-	// Reason is ErrRegressed, ErrForked, ErrPoison or [eventstore.ErrHole].
+	// Reason is ErrRegressed, ErrForked, ErrPoison, [eventstore.ErrHole] or
+	// [eventstore.ErrTruncated].
 	Reason error
 	// Err says what happened.
 	Err error

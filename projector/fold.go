@@ -20,6 +20,7 @@ type folding struct {
 	from       Checkpoint // where the read model stands
 	to         Checkpoint // the last event applied
 	state      any
+	ended      bool         // the last event seen ends the stream, so that there is no document
 	read       int          // how many events were seen
 	events     int          // applied beyond from
 	time       time.Time    // of the last of them
@@ -36,9 +37,11 @@ type folding struct {
 	anew bool
 	// warm is a state to go on from, nil where there is none: one known to be that
 	// at the checkpoint from, or one of a snapshot.
-	warm   *warmState
-	misfit snapshots.Outcome // why a snapshot is not the stream's; 0 where it is
-	saved  uint64            // the version of the last snapshot, 0 where none is known of
+	warm    *warmState
+	bridged *warmState        // what a snapshot has for a stream whose beginning was removed
+	misfit  snapshots.Outcome // why a snapshot is not the stream's; 0 where it is
+	unfit   bool              // a snapshot was of another history, and is not to be tried again
+	saved   uint64            // the version of the last snapshot, 0 where none is known of
 
 	// What became of the commit, where there was one; refused is what the
 	// sink said where somebody else had moved the checkpoint.
@@ -56,11 +59,13 @@ func (f *folding) start(p Projection) eventstore.Version {
 	if f.warm == nil && p.incremental() {
 		f.warm = &warmState{at: f.from, state: p.begin()}
 	}
+	f.ended = false
 	if f.warm != nil && !f.warm.at.IsZero() {
 		f.state, f.to = f.warm.state, Checkpoint{Position: Position{Major: f.warm.at.Position.Major - 1}}
 		f.saved = f.warm.snapshot
-		if f.from.IsZero() {
-			f.events = int(f.warm.at.Position.Major) // of a snapshot: they count, though they are not read
+		if f.warm.at.Position.Compare(f.from.Position) > 0 {
+			// Those of a snapshot count, though they are not read.
+			f.events = int(f.warm.at.Position.Major - f.from.Position.Major)
 		}
 	} else {
 		f.warm = nil
@@ -73,7 +78,14 @@ func (f *folding) start(p Projection) eventstore.Version {
 func (f *folding) take(p Projection, e *eventstore.Recorded) error {
 	f.read++
 	if want := f.to.Position.Major + 1; uint64(e.Version) != want {
-		return f.halt(p, eventstore.Version(want), eventstore.ErrHole, fmt.Errorf("version %d follows %d", e.Version, want-1))
+		switch begins := f.read == 1 && e.EndsStream(); {
+		case !begins:
+			return f.halt(p, eventstore.Version(want), eventstore.ErrHole, fmt.Errorf("version %d follows %d", e.Version, want-1))
+		case p.Form() == EffectsOnly && !f.from.IsZero():
+			return f.halt(p, eventstore.Version(want+1), eventstore.ErrTruncated, fmt.Errorf("it was deleted at version %d, and the events before were removed before they took effect here", e.Version))
+		}
+		// A deleted stream: what came before this event counts no longer.
+		f.warm, f.state = nil, p.begin()
 	}
 	at := Checkpoint{Position: PositionOf(e.Version), EventID: e.ID}
 	if at.Position == f.from.Position && at != f.from {
@@ -84,13 +96,14 @@ func (f *folding) take(p Projection, e *eventstore.Recorded) error {
 			f.misfit = snapshots.Forked
 			return f.halt(p, e.Version, ErrForked, fmt.Errorf("the snapshot was made with event %s there, the stream has %s", f.warm.at.EventID, e.ID))
 		}
-		f.to = at
+		f.to, f.ended = at, e.EndsStream() && !f.skips[e.Version]
 		return nil
 	}
 	if f.until > 0 && e.Version > f.until || p.enough(f.state, f.events) {
 		f.more = true
 		return errEnough
 	}
+	f.ended = e.EndsStream() && !f.skips[e.Version]
 	if !f.skips[e.Version] {
 		if err := p.apply(f.state, e); err != nil {
 			return err
@@ -114,6 +127,8 @@ func (f *folding) end(p Projection, err error) {
 		f.misfit = snapshots.Ahead
 		f.halt(p, last, ErrRegressed, fmt.Errorf("it ends before version %d, at which the snapshot was made", f.warm.snapshot))
 	case errors.Is(err, errEnough):
+	case errors.As(err, &event) && errors.Is(err, eventstore.ErrTruncated):
+		f.halt(p, event.Version, eventstore.ErrTruncated, fmt.Errorf("%w; it needs them, or a snapshot made of them", event.Err))
 	case errors.As(err, &event):
 		f.halt(p, event.Version, ErrPoison, event.Err)
 	case err != nil:
@@ -138,6 +153,20 @@ func (f *folding) halt(p Projection, v eventstore.Version, reason, err error) er
 // poisoned reports whether an event of the stream could not be applied.
 func (f *folding) poisoned() bool {
 	return f.halted != nil && !f.unread && f.halted.Reason == ErrPoison
+}
+
+// fill completes a change by what the state amounts to: nothing, of a stream that has
+// ended.
+func (f *folding) fill(p Projection, c *Change) error {
+	if f.ended && p.Form() == Documents {
+		return nil
+	}
+	return p.fill(f.state, c)
+}
+
+// truncated reports whether events are missing at the beginning of the stream.
+func (f *folding) truncated() bool {
+	return f.halted != nil && f.halted.Reason == eventstore.ErrTruncated
 }
 
 // got reports whether events were applied that are to be committed. Of a stream

@@ -112,6 +112,56 @@ func (e *engine) resume(ctx context.Context, streams []*folding) {
 	}
 }
 
+// bridge has streams whose beginnings were removed begin with their snapshots, also
+// where those are beyond the checkpoint, once the event there was looked at. It returns
+// the streams that can.
+func (e *engine) bridge(ctx context.Context, cut []*folding) ([]*folding, error) {
+	ids := make([]eventstore.StreamID, len(cut))
+	for i, f := range cut {
+		ids[i] = f.stream
+	}
+	var begin, beyond []*folding
+	for i, w := range e.kept.load(ctx, ids) {
+		f := cut[i]
+		switch {
+		case w == nil || f.unfit || f.until > 0 && w.at.Position.Compare(PositionOf(f.until)) > 0:
+			continue
+		case !f.from.IsZero() && w.at.Position.Compare(f.from.Position) > 0:
+			beyond = append(beyond, f)
+		default:
+			begin = append(begin, f)
+		}
+		f.bridged = w
+	}
+	anchored, err := e.anchored(ctx, beyond)
+	if err != nil {
+		return nil, err
+	}
+	begin = append(begin, anchored...)
+	for _, f := range begin {
+		f.retry()
+		f.warm = f.bridged
+	}
+	return begin, nil
+}
+
+// anchored returns the streams that have the events at their checkpoints.
+func (e *engine) anchored(ctx context.Context, streams []*folding) ([]*folding, error) {
+	if len(streams) == 0 {
+		return nil, nil
+	}
+	reads := make([]eventstore.StreamRead, len(streams))
+	for i, f := range streams {
+		reads[i] = eventstore.StreamRead{Stream: f.stream, From: eventstore.Version(f.from.Position.Major)}
+	}
+	found := make(map[*folding]bool)
+	_, err := e.store.ReadMany(ctx, reads, func(i int, r *eventstore.Recorded) error {
+		found[streams[i]] = Checkpoint{PositionOf(r.Version), r.ID} == streams[i].from
+		return errEnough
+	})
+	return only(streams, func(f *folding) bool { return found[f] }), err
+}
+
 // misfits tells what became of the snapshots that streams began with, and returns the
 // streams whose snapshots were none of theirs: they begin anew without.
 func (e *engine) misfits(ctx context.Context, streams []*folding) []*folding {
@@ -126,6 +176,7 @@ func (e *engine) misfits(ctx context.Context, streams []*folding) []*folding {
 		switch {
 		case f.misfit != 0:
 			outcome, err = f.misfit, f.halted
+			f.unfit = true
 		case f.poisoned():
 			// From the beginning it may go better; if not, that is worth the time.
 			outcome, err = snapshots.Misfit, f.halted

@@ -85,7 +85,11 @@ func (p *State[S]) begin() any {
 }
 
 func (p *State[S]) apply(state any, e *eventstore.Recorded) error {
-	if !p.wants(e.Type) {
+	switch {
+	case e.EndsStream():
+		*state.(*S) = *p.begin().(*S)
+		return nil
+	case !p.wants(e.Type):
 		return nil
 	}
 	return p.folds.Apply(state.(*S), e)

@@ -26,6 +26,7 @@ var reasons = [...]struct {
 }{
 	{"poison", projector.ErrPoison},
 	{"hole", eventstore.ErrHole},
+	{"truncated", eventstore.ErrTruncated},
 	{"regressed", projector.ErrRegressed},
 	{"forked", projector.ErrForked},
 	{"other", nil},
