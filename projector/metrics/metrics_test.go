@@ -124,7 +124,7 @@ func TestObserve(t *testing.T) {
 		"parked_total{generation=2,projection=totals,reason=poison}":          0,
 		"batch_duration_seconds{generation=2,projection=totals,stage=commit}": 0,
 	}
-	for _, reason := range []string{"poison", "hole", "regressed", "forked", "other"} {
+	for _, reason := range []string{"poison", "hole", "truncated", "regressed", "forked", "other"} {
 		want["parked_total{generation=1,projection=totals,reason="+reason+"}"] = 1
 		want["halted_total{generation=1,projection=totals,reason="+reason+"}"] = 1
 	}

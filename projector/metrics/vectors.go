@@ -45,7 +45,7 @@ func newVectors() vectors {
 		batches: counter("projectord_batches_total",
 			"Batches of streams worked on to their end. Batches cut short by a backend in trouble do not count."),
 		parked: counter("projectord_parked_total",
-			"Streams parked, by reason: poison, hole, regressed, forked or other. See projectord_parked_streams for how many are now.", labelReason),
+			"Streams parked, by reason: poison, hole, truncated, regressed, forked or other. See projectord_parked_streams for how many are now.", labelReason),
 		halted: counter("projectord_halted_total",
 			"Times a stream could not go on and was put off for another attempt, by reason. After the last attempt it is parked instead.", labelReason),
 		pauses: counter("projectord_pauses_total",
