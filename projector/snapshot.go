@@ -19,6 +19,9 @@ type keeper interface {
 	// load returns a state for each stream, nil where there is none. It is where to
 	// begin, and not yet to be trusted.
 	load(ctx context.Context, streams []eventstore.StreamID) []*warmState
+	// need is load for streams that cannot be folded from their beginning. An error is
+	// one of the store's.
+	need(ctx context.Context, streams []eventstore.StreamID) ([]*warmState, error)
 	// report tells what became of one.
 	report(ctx context.Context, stream eventstore.StreamID, outcome snapshots.Outcome, err error)
 	// due reports whether one is to be taken.
@@ -66,8 +69,18 @@ func (p *State[S]) keeper(config snapshots.Config) (keeper, error) {
 }
 
 func (k *stateKeeper[S]) load(ctx context.Context, streams []eventstore.StreamID) []*warmState {
-	found := make([]*warmState, len(streams))
-	for i, e := range k.states.Load(ctx, streams...) {
+	return begin(k.states.Load(ctx, streams...))
+}
+
+func (k *stateKeeper[S]) need(ctx context.Context, streams []eventstore.StreamID) ([]*warmState, error) {
+	entries, err := k.states.Need(ctx, streams...)
+	return begin(entries), err
+}
+
+// begin makes what streams begin with of snapshots.
+func begin[S any](entries []snapshots.Entry[S]) []*warmState {
+	found := make([]*warmState, len(entries))
+	for i, e := range entries {
 		if e.Version > 0 {
 			found[i] = &warmState{at: Checkpoint{PositionOf(e.Version), e.EventID}, state: &e.State, snapshot: uint64(e.Version), began: true}
 		}
@@ -120,8 +133,12 @@ func (e *engine) bridge(ctx context.Context, cut []*folding) ([]*folding, error)
 	for i, f := range cut {
 		ids[i] = f.stream
 	}
+	found, err := e.kept.need(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
 	var begin, beyond []*folding
-	for i, w := range e.kept.load(ctx, ids) {
+	for i, w := range found {
 		f := cut[i]
 		switch {
 		case w == nil || f.unfit || f.until > 0 && w.at.Position.Compare(PositionOf(f.until)) > 0:

@@ -82,15 +82,7 @@ func (s *States[S]) Due(events int, load time.Duration) bool {
 //
 // The states share no memory, and are the caller's.
 func (s *States[S]) Load(ctx context.Context, streams ...eventstore.StreamID) []Entry[S] {
-	entries := make([]Entry[S], len(streams))
-	keys := make([]Key, len(streams))
-	for i, stream := range streams {
-		entries[i].Stream, keys[i] = stream, s.key(stream)
-	}
-	type loaded struct {
-		found  []Snapshot
-		failed []error
-	}
+	keys := s.keys(streams)
 	l, err := call(ctx, &s.store, len(keys), func(ctx context.Context) (l loaded, err error) {
 		l.found, l.failed, err = s.config.Store.Load(ctx, keys)
 		return l, err
@@ -99,10 +91,38 @@ func (s *States[S]) Load(ctx context.Context, streams ...eventstore.StreamID) []
 		for _, k := range keys {
 			s.observe(k.Stream, Unavailable, err)
 		}
-		return entries
+		l.found = make([]Snapshot, len(keys))
 	}
-	var corrupt []Key
+	entries, corrupt := s.entries(keys, l, err == nil)
+	s.discard(ctx, corrupt...)
+	return entries
+}
+
+// Need is Load for streams that cannot be folded from their beginning, because that was
+// removed: it waits for the store as long as ctx lasts, and the error is the store's.
+func (s *States[S]) Need(ctx context.Context, streams ...eventstore.StreamID) ([]Entry[S], error) {
+	keys := s.keys(streams)
+	var l loaded
+	var err error
+	if l.found, l.failed, err = s.config.Store.Load(ctx, keys); err != nil {
+		return nil, fmt.Errorf("snapshots of %s: %w", s.definition, err)
+	}
+	entries, _ := s.entries(keys, l, true)
+	return entries, nil
+}
+
+// loaded is what a store has of some keys.
+type loaded struct {
+	found  []Snapshot
+	failed []error
+}
+
+// entries makes entries of what was loaded, and returns the keys of what is corrupt. It
+// tells the observer, where told, why there are others than those in use.
+func (s *States[S]) entries(keys []Key, l loaded, told bool) (entries []Entry[S], corrupt []Key) {
+	entries = make([]Entry[S], len(keys))
 	for i, k := range keys {
+		entries[i].Stream = k.Stream
 		var outcome Outcome
 		var err error
 		if l.failed != nil && l.failed[i] != nil {
@@ -110,15 +130,14 @@ func (s *States[S]) Load(ctx context.Context, streams ...eventstore.StreamID) []
 		} else {
 			outcome, err = s.decode(&l.found[i], &entries[i])
 		}
-		if outcome != Used {
+		if outcome != Used && told {
 			s.observe(k.Stream, outcome, err)
 		}
 		if outcome == Corrupt {
 			corrupt = append(corrupt, k)
 		}
 	}
-	s.discard(ctx, corrupt...)
-	return entries
+	return entries, corrupt
 }
 
 // Report says what became of a state that Load returned. A snapshot that does not belong
@@ -247,6 +266,14 @@ func (s *States[S]) discard(ctx context.Context, keys ...Key) {
 	_, _ = call(ctx, &s.store, len(keys), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.config.Store.Delete(ctx, keys)
 	})
+}
+
+func (s *States[S]) keys(streams []eventstore.StreamID) []Key {
+	keys := make([]Key, len(streams))
+	for i, stream := range streams {
+		keys[i] = s.key(stream)
+	}
+	return keys
 }
 
 func (s *States[S]) key(stream eventstore.StreamID) Key {

@@ -85,7 +85,7 @@ func everything(a projector.Assignment) []projector.Observation {
 		projector.Paused{Assignment: a, Reason: errors.New("secret"), For: time.Second},
 		projector.Resumed{Assignment: a, After: time.Second},
 	}
-	for _, reason := range []error{projector.ErrPoison, eventstore.ErrHole, projector.ErrRegressed, projector.ErrForked, errors.New("secret")} {
+	for _, reason := range []error{projector.ErrPoison, eventstore.ErrHole, eventstore.ErrTruncated, projector.ErrRegressed, projector.ErrForked, errors.New("secret")} {
 		why := &projector.StreamError{Projection: "totals", Stream: stream, Reason: reason, Err: errors.New("secret")}
 		all = append(all,
 			projector.Halted{Assignment: a, StreamError: why, Attempts: 1},
