@@ -291,9 +291,11 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 	defer chores.Wait()
 	chores.Go(func() {
 		var remind reminder
-		w.config.Log.Tend(life, lease.TendConfig{TTL: w.config.TTL, Failed: func(err error) {
-			w.chore(&remind, "the logs could not be trimmed", "reason", err)
-		}})
+		w.config.Log.Tend(life, lease.TendConfig{
+			TTL:      w.config.TTL,
+			Failed:   func(err error) { w.chore(&remind, "the logs could not be trimmed", "reason", err) },
+			Unserved: func(groups []lease.Unserved) { w.unserved(life, groups) },
+		})
 	})
 	chores.Go(func() {
 		if w.watchPlan(ctx) {

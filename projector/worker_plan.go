@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/projectord/projectord/projector/generations"
+	"github.com/projectord/projectord/projector/lease"
 )
 
 // planEvery is how often a worker looks which generations there are.
@@ -182,4 +183,30 @@ func (w *Worker) watchPlan(ctx context.Context) bool {
 		}
 	}
 	return false
+}
+
+// unserved warns about groups that nobody serves: the logs grow by what they leave. A
+// generation that is being built reads nothing yet.
+func (w *Worker) unserved(ctx context.Context, groups []lease.Unserved) {
+	var all map[string]generations.Projection
+	if w.config.Generations != nil {
+		var err error
+		if all, err = w.config.Generations.All(ctx); err != nil {
+			return // of which others tell
+		}
+	}
+	for _, u := range groups {
+		state := "not known"
+		for _, p := range all {
+			for _, r := range p.Records {
+				if fmt.Sprintf("%s@%d", r.Projection, r.Generation) == u.Group {
+					state = string(r.State)
+				}
+			}
+		}
+		if state != string(generations.Building) {
+			w.config.Logger.Warn("nobody serves a group, and the logs keep what it has not done: run a worker of its version, or retire the generation",
+				"group", u.Group, "state", state, "pointers", u.Pointers, "idle", u.Idle)
+		}
+	}
 }

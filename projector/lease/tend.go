@@ -19,7 +19,14 @@ type TendConfig struct {
 	// Failed is told of what goes wrong, by the goroutine that runs Tend. Nil
 	// ignores it: what failed is tried again.
 	Failed func(error)
+	// Unserved, where not nil, is told after each trimming of the groups that have
+	// something outstanding and that nobody has read for a minute.
+	Unserved func([]Unserved)
 }
+
+// unservedAfter is how long nobody may read a group before that is told. A session
+// asks for more every few seconds.
+const unservedAfter = time.Minute
 
 // janitor is the role of who tends the logs.
 const janitor = "janitor"
@@ -32,7 +39,7 @@ const tendBackoff = 8
 // again about once in a TTL. It blocks until ctx ends, whatever fails meanwhile,
 // and gives the role back before it returns.
 func (l *Log) Tend(ctx context.Context, config TendConfig) {
-	t := &tending{log: l, every: cmp.Or(config.Every, time.Minute), failed: config.Failed}
+	t := &tending{log: l, every: cmp.Or(config.Every, time.Minute), failed: config.Failed, unserved: config.Unserved}
 	ttl := max(minTTL, cmp.Or(config.TTL, DefaultTTL))
 	if t.failed == nil {
 		t.failed = func(error) {}
@@ -58,6 +65,8 @@ type tending struct {
 	log    *Log
 	every  time.Duration
 	failed func(error)
+	// unserved is nil where nobody wants to know.
+	unserved func([]Unserved)
 }
 
 // hold trims until ctx ends or the role is lost, and gives the role back.
@@ -70,6 +79,7 @@ func (t *tending) hold(ctx context.Context, role *Role, ttl time.Duration) {
 	}()
 	for running.Err() == nil {
 		t.trim(running)
+		t.tell(running)
 		pause(running, t.every)
 	}
 	cancel()
@@ -93,5 +103,19 @@ func (t *tending) trim(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+// tell tells of groups that nobody serves.
+func (t *tending) tell(ctx context.Context) {
+	if t.unserved == nil || ctx.Err() != nil {
+		return
+	}
+	groups, err := t.log.Unserved(ctx, unservedAfter)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		t.failed(err)
+	case len(groups) > 0:
+		t.unserved(groups)
 	}
 }

@@ -1,0 +1,91 @@
+package lease
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/internal/redisx"
+)
+
+// Unserved is a group that no session reads. The logs cannot be trimmed beyond what it
+// has not done.
+type Unserved struct {
+	Group string
+	// Pointers is how many entries are undelivered or pending in it; at least as many
+	// where Redis does not know.
+	Pointers int64
+	// Idle is how long ago a session last asked for more, 0 where none ever did, or its
+	// consumers were removed since.
+	Idle time.Duration
+}
+
+// Unserved returns the groups that have something outstanding and of which no session
+// has asked for more for this long, in the order of their names. It takes two round
+// trips. A worker that is paused by an outage does not ask either.
+func (l *Log) Unserved(ctx context.Context, idle time.Duration) ([]Unserved, error) {
+	seen := make(map[string]*Unserved)
+	served := make(map[string]bool)
+	err := redisx.Retry(ctx, func() error {
+		clear(seen)
+		clear(served)
+		return l.unserved(ctx, idle, seen, served)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("lease: looking for groups that nobody serves: %w", redisx.Explain(err))
+	}
+	var all []Unserved
+	for _, name := range slices.Sorted(maps.Keys(seen)) {
+		if u := seen[name]; u.Pointers > 0 && !served[name] {
+			all = append(all, *u)
+		}
+	}
+	return all, nil
+}
+
+func (l *Log) unserved(ctx context.Context, idle time.Duration, seen map[string]*Unserved, served map[string]bool) error {
+	pipe := l.client.Pipeline()
+	groups := make([]*redis.XInfoGroupsCmd, l.Partitions())
+	for p := range groups {
+		groups[p] = pipe.XInfoGroups(ctx, l.keys.Log(p))
+	}
+	pipe.Exec(ctx)
+	var consumers []*redis.XInfoConsumersCmd
+	var of []string
+	for p, cmd := range groups {
+		some, err := cmd.Result()
+		if err != nil && !isNoGroup(err) {
+			return fmt.Errorf("key %s: %w", l.keys.Log(p), err)
+		}
+		for _, g := range some {
+			u := seen[g.Name]
+			if u == nil {
+				u = &Unserved{Group: g.Name}
+				seen[g.Name] = u
+			}
+			u.Pointers += g.Pending + max(g.Lag, 0)
+			consumers, of = append(consumers, pipe.XInfoConsumers(ctx, l.keys.Log(p), g.Name)), append(of, g.Name)
+		}
+	}
+	pipe.Exec(ctx)
+	for i, cmd := range consumers {
+		some, err := cmd.Result()
+		if err != nil && !isNoGroup(err) {
+			return fmt.Errorf("group %s: %w", of[i], err)
+		}
+		for _, c := range some {
+			u := seen[of[i]]
+			if c.Idle < idle {
+				served[of[i]] = true
+			}
+			if u.Idle == 0 || c.Idle < u.Idle {
+				u.Idle = c.Idle
+			}
+		}
+	}
+	return nil
+}
