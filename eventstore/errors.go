@@ -25,6 +25,11 @@ var (
 	// but too few replicas confirmed in time. Appending again with the same
 	// event ids waits for them once more.
 	ErrNotReplicated = errors.New("not replicated")
+	// ErrTombstoned is wrapped by errors of appends to a stream that was ended for
+	// good. Nothing was written, and no other append to it will succeed.
+	ErrTombstoned = errors.New("tombstoned")
+	// ErrNoStream is wrapped by errors about deleting a stream that never existed.
+	ErrNoStream = errors.New("no such stream")
 )
 
 // While reading and decoding. They reach the caller inside an [*EventError].
@@ -32,11 +37,12 @@ var (
 	// ErrCorrupt is wrapped by errors about stored bytes that are no event.
 	ErrCorrupt = errors.New("corrupt event")
 	// ErrHole is wrapped by errors about streams that lack an event between
-	// two others, or before the first. The version is the one missing.
+	// two others. The version is the one missing.
 	ErrHole = errors.New("hole in the stream")
-	// ErrTruncated is wrapped by errors about events that were removed from the
-	// beginning of a stream. The version is the first one missing.
-	ErrTruncated = errors.New("events were removed")
+	// ErrTruncated is wrapped by errors about reads that begin before the first
+	// event a stream still has, see [Remover.Truncate]. The version is the first one
+	// missing; a [*TruncatedError] says from where on there are events.
+	ErrTruncated = errors.New("truncated stream")
 	// ErrPayload is wrapped by errors about payloads that do not decode:
 	// malformed, too large, too deep or not of the registered type.
 	ErrPayload = errors.New("bad payload")
@@ -54,18 +60,46 @@ var (
 type ConflictError struct {
 	Stream   StreamID
 	Expected ExpectedVersion
-	// Actual is the head of the stream, 0 where it does not exist.
+	// Actual is the head of the stream, 0 where it never existed.
 	Actual Version
+	// Deleted says that the event at Actual deleted the stream.
+	Deleted bool
 }
 
 // Error implements error.
 func (e *ConflictError) Error() string {
+	if e.Deleted {
+		msg := fmt.Sprintf("conflict on %s: expected %s, the stream was deleted at version %d", e.Stream, e.Expected, e.Actual)
+		if e.Expected == Any || e.Expected == NoStream {
+			msg += ", and holds some of the event ids offered from before"
+		}
+		return msg
+	}
 	msg := fmt.Sprintf("conflict on %s: expected %s, the stream is at version %d", e.Stream, e.Expected, e.Actual)
 	if e.Expected == Any || (e.Expected == StreamExists && e.Actual > 0) {
 		msg += ", and holds only some of the event ids offered, or in another order"
 	}
 	return msg
 }
+
+// TruncatedError says from which version on a stream can be read. It comes inside an
+// [*EventError].
+type TruncatedError struct {
+	Stream StreamID
+	// First is the version of the first event that is still there.
+	First Version
+}
+
+// Error implements error.
+func (e *TruncatedError) Error() string {
+	if e.First == 2 {
+		return fmt.Sprintf("event 1 of %s was removed; the first is version 2", e.Stream)
+	}
+	return fmt.Sprintf("events 1 to %d of %s were removed; the first is version %d", e.First-1, e.Stream, e.First)
+}
+
+// Unwrap returns [ErrTruncated].
+func (e *TruncatedError) Unwrap() error { return ErrTruncated }
 
 // EventError says which stored event a failure is about.
 type EventError struct {

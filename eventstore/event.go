@@ -33,7 +33,7 @@ type Event struct {
 	// caller cannot repeat the append after an unknown outcome.
 	ID uuid.UUID
 	// Type is the event's name, for example "item_added": 1 to 200 bytes of
-	// UTF-8.
+	// UTF-8. Those that begin with a dollar sign are the store's own.
 	Type string
 	// SchemaVersion is the version of the payload's schema, from 1.
 	SchemaVersion int
@@ -79,8 +79,17 @@ func (r *Recorded) Clone() Recorded {
 
 // Complete fills in the id and the time where they are unset and checks the
 // rest; errors wrap [ErrInvalidEvent]. Stores call it at the door, so that a
-// bad event is refused before anything is written.
+// bad event is refused before anything is written. Events of the store's own types
+// are refused as well: those are written by the store alone, see [Remover].
 func (e *Event) Complete(now time.Time) error {
+	if e.IsSystem() {
+		return fmt.Errorf("%w: the type %q begins with %q, as the store's own do: choose another name", ErrInvalidEvent, clip(e.Type), systemPrefix)
+	}
+	return e.complete(now)
+}
+
+// complete is Complete for any type.
+func (e *Event) complete(now time.Time) error {
 	if e.ID == uuid.Nil {
 		id, err := uuid.NewV7()
 		if err != nil {

@@ -57,8 +57,9 @@ func AddFold[S, E any](f *Folds[S], apply func(s *S, e E, r *Recorded)) {
 }
 
 // Apply changes the state by an event. Events of registered types without a fold
-// are passed over, those of unknown types too where the registry says so. Every
-// error is an [*EventError]; a fold that panics is one. Then the state is
+// are passed over, those of unknown types too where the registry says so, and the
+// store's own (see [Event.IsSystem]) always: that a state begins anew behind an event
+// that ends its stream is up to the caller. Every error is an [*EventError]; a fold that panics is one. Then the state is
 // unspecified. Apply does not block and keeps no reference to the event. Calls
 // that concern different states may run at the same time.
 func (f *Folds[S]) Apply(s *S, e *Recorded) (err error) {
@@ -67,6 +68,9 @@ func (f *Folds[S]) Apply(s *S, e *Recorded) (err error) {
 	}
 	fold, found := f.byName[e.Type]
 	if !found {
+		if e.IsSystem() {
+			return nil
+		}
 		_, err := f.registry.schemaOf(e)
 		return err
 	}

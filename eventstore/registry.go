@@ -84,12 +84,18 @@ func NewRegistry(options ...RegistryOption) *Registry {
 
 // Register says that events of this name and schema version are values of T,
 // which is a struct or another type the codec can decode into, and no pointer.
-// Schema versions start at 1. A mistake is one in the program, found at its
+// Schema versions start at 1. The store's own events ([DeletedType],
+// [TombstonedType]) can be registered to be folded; without a payload, they are zero
+// values. A mistake is one in the program, found at its
 // start: Register panics.
 func Register[T any](r *Registry, name string, schemaVersion int) {
 	t := reflect.TypeFor[T]()
 	sample := Event{Type: name, SchemaVersion: schemaVersion}
-	if err := sample.Complete(time.Now()); err != nil {
+	err := sample.complete(time.Now())
+	if err == nil && sample.IsSystem() && !sample.EndsStream() {
+		err = fmt.Errorf("%w: the type %q is none of the store's", ErrInvalidEvent, clip(name))
+	}
+	if err != nil {
 		panic(fmt.Sprintf("eventstore: registering %s: %v", t, err))
 	}
 	if t.Kind() == reflect.Pointer || t.Kind() == reflect.Interface {
@@ -191,7 +197,7 @@ func (r *Registry) Decode(e *Recorded) (any, error) {
 		return nil, err
 	}
 	v := reflect.New(s.goType).Interface()
-	if err := r.codec.Unmarshal(e.Data, v); err != nil {
+	if err := r.unmarshal(e, v); err != nil {
 		return nil, wrong(e, fmt.Errorf("%s schema %d: %w", e.Type, e.SchemaVersion, err))
 	}
 	return r.lift(e, s, v)
@@ -211,7 +217,7 @@ func DecodeInto[T any](r *Registry, e *Recorded, into *T) (bool, error) {
 		// What a former event left in its maps and slices may be part of a
 		// state by now; a decoder would fill them again.
 		*into = *new(T)
-		if err := r.codec.Unmarshal(e.Data, into); err != nil {
+		if err := r.unmarshal(e, into); err != nil {
 			return false, wrong(e, fmt.Errorf("%s schema %d: %w", e.Type, e.SchemaVersion, err))
 		}
 		return true, nil
@@ -226,6 +232,14 @@ func DecodeInto[T any](r *Registry, e *Recorded, into *T) (bool, error) {
 	}
 	*into = *lifted
 	return true, nil
+}
+
+// unmarshal decodes a payload into a zero value. The store's own events have none.
+func (r *Registry) unmarshal(e *Recorded, into any) error {
+	if len(e.Data) == 0 && e.IsSystem() {
+		return nil
+	}
+	return r.codec.Unmarshal(e.Data, into)
 }
 
 // schemaOf finds the schema an event was written with; nil without an error

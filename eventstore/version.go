@@ -22,13 +22,15 @@ const (
 	// Any appends whatever the head is. It cannot conflict with other
 	// writers, only with half of its own batch (see [Appender]).
 	Any ExpectedVersion = -1
-	// NoStream appends only where the stream has no events.
+	// NoStream appends only where the stream has no events, or was deleted.
 	NoStream ExpectedVersion = -2
-	// StreamExists appends only where the stream has at least one event.
+	// StreamExists appends only where the stream has at least one event, and
+	// was not deleted.
 	StreamExists ExpectedVersion = -3
 )
 
-// Exact appends only where the head of the stream is v.
+// Exact appends only where the head of the stream is v. The event that deletes a
+// stream is its head as any other is.
 func Exact(v Version) ExpectedVersion {
 	// A version that was computed as 0 - 1 must not come out as Any: as the
 	// highest version it conflicts with every stream.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/redisx"
 	"github.com/projectord/projectord/internal/retry"
 )
@@ -25,6 +27,7 @@ const (
 // request is one append on its way to the server.
 type request struct {
 	append    eventstore.StreamAppend
+	ends      eventstore.Ended // what the one event makes of the stream; Live for all others
 	envelopes [][]byte
 	bytes     int
 	outcome   eventstore.Outcome
@@ -41,11 +44,28 @@ func (s *Store) Append(ctx context.Context, stream eventstore.StreamID, expected
 	if err != nil {
 		return eventstore.Appended{}, err
 	}
+	return s.commit(ctx, r)
+}
+
+// commit sends a request with whatever else is waiting, and returns its outcome.
+func (s *Store) commit(ctx context.Context, r *request) (eventstore.Appended, error) {
 	r.done = make(chan struct{})
 	// The call serves other callers too, so it outlives this one's context.
 	shared := context.WithoutCancel(ctx)
 	o := s.queues[s.lane(r)].commit(ctx, r, func(batch []*request) { s.call(shared, batch) })
 	return o.Appended, o.Err
+}
+
+// failed says what was being done when err happened.
+func (r *request) failed(err error) error {
+	doing := "appending to"
+	switch r.ends {
+	case eventstore.Deleted:
+		doing = "deleting"
+	case eventstore.Tombstoned:
+		doing = "tombstoning"
+	}
+	return fmt.Errorf("%s %s: %w", doing, r.append.Stream, err)
 }
 
 // AppendMany implements [eventstore.Appender].
@@ -171,12 +191,12 @@ func (s *Store) call(ctx context.Context, batch []*request) {
 	}
 	for i, r := range batch {
 		if err != nil {
-			r.outcome.Err = fmt.Errorf("appending to %s: %w", r.append.Stream, redisx.Explain(err))
+			r.outcome.Err = r.failed(redisx.Explain(err))
 			continue
 		}
-		r.outcome = outcome(&r.append, s.keys.Stream(r.append.Stream.String()), replies[2*i], replies[2*i+1])
+		r.outcome = r.result(s.keys.Stream(r.append.Stream.String()), replies[2*i], replies[2*i+1])
 		if r.outcome.Err == nil && notReplicated != nil {
-			r.outcome.Err = fmt.Errorf("appending to %s: %w", r.append.Stream, notReplicated)
+			r.outcome.Err = r.failed(notReplicated)
 		}
 	}
 }
@@ -194,7 +214,7 @@ func (s *Store) script(batch []*request) (keys []string, args []any) {
 			index[p] = len(keys) / 2
 		}
 		streams[i] = s.keys.Stream(name)
-		args = append(args, index[p], name, int64(r.append.Expected), len(r.envelopes))
+		args = append(args, index[p], name, r.expected(), len(r.envelopes))
 		for _, e := range r.envelopes {
 			args = append(args, e)
 		}
@@ -203,18 +223,36 @@ func (s *Store) script(batch []*request) (keys []string, args []any) {
 	return append(keys, streams...), args
 }
 
-// outcome translates what the script returned for one append.
-func outcome(a *eventstore.StreamAppend, key string, code, value any) eventstore.Outcome {
+// expected returns the expected version as the script takes it.
+func (r *request) expected() any {
+	switch r.ends {
+	case eventstore.Deleted:
+		return keyspace.HeadDeleted + strconv.FormatInt(int64(r.append.Expected), 10)
+	case eventstore.Tombstoned:
+		return keyspace.HeadTombstoned + strconv.FormatInt(int64(r.append.Expected), 10)
+	}
+	return int64(r.append.Expected)
+}
+
+// result translates what the script returned for one append.
+func (r *request) result(key string, code, value any) eventstore.Outcome {
+	a := &r.append
 	version := func() eventstore.Version { v, _ := value.(int64); return eventstore.Version(v) }
 	switch code {
 	case int64(codeAppended), int64(codeDuplicate):
 		last := version()
 		first := last - eventstore.Version(len(a.Events)) + 1
 		return eventstore.Outcome{Appended: eventstore.Appended{First: first, Last: last, Duplicate: code == int64(codeDuplicate)}}
-	case int64(codeConflict):
-		return eventstore.Outcome{Err: &eventstore.ConflictError{Stream: a.Stream, Expected: a.Expected, Actual: version()}}
+	case int64(codeConflict), int64(codeConflictDeleted):
+		return eventstore.Outcome{Err: &eventstore.ConflictError{
+			Stream: a.Stream, Expected: a.Expected, Actual: version(), Deleted: code == int64(codeConflictDeleted),
+		}}
+	case int64(codeTombstoned):
+		return eventstore.Outcome{Err: r.failed(fmt.Errorf("%w at version %d: nothing can follow, use another id", eventstore.ErrTombstoned, version()))}
+	case int64(codeNoStream):
+		return eventstore.Outcome{Err: r.failed(eventstore.ErrNoStream)}
 	}
-	return eventstore.Outcome{Err: fmt.Errorf("appending to %s: key %s: %w", a.Stream, key, redisx.Explain(redisx.ReplyError(fmt.Sprint(value))))}
+	return eventstore.Outcome{Err: r.failed(fmt.Errorf("key %s: %w", key, redisx.Explain(redisx.ReplyError(fmt.Sprint(value)))))}
 }
 
 // runAppend calls the script once and, where replicas are wanted, waits for

@@ -39,7 +39,7 @@ func (q *commitQueue) commit(ctx context.Context, r *request, send func([]*reque
 	if !q.withdraw(r) {
 		err = fmt.Errorf("%w: append again with the same event ids: %w", eventstore.ErrOutcomeUnknown, err)
 	}
-	return eventstore.Outcome{Err: fmt.Errorf("appending to %s: %w", r.append.Stream, err)}
+	return eventstore.Outcome{Err: r.failed(err)}
 }
 
 // withdraw takes back a request that is still queued.

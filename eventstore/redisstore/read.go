@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strconv"
@@ -40,11 +41,20 @@ type reading struct {
 	at      int                  // which of turn the reply belongs to
 	again   []int                // reads that have more
 	moved   []int                // reads whose slot lies elsewhere by now
+	gaps    []gap                // reads that found a later event than their next one
+	begun   bool                 // an entry of this reply has come
+	passing bool                 // what else is in this reply is passed over
 	count   int                  // how many events of each stream the round asks for
 	seen    int                  // how many events there were in it
 	bytes   int                  // how many bytes they had
 	usual   int                  // bytes an event has, by the rounds before
 	refused error                // a reply that is no stream's own
+}
+
+// gap says that a read found a later event than the one it was to go on with.
+type gap struct {
+	read  int
+	found eventstore.Version
 }
 
 var readings = sync.Pool{New: func() any { return &reading{usual: usualBytes} }}
@@ -117,13 +127,41 @@ func (r *reading) readAll(ctx context.Context, reads []eventstore.StreamRead, tu
 			// At once for larger events, slowly for smaller ones.
 			r.usual = max(r.bytes/r.seen, r.usual/2, 1)
 		}
+		if err := r.explain(ctx, reads); err != nil {
+			return err
+		}
 		turn = append([]int(nil), r.again...)
+	}
+	return nil
+}
+
+// explain finds out why reads found a later event than their next one: they fail
+// where it lies behind a beginning that was removed, and are read again otherwise.
+func (r *reading) explain(ctx context.Context, reads []eventstore.StreamRead) error {
+	for _, g := range r.gaps {
+		stream, next := reads[g.read].Stream, r.next[g.read]
+		first, err := r.store.first(ctx, stream)
+		if err != nil {
+			return err
+		}
+		switch {
+		case first.Version <= next:
+			// Events are missing between others, which is for the reader to see.
+			r.next[g.read] = g.found
+		case first.EndsStream():
+			r.next[g.read] = first.Version
+		default:
+			r.fail(g.read, truncated(stream, next, first.Version))
+			continue
+		}
+		r.again = append(r.again, g.read)
 	}
 	return nil
 }
 
 func (r *reading) round(ctx context.Context, reads []eventstore.StreamRead, turn []int) error {
 	r.turn, r.at, r.again, r.moved, r.refused = turn, 0, r.again[:0], r.moved[:0], nil
+	r.gaps, r.begun, r.passing = r.gaps[:0], false, false
 	r.seen, r.bytes = 0, 0
 	r.entries.reset()
 	_, err := r.store.client.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -193,7 +231,15 @@ func (r *reading) onEntry(reads []eventstore.StreamRead, major, minor uint64, va
 	i := r.turn[r.at]
 	r.seen++
 	r.bytes += len(value)
-	if r.failed != nil && r.failed[i] != nil {
+	if r.passing || r.failed != nil && r.failed[i] != nil {
+		return
+	}
+	// Only the first entry of a reply can lie behind events that were removed.
+	late := !r.begun && eventstore.Version(major) > r.next[i]
+	r.begun = true
+	if late && r.next[i] > 1 {
+		r.gaps = append(r.gaps, gap{i, eventstore.Version(major)})
+		r.passing = true
 		return
 	}
 	r.next[i] = eventstore.Version(major) + 1
@@ -203,6 +249,10 @@ func (r *reading) onEntry(reads []eventstore.StreamRead, major, minor uint64, va
 	}
 	if err != nil {
 		r.fail(i, &eventstore.EventError{Stream: reads[i].Stream, Version: eventstore.Version(major), Err: err})
+		return
+	}
+	if late && !r.event.EndsStream() {
+		r.fail(i, truncated(reads[i].Stream, 1, r.event.Version))
 		return
 	}
 	if err := r.visit(i, &r.event); err != nil {
@@ -227,9 +277,10 @@ func (r *reading) onRefused(reads []eventstore.StreamRead, message string) {
 
 func (r *reading) onEnd(entries int) {
 	i := r.turn[r.at]
-	if entries == r.count && (r.failed == nil || r.failed[i] == nil) {
+	if entries == r.count && !r.passing && (r.failed == nil || r.failed[i] == nil) {
 		r.again = append(r.again, i)
 	}
+	r.begun, r.passing = false, false
 	r.at++
 }
 
@@ -264,7 +315,8 @@ const (
 func (s *Store) Read(ctx context.Context, stream eventstore.StreamID, in eventstore.Range) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
 		left, size := in.Limit, firstPage
-		command, from, to := "XRANGE", entryID(max(in.From, 1)), "+"
+		next := max(in.From, 1)
+		command, from, to := "XRANGE", entryID(next), "+"
 		if in.Backward {
 			command, from, to = "XREVRANGE", "+", "-"
 			if in.From > 0 {
@@ -277,6 +329,14 @@ func (s *Store) Read(ctx context.Context, stream eventstore.StreamID, in eventst
 				want = min(size, left)
 			}
 			page, bytes, err := s.page(ctx, stream, command, from, to, want)
+			if !in.Backward && len(page) > 0 && page[0].Version > next {
+				again, gone := s.explain(ctx, stream, next, &page[0])
+				if gone != nil {
+					page, err = nil, gone
+				} else if again {
+					continue
+				}
+			}
 			for _, e := range page {
 				if !yield(e, nil) {
 					return
@@ -297,11 +357,50 @@ func (s *Store) Read(ctx context.Context, stream eventstore.StreamID, in eventst
 				}
 				from = entryID(last - 1)
 			} else {
-				from = entryID(last + 1)
+				next = last + 1
+				from = entryID(next)
 			}
 			size = max(1, min(2*size, lastPage, len(page)*pageBytes/max(bytes, 1)))
 		}
 	}
+}
+
+// explain says why a page begins with a later event than the next one. The error is
+// that the beginning was removed, or that this cannot be found out; without one, the
+// page is as it should be, unless it is to be read again because more was removed since.
+func (s *Store) explain(ctx context.Context, stream eventstore.StreamID, next eventstore.Version, found *eventstore.Recorded) (again bool, err error) {
+	first := *found
+	if next > 1 {
+		if first, err = s.first(ctx, stream); err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case first.Version <= next: // events are missing between others, which is for the reader to see
+		return false, nil
+	case first.EndsStream():
+		return first.Version != found.Version, nil
+	}
+	return false, truncated(stream, next, first.Version)
+}
+
+// first returns the first event that a stream has, of which the version alone counts
+// where it cannot be decoded; version 0 where there is none.
+func (s *Store) first(ctx context.Context, stream eventstore.StreamID) (eventstore.Recorded, error) {
+	page, _, err := s.page(ctx, stream, "XRANGE", "-", "+", 1)
+	broken := new(eventstore.EventError)
+	switch {
+	case errors.As(err, &broken):
+		return eventstore.Recorded{Stream: stream, Version: broken.Version}, nil
+	case err != nil || len(page) == 0:
+		return eventstore.Recorded{}, err
+	}
+	return page[0], nil
+}
+
+// truncated is the error of a read that wants events from next on.
+func truncated(stream eventstore.StreamID, next, first eventstore.Version) error {
+	return &eventstore.EventError{Stream: stream, Version: next, Err: &eventstore.TruncatedError{Stream: stream, First: first}}
 }
 
 // page reads up to count events, and returns those before the first that

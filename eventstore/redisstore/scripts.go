@@ -15,6 +15,10 @@ var (
 	//go:embed lua/append.lua
 	appendSource string
 	appendScript = redis.NewScript(appendSource)
+
+	//go:embed lua/truncate.lua
+	truncateSource string
+	truncateScript = redis.NewScript(truncateSource)
 )
 
 // Codes that append.lua returns.
@@ -23,4 +27,14 @@ const (
 	codeDuplicate
 	codeConflict
 	codeRefused
+	codeConflictDeleted
+	codeTombstoned
+	codeNoStream
+)
+
+// Codes that truncate.lua returns.
+const (
+	codeTruncated = iota
+	codeBeyondLast
+	codeDamaged
 )

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/redisx"
 )
 
@@ -19,18 +21,38 @@ const scanCount = 1000
 // Head implements [eventstore.Reader].
 func (s *Store) Head(ctx context.Context, stream eventstore.StreamID) (eventstore.Version, error) {
 	key := s.keys.Heads(s.keys.Partition(stream.String()))
-	var head uint64
+	var stored string
 	err := redisx.Retry(ctx, func() (err error) {
-		head, err = s.client.HGet(ctx, key, stream.String()).Uint64()
-		if errors.Is(err, redis.Nil) {
-			head, err = 0, nil
-		}
+		stored, err = s.client.HGet(ctx, key, stream.String()).Result()
 		return err
 	})
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	var head eventstore.Version
+	if err == nil {
+		head, _, err = parseHead(stored)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("reading the head of %s: key %s: %w", stream, key, redisx.Explain(err))
 	}
-	return eventstore.Version(head), nil
+	return head, nil
+}
+
+// parseHead reads what the registry holds for a stream.
+func parseHead(stored string) (eventstore.Version, eventstore.Ended, error) {
+	ended := eventstore.Live
+	digits, found := strings.CutSuffix(stored, keyspace.HeadDeleted)
+	if found {
+		ended = eventstore.Deleted
+	} else if digits, found = strings.CutSuffix(stored, keyspace.HeadTombstoned); found {
+		ended = eventstore.Tombstoned
+	}
+	head, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%q is no head: %w", stored, err)
+	}
+	return eventstore.Version(head), ended, nil
 }
 
 // Streams implements [eventstore.Reader]. It goes partition by partition, so
@@ -65,7 +87,7 @@ func (s *Store) scan(ctx context.Context, key, category string, yield func(event
 		}
 		for i := 0; i+1 < len(page); i += 2 {
 			stream, err := eventstore.ParseStreamID(page[i])
-			head, err2 := strconv.ParseUint(page[i+1], 10, 64)
+			head, ended, err2 := parseHead(page[i+1])
 			if err := errors.Join(err, err2); err != nil {
 				err = fmt.Errorf("listing the streams of %s: key %s, field %q: %w", category, key, page[i], err)
 				if !yield(eventstore.StreamHead{}, err) {
@@ -73,7 +95,7 @@ func (s *Store) scan(ctx context.Context, key, category string, yield func(event
 				}
 				continue
 			}
-			if !yield(eventstore.StreamHead{Stream: stream, Head: eventstore.Version(head)}, nil) {
+			if !yield(eventstore.StreamHead{Stream: stream, Head: head, Ended: ended}, nil) {
 				return false
 			}
 		}

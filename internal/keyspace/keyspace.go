@@ -15,7 +15,7 @@
 //	{ns}:throttle:<group>  string  when what was begun to be built will be done
 //	{ns}:checkpoints       hash    group → partitions its checkpoints are spread over
 //	{ns:p}:s:<stream>      stream  the events; entry id <version>-0, one field
-//	{ns:p}:heads           hash    stream → head version
+//	{ns:p}:heads           hash    stream → head version; behind it d where the stream is deleted, t where tombstoned
 //	{ns:p}:log             stream  the load-balancer stream: a pointer per append
 //	{ns:p}:sessions        hash    session → deadline, in ms by the clock of Redis
 //	{ns:p}:leases:<group>  hash    stream → session that works on it
@@ -55,6 +55,9 @@ const (
 	MetaPartitions = "partitions"
 	// EventField is the one field of a stream entry: the envelope.
 	EventField = "e"
+	// HeadDeleted and HeadTombstoned stand behind the version in a head whose event
+	// ends the stream.
+	HeadDeleted, HeadTombstoned = "d", "t"
 	// PointerStream and PointerHead are the fields of a pointer in the log.
 	PointerStream, PointerHead = "s", "v"
 	// WakeField is the one field of an entry of the log that is no pointer: it

@@ -6,19 +6,29 @@
 -- ARGV[1]   number of partitions
 -- ARGV[2…]  for each append: which of the partitions (from 1), stream name,
 --           expected version (-1 any, -2 no stream, -3 stream exists, else the
---           exact version), number of events, then their envelopes
+--           exact version), number of events, then their envelopes. In front of
+--           the expected version stands d where the one event deletes the stream,
+--           t where it is its tombstone, which are its last letter in heads then.
 --
 -- Returns for each append a code and a value:
 --   0  appended           last version
---   1  duplicate          last version of the events found
+--   1  duplicate          last version of the events found, or of the end that the
+--                         stream has already
 --   2  conflict           head of the stream
 --   3  refused            the error message; this stream is untouched
+--   4  conflict           head of the stream, which was deleted there
+--   5  tombstoned         head of the stream
+--   6  no stream          0: there is nothing to delete
 --
 -- Lua does not roll back, so an append is checked completely before its first
 -- write, and every write that can fail (another type of key, no memory left, a
 -- user without the right) goes through pcall and is taken back; see write.
 
 local LOOK_BACK = 128
+
+-- What stands behind the event id in the envelope of an event that deletes a stream:
+-- its type.
+local DELETED = '\168$deleted'
 
 -- Bytes 3 to 18 of an envelope, counted from 0, are the event id.
 local function id_of(envelope)
@@ -33,6 +43,13 @@ local function stored_at(key, first, a, n)
     if id_of(entries[i][2][2]) ~= id_of(ARGV[a + i - 1]) then return false end
   end
   return true
+end
+
+-- Whether an event of this version would be followed by a new beginning: it deletes
+-- the stream, or is gone.
+local function begins_anew(key, version)
+  local entry = redis.call('XRANGE', key, version .. '-0', version .. '-0')[1]
+  return not entry or string.sub(entry[2][2], 20, 28) == DELETED
 end
 
 -- The message of an error that was raised.
@@ -84,8 +101,9 @@ for i = 1, count do
 end
 
 -- The heads of the streams by name, because several appends may concern one
--- stream, and what is wrong with a partition.
-local heads, damaged = {}, {}
+-- stream, how they have ended ('' where they have not), and what is wrong with a
+-- partition.
+local heads, endings, damaged = {}, {}, {}
 for p = 1, partitions do
   local heads_key, log_key = KEYS[2 * p - 1], KEYS[2 * p]
   local log = redis.call('TYPE', log_key)['ok']
@@ -98,8 +116,8 @@ for p = 1, partitions do
     for i, name in ipairs(registered[p]) do
       -- Nothing but this script writes heads; what is no number is damage, and
       -- may not stop the script between the writes of other streams.
-      local head = stored[i] or '0'
-      heads[name] = string.match(head, '^%d+$') and tonumber(head)
+      local head, ended = string.match(stored[i] or '0', '^(%d+)([dt]?)$')
+      heads[name], endings[name] = tonumber(head), ended
     end
   end
 end
@@ -107,7 +125,13 @@ end
 -- Whether the append of ARGV[a…] must not happen: a code and a value if so. The
 -- table known has by name what recent returned, and what was appended since.
 local known = {}
-local function checked(key, name, head, expected, a, n)
+local function checked(key, name, head, ended, expected, kind, a, n)
+  if kind ~= '' then
+    if kind == ended and (kind == 't' or expected < 0 or head == expected or head == expected + 1) then
+      return 1, head
+    end
+    if kind == 'd' and head == 0 then return 6, 0 end
+  end
   if expected >= 0 or expected == -2 then
     local base = math.max(expected, 0)
     if head == base then return nil end
@@ -115,7 +139,7 @@ local function checked(key, name, head, expected, a, n)
     if head >= base + n then ok, same = pcall(stored_at, key, base + 1, a, n) end
     if not ok then return 3, message(same) end
     if same then return 1, base + n end
-    return 2, head
+    if expected >= 0 then return 2, head end
   end
   if head == 0 then
     if expected == -3 then return 2, head end
@@ -127,21 +151,28 @@ local function checked(key, name, head, expected, a, n)
     known[name] = at
   end
   local found = look_back(known[name], a, n)
+  if expected == -2 then
+    if found and begins_anew(key, found - n) then return 1, found end
+    if ended == 'd' and found == nil then return nil end
+    return 2, head
+  end
   if found then return 1, found end
-  if found == false then return 2, head end
+  if found == false or expected == -3 and ended == 'd' then return 2, head end
   return nil
 end
 
--- Writes the events ARGV[a…] behind head. Returns an error message or nil.
+-- Writes the events ARGV[a…] behind head, the last of which ends the stream where kind
+-- says how. Returns an error message or nil.
 --
--- What can be taken back comes first: the head, then the pointer. Events cannot be taken back, since Redis gives no entry id
+-- What can be taken back comes first: the head, with how the stream had ended, then
+-- the pointer. Events cannot be taken back, since Redis gives no entry id
 -- twice; once the first is written nothing else has to follow.
-local function write(p, key, name, head, a, n)
+local function write(p, key, name, head, ended, kind, a, n)
   local heads_key = KEYS[2 * p - 1]
   local function failed(reply)
     return type(reply) == 'table' and reply['err']
   end
-  local err = failed(redis.pcall('HSET', heads_key, name, head + n))
+  local err = failed(redis.pcall('HSET', heads_key, name, (head + n) .. kind))
   if err then return 'key ' .. heads_key .. ': ' .. err end
   local log_key = KEYS[2 * p]
   local pointer = redis.pcall('XADD', log_key, '*', 's', name, 'v', head + n)
@@ -155,7 +186,7 @@ local function write(p, key, name, head, a, n)
   end
   if err then
     if head > 0 or failed(redis.pcall('HDEL', heads_key, name)) then
-      redis.call('HSET', heads_key, name, head)
+      redis.call('HSET', heads_key, name, head .. ended)
     end
     return err
   end
@@ -172,21 +203,30 @@ local replies = {}
 for i = 1, count do
   local key, name, a = KEYS[2 * partitions + i], names[i], first[i]
   local p, expected, n = tonumber(ARGV[a]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
-  local head = heads[name]
+  local kind = ''
+  if not expected then
+    kind, expected = string.sub(ARGV[a + 2], 1, 1), tonumber(string.sub(ARGV[a + 2], 2))
+  end
+  local head, ended = heads[name], endings[name]
   local code, value
   if damaged[p] then
     code, value = 3, damaged[p]
   elseif not head then
     code, value = 3, 'ERR the head that ' .. KEYS[2 * p - 1] .. ' holds for it is no number'
   else
-    code, value = checked(key, name, head, expected, a + 4, n)
+    code, value = checked(key, name, head, ended, expected, kind, a + 4, n)
+    if ended == 't' and (not code or code == 2) then
+      code, value = 5, head
+    elseif ended == 'd' and code == 2 then
+      code = 4
+    end
   end
   if not code then
-    local err = write(p, key, name, head, a + 4, n)
+    local err = write(p, key, name, head, ended, kind, a + 4, n)
     if err then
       code, value = 3, err
     else
-      heads[name] = head + n
+      heads[name], endings[name] = head + n, kind
       code, value = 0, head + n
     end
   end

@@ -10,7 +10,8 @@ local heads = redis.call('HMGET', KEYS[1], unpack(ARGV))
 local added = 0
 for i = 1, #ARGV do
   if heads[i] then
-    redis.call('XADD', KEYS[2], '*', 's', ARGV[i], 'v', heads[i])
+    -- Behind the version stands a letter where the stream has ended.
+    redis.call('XADD', KEYS[2], '*', 's', ARGV[i], 'v', (string.gsub(heads[i], '[dt]$', '')))
     added = added + 1
   end
 end

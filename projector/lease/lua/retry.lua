@@ -8,7 +8,8 @@
 -- Returns 1, or 0 where the stream is not parked.
 
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
-local head = redis.call('HGET', KEYS[3], ARGV[1]) or '0'
+-- Behind the version stands a letter where the stream has ended.
+local head = string.gsub(redis.call('HGET', KEYS[3], ARGV[1]) or '0', '[dt]$', '')
 
 -- First what can fail, for lack of memory.
 redis.call('XADD', KEYS[2], '*', 's', ARGV[1], 'v', head)

@@ -30,7 +30,8 @@ local leases = redis.call('HMGET', KEYS[3], unpack(names))
 local heads = redis.call('HMGET', KEYS[4], unpack(names))
 local replies, dropped, done = {}, {}, {}
 for i = 1, #names do
-  local head, f = heads[i] or '0', first[i]
+  -- Behind the version stands a letter where the stream has ended.
+  local head, f = string.gsub(heads[i] or '0', '[dt]$', ''), first[i]
   local code
   if leases[i] ~= me then
     code = 3

@@ -29,7 +29,8 @@ if type(at) ~= 'number' or string.format('%.0f', at) ~= version then
   if skipped == note then return 1 end
   return parked
 end
-local head = redis.call('HGET', KEYS[3], stream) or '0'
+-- Behind the version stands a letter where the stream has ended.
+local head = string.gsub(redis.call('HGET', KEYS[3], stream) or '0', '[dt]$', '')
 
 -- First what can fail, for lack of memory.
 redis.call('HSET', KEYS[4], stream .. '@' .. version, note)
