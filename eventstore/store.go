@@ -110,6 +110,13 @@ type Remover interface {
 	// on gets [ErrTruncated]. Retention in package projector knows what the
 	// projections need.
 	Truncate(ctx context.Context, stream StreamID, before Version, approximate bool) (removed uint64, err error)
+
+	// Ends yields the streams of a category that have ended, also if they were created
+	// anew since, as long as events may be there from before: Head is the version of
+	// the event by which they ended last. Truncate with that version takes a stream
+	// off the list. It yields in no order and in bounded memory, and what ends
+	// meanwhile or not.
+	Ends(ctx context.Context, category string) iter.Seq2[StreamHead, error]
 }
 
 // Reader reads events.

@@ -210,8 +210,8 @@ func (s *Store) script(batch []*request) (keys []string, args []any) {
 		name := r.append.Stream.String()
 		p := s.keys.Partition(name)
 		if index[p] == 0 {
-			keys = append(keys, s.keys.Heads(p), s.keys.Log(p))
-			index[p] = len(keys) / 2
+			keys = append(keys, s.keys.Heads(p), s.keys.Log(p), s.keys.Ended(p))
+			index[p] = len(keys) / 3
 		}
 		streams[i] = s.keys.Stream(name)
 		args = append(args, index[p], name, r.expected(), len(r.envelopes))

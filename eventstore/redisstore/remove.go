@@ -63,10 +63,11 @@ func (s *Store) Truncate(ctx context.Context, stream eventstore.StreamID, before
 		how = "~"
 	}
 	name := stream.String()
-	heads, key := s.keys.Heads(s.keys.Partition(name)), s.keys.Stream(name)
+	p := s.keys.Partition(name)
+	heads, key, ended := s.keys.Heads(p), s.keys.Stream(name), s.keys.Ended(p)
 	var reply []any
 	err = redisx.Retry(ctx, func() (err error) {
-		reply, err = truncateScript.Run(ctx, s.client, []string{heads, key}, name, before.String(), how).Slice()
+		reply, err = truncateScript.Run(ctx, s.client, []string{heads, key, ended}, name, before.String(), how).Slice()
 		return err
 	})
 	if err != nil {

@@ -58,21 +58,31 @@ func parseHead(stored string) (eventstore.Version, eventstore.Ended, error) {
 // Streams implements [eventstore.Reader]. It goes partition by partition, so
 // that neighbours can be read by one pipeline on a cluster too.
 func (s *Store) Streams(ctx context.Context, category string) iter.Seq2[eventstore.StreamHead, error] {
+	return s.list(ctx, category, s.keys.Heads)
+}
+
+// Ends implements [eventstore.Remover].
+func (s *Store) Ends(ctx context.Context, category string) iter.Seq2[eventstore.StreamHead, error] {
+	return s.list(ctx, category, s.keys.Ended)
+}
+
+// list yields what hashes of all partitions hold for the streams of a category.
+func (s *Store) list(ctx context.Context, category string, key func(partition int) string) iter.Seq2[eventstore.StreamHead, error] {
 	return func(yield func(eventstore.StreamHead, error) bool) {
 		if err := eventstore.CheckCategory(category); err != nil {
 			yield(eventstore.StreamHead{}, err)
 			return
 		}
 		for p := range s.keys.Partitions() {
-			if !s.scan(ctx, s.keys.Heads(p), category, yield) {
+			if !s.scan(ctx, key(p), category, yield) {
 				return
 			}
 		}
 	}
 }
 
-// scan yields the streams of a category that a registry holds; it reports
-// whether to go on.
+// scan yields the streams of a category that a hash holds; it reports whether to go
+// on.
 func (s *Store) scan(ctx context.Context, key, category string, yield func(eventstore.StreamHead, error) bool) bool {
 	for cursor := uint64(0); ; {
 		var page []string

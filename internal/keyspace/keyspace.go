@@ -16,6 +16,8 @@
 //	{ns}:checkpoints       hash    group → partitions its checkpoints are spread over
 //	{ns:p}:s:<stream>      stream  the events; entry id <version>-0, one field
 //	{ns:p}:heads           hash    stream → head version; behind it d where the stream is deleted, t where tombstoned
+//	{ns:p}:ended           hash    stream → version of its last end, while there is
+//	                               anything before that
 //	{ns:p}:log             stream  the load-balancer stream: a pointer per append
 //	{ns:p}:sessions        hash    session → deadline, in ms by the clock of Redis
 //	{ns:p}:leases:<group>  hash    stream → session that works on it
@@ -137,6 +139,10 @@ func (n *Namespace) Stream(stream string) string {
 
 // Heads returns the key of a partition's registry of streams and their heads.
 func (n *Namespace) Heads(partition int) string { return n.tags[partition] + ":heads" }
+
+// Ended returns the key of a partition's streams that have ended and may have events
+// from before.
+func (n *Namespace) Ended(partition int) string { return n.tags[partition] + ":ended" }
 
 // Log returns the key of a partition's load-balancer stream.
 func (n *Namespace) Log(partition int) string { return n.tags[partition] + ":log" }

@@ -1,8 +1,8 @@
 -- Appends to streams, each append with its own outcome. On a cluster all of them
 -- belong to one partition.
 --
--- KEYS      {ns:p}:heads and {ns:p}:log of each partition concerned, then the
---           stream of each append, in order
+-- KEYS      {ns:p}:heads, {ns:p}:log and {ns:p}:ended of each partition concerned,
+--           then the stream of each append, in order
 -- ARGV[1]   number of partitions
 -- ARGV[2…]  for each append: which of the partitions (from 1), stream name,
 --           expected version (-1 any, -2 no stream, -3 stream exists, else the
@@ -88,7 +88,7 @@ local function look_back(at, a, n)
 end
 
 local partitions = tonumber(ARGV[1])
-local count = #KEYS - 2 * partitions
+local count = #KEYS - 3 * partitions
 local names, first, offered, registered = {}, {}, {}, {}
 for p = 1, partitions do registered[p] = {} end
 local a = 2
@@ -105,7 +105,7 @@ end
 -- partition.
 local heads, endings, damaged = {}, {}, {}
 for p = 1, partitions do
-  local heads_key, log_key = KEYS[2 * p - 1], KEYS[2 * p]
+  local heads_key, log_key = KEYS[3 * p - 2], KEYS[3 * p - 1]
   local log = redis.call('TYPE', log_key)['ok']
   local stored = redis.pcall('HMGET', heads_key, unpack(registered[p]))
   if log ~= 'none' and log ~= 'stream' then
@@ -168,13 +168,13 @@ end
 -- the pointer. Events cannot be taken back, since Redis gives no entry id
 -- twice; once the first is written nothing else has to follow.
 local function write(p, key, name, head, ended, kind, a, n)
-  local heads_key = KEYS[2 * p - 1]
+  local heads_key = KEYS[3 * p - 2]
   local function failed(reply)
     return type(reply) == 'table' and reply['err']
   end
   local err = failed(redis.pcall('HSET', heads_key, name, (head + n) .. kind))
   if err then return 'key ' .. heads_key .. ': ' .. err end
-  local log_key = KEYS[2 * p]
+  local log_key = KEYS[3 * p - 1]
   local pointer = redis.pcall('XADD', log_key, '*', 's', name, 'v', head + n)
   if failed(pointer) then
     err = 'key ' .. log_key .. ': ' .. failed(pointer)
@@ -193,6 +193,8 @@ local function write(p, key, name, head, ended, kind, a, n)
   for k = 2, n do
     redis.call('XADD', key, (head + k) .. '-0', 'e', ARGV[a + k - 1])
   end
+  -- What came before an end may go; where it is not noted, it only takes room.
+  if kind ~= '' and head > 0 then redis.pcall('HSET', KEYS[3 * p], name, head + 1) end
   if known[name] then
     for k = 1, n do known[name][id_of(ARGV[a + k - 1])] = (head + k) .. '-0' end
   end
@@ -201,7 +203,7 @@ end
 
 local replies = {}
 for i = 1, count do
-  local key, name, a = KEYS[2 * partitions + i], names[i], first[i]
+  local key, name, a = KEYS[3 * partitions + i], names[i], first[i]
   local p, expected, n = tonumber(ARGV[a]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
   local kind = ''
   if not expected then
@@ -212,7 +214,7 @@ for i = 1, count do
   if damaged[p] then
     code, value = 3, damaged[p]
   elseif not head then
-    code, value = 3, 'ERR the head that ' .. KEYS[2 * p - 1] .. ' holds for it is no number'
+    code, value = 3, 'ERR the head that ' .. KEYS[3 * p - 2] .. ' holds for it is no number'
   else
     code, value = checked(key, name, head, ended, expected, kind, a + 4, n)
     if ended == 't' and (not code or code == 2) then
