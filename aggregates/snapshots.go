@@ -99,6 +99,16 @@ func (r *Repository[S]) keep(ctx context.Context, stream eventstore.StreamID, s 
 	return s
 }
 
+// Anchors returns where the snapshots stand that loading streams would begin with, in
+// their order, with Version 0 where there is none. It is what retention has to know
+// before it removes events.
+func (r *Repository[S]) Anchors(ctx context.Context, streams ...eventstore.StreamID) ([]snapshots.Anchor, error) {
+	if r.snapshots == nil {
+		return make([]snapshots.Anchor, len(streams)), nil
+	}
+	return r.snapshots.Anchors(ctx, streams...)
+}
+
 // VerifySnapshots compares the snapshots there are with what the streams' events add up
 // to, see [snapshots.States.Verify]. It yields nothing where the repository has no
 // snapshots.

@@ -16,6 +16,7 @@ const snapshotHead = 64
 
 // keeper keeps snapshots of the states of a projection.
 type keeper interface {
+	Snapshotted
 	// load returns a state for each stream, nil where there is none. It is where to
 	// begin, and not yet to be trusted.
 	load(ctx context.Context, streams []eventstore.StreamID) []*warmState
@@ -75,6 +76,10 @@ func (k *stateKeeper[S]) load(ctx context.Context, streams []eventstore.StreamID
 func (k *stateKeeper[S]) need(ctx context.Context, streams []eventstore.StreamID) ([]*warmState, error) {
 	entries, err := k.states.Need(ctx, streams...)
 	return begin(entries), err
+}
+
+func (k *stateKeeper[S]) Anchors(ctx context.Context, streams ...eventstore.StreamID) ([]snapshots.Anchor, error) {
+	return k.states.Anchors(ctx, streams...)
 }
 
 // begin makes what streams begin with of snapshots.

@@ -111,6 +111,22 @@ func (s *States[S]) Need(ctx context.Context, streams ...eventstore.StreamID) ([
 	return entries, nil
 }
 
+// Anchor is where a snapshot stands: the event after which its state is the stream's.
+type Anchor struct {
+	Version eventstore.Version
+	EventID uuid.UUID
+}
+
+// Anchors returns where the snapshots stand that [States.Need] returns.
+func (s *States[S]) Anchors(ctx context.Context, streams ...eventstore.StreamID) ([]Anchor, error) {
+	entries, err := s.Need(ctx, streams...)
+	anchors := make([]Anchor, len(entries))
+	for i, e := range entries {
+		anchors[i] = Anchor{e.Version, e.EventID}
+	}
+	return anchors, err
+}
+
 // loaded is what a store has of some keys.
 type loaded struct {
 	found  []Snapshot

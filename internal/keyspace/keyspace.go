@@ -13,6 +13,7 @@
 //	{ns}:worker:<name>     string  lock of a worker's name
 //	{ns}:role:<role>       string  lock of what one process does for all
 //	{ns}:throttle:<group>  string  when what was begun to be built will be done
+//	{ns}:forced            stream  what was removed though it may have been needed
 //	{ns}:checkpoints       hash    group → partitions its checkpoints are spread over
 //	{ns:p}:s:<stream>      stream  the events; entry id <version>-0, one field
 //	{ns:p}:heads           hash    stream → head version; behind it d where the stream is deleted, t where tombstoned
@@ -95,6 +96,9 @@ func Generations(namespace string) string { return "{" + namespace + "}:generati
 
 // Walks returns the key of the groups whose streams have still to be announced.
 func Walks(namespace string) string { return "{" + namespace + "}:walks" }
+
+// Forced returns the key of the record of what was removed by force.
+func Forced(namespace string) string { return "{" + namespace + "}:forced" }
 
 // Throttle returns the key by which the building of a generation is throttled.
 func Throttle(namespace, group string) string { return "{" + namespace + "}:throttle:" + group }
