@@ -1,0 +1,409 @@
+package projector_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/snapshots"
+	snapshotsredis "github.com/projectord/projectord/snapshots/redis"
+)
+
+// retained is a projection with snapshots, and what its streams came to.
+type retained struct {
+	*fixture
+	projector.Assignment
+	states map[eventstore.StreamID]kept
+	heads  map[eventstore.StreamID]eventstore.Version
+}
+
+func newRetained(f *fixture) *retained {
+	f.Helper()
+	store, err := snapshotsredis.New(f.client, snapshotsredis.Config{Namespace: f.store.Namespace(), Partitions: f.store.Partitions()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if _, err := f.generations().Start(f.Context(), "totals", 1); err != nil {
+		f.Fatal(err)
+	}
+	return &retained{
+		fixture: f, states: make(map[eventstore.StreamID]kept), heads: make(map[eventstore.StreamID]eventstore.Version),
+		Assignment: projector.Assignment{
+			Projection: newKept(addKept), Sink: f.sink,
+			Snapshots: snapshots.Config{Store: store, Policy: snapshots.Every(100)},
+		},
+	}
+}
+
+// grow appends events to a stream.
+func (r *retained) grow(s eventstore.StreamID, n int) {
+	r.Helper()
+	state, head := r.states[s], r.heads[s]
+	quantities := make([]int64, n)
+	for i := range quantities {
+		head++
+		quantities[i] = int64(head) % 7
+		addKept(&state, added{quantities[i]})
+	}
+	r.append(s, quantities...)
+	r.states[s], r.heads[s] = state, head
+}
+
+// catchUp brings a generation of the projection up to date, with nothing warm.
+func (r *retained) catchUp(g projector.Generation) error {
+	_, err := projector.CatchUp(r.Context(), r.store, r.Projection, r.sink, projector.CatchUpConfig{Generation: g, Snapshots: r.Snapshots})
+	return err
+}
+
+// wantAll compares the documents of a generation.
+func (r *retained) wantAll(g projector.Generation) {
+	r.Helper()
+	for s, want := range r.states {
+		got, at, err := r.sink.Document(r.Context(), g, s.ID())
+		if err != nil || at.Position != projector.PositionOf(r.heads[s]) || got["qty"] != fmt.Sprint(want.Qty) || got["trail"] != fmt.Sprint(want.Trail) {
+			r.Errorf("%s of generation %d is %v at %s, %v; want %+v at %d", s, g, got, at, err, want, r.heads[s])
+		}
+	}
+}
+
+func (r *retained) retention(rule projector.Rule) *projector.Retention {
+	return &projector.Retention{
+		Store: r.store, Log: r.log(), Generations: r.generations(), Projections: []projector.Assignment{r.Assignment},
+		Rules: map[string]projector.Rule{"cart": rule},
+	}
+}
+
+// apply applies a rule, and returns what is held, as "first needed: by whom".
+func (r *retained) apply(rule projector.Rule, want projector.RetentionReport) map[eventstore.StreamID]projector.Held {
+	r.Helper()
+	all := make(map[eventstore.StreamID]projector.Held)
+	report, err := r.retention(rule).Apply(r.Context(), func(h projector.Held) { all[h.Stream] = h })
+	if err != nil || report != want || len(all) != want.Held {
+		r.Fatalf("Apply = %+v, %v, held %v; want %+v", report, err, all, want)
+	}
+	return all
+}
+
+// first returns the version of the first event that a stream has.
+func (f *fixture) first(s eventstore.StreamID) eventstore.Version {
+	f.Helper()
+	var first eventstore.Version
+	for e, err := range f.store.Read(f.Context(), s, eventstore.Range{Backward: true}) {
+		if err != nil {
+			f.Fatal(err)
+		}
+		first = e.Version
+	}
+	return first
+}
+
+// Scenario 32: trimming never passes what a projection still needs, at its checkpoints
+// or at its snapshots, and what is behind those goes on.
+func TestScenario32_TrimmingKeepsWhatIsNeeded(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		r := newRetained(f)
+		for i := range 3 {
+			r.grow(cart(i), 300)
+		}
+		r.grow(cart(9), 20) // too short for a snapshot
+		keep50 := projector.Rule{MaxCount: 50}
+
+		held := r.apply(keep50, projector.RetentionReport{Streams: 4, Held: 3})
+		if h := held[cart(0)]; h.Wanted != 251 || h.Needed != 1 || !strings.Contains(h.By, "projection totals, generation 1, is at version 0") {
+			f.Errorf("before anything was applied: %+v", h)
+		}
+		if err := r.catchUp(1); err != nil {
+			f.Fatal(err)
+		}
+		// The snapshots stand at 300, the documents too.
+		for i := range 3 {
+			r.grow(cart(i), 200)
+		}
+		held = r.apply(keep50, projector.RetentionReport{Streams: 4, Cut: 3, Events: 3 * 299, Held: 3})
+		if h := held[cart(0)]; h.Wanted != 451 || h.Needed != 300 {
+			f.Errorf("with a checkpoint at 300: %+v", h)
+		}
+		if first := r.first(cart(0)); first != 300 {
+			f.Errorf("the first event is version %d", first)
+		}
+		if err := r.catchUp(1); err != nil { // goes on from the snapshot
+			f.Fatal(err)
+		}
+		r.wantAll(1)
+		r.apply(keep50, projector.RetentionReport{Streams: 4, Cut: 3, Events: 3 * 151})
+		r.apply(keep50, projector.RetentionReport{Streams: 4})
+
+		// A further generation, of the same code, begins with the snapshots.
+		if err := r.catchUp(2); err != nil {
+			f.Fatal(err)
+		}
+		r.wantAll(2)
+	})
+}
+
+// Scenario 32: a projection that needs what was trimmed says so, and does not give a
+// wrong answer.
+func TestScenario32_NewProjectionOnTrimmedStream(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		r := newRetained(f)
+		r.grow(cart(0), 300)
+		r.grow(cart(1), 300)
+		r.grow(cart(9), 20)
+		if err := r.catchUp(1); err != nil {
+			f.Fatal(err)
+		}
+		r.apply(projector.Rule{MaxCount: 1, Before: 5}, projector.RetentionReport{Streams: 3, Cut: 2, Events: 2 * 299, Held: 1})
+
+		for name, catchUp := range map[string]func() error{
+			"documents": func() error {
+				_, err := projector.CatchUp(f.Context(), f.store, totals("cart"), f.sink, projector.CatchUpConfig{Generation: 3})
+				return err
+			},
+			"effects": func() error {
+				_, err := projector.CatchUp(f.Context(), f.store, newSums(), newMemory(), projector.CatchUpConfig{})
+				return err
+			},
+		} {
+			err := catchUp()
+			halted := new(projector.HaltedError)
+			if !errors.As(err, &halted) || halted.Count != 2 || !errors.Is(err, eventstore.ErrTruncated) || !strings.Contains(err.Error(), "events 1 to 299 of cart-") {
+				f.Errorf("%s: %v", name, err)
+			}
+		}
+		for i, want := range map[int]bool{0: false, 1: false, 9: true} {
+			if d, _, err := f.sink.Document(f.Context(), 3, cart(i).ID()); err != nil || (d != nil) != want {
+				f.Errorf("the document of cart-%d: %v, %v", i, d, err)
+			}
+		}
+	})
+}
+
+// A stream whose beginning is gone is no worse off than others: where its snapshot is
+// beyond the checkpoint, where an event is poison, and while the store of snapshots is
+// away.
+func TestScenario32_TrimmedStreamGoesOn(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	r := newRetained(f)
+	r.grow(cart(0), 300)
+	if err := r.catchUp(1); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.catchUp(2); err != nil {
+		t.Fatal(err)
+	}
+	r.grow(cart(0), 200)
+	if err := r.catchUp(2); err != nil { // its snapshot is at 500
+		t.Fatal(err)
+	}
+	retention := r.retention(projector.Rule{})
+	if n, err := retention.Truncate(t.Context(), cart(0), 300); n != 299 || err != nil {
+		t.Fatal(n, err)
+	}
+	away := r.Snapshots
+	r.Snapshots.Store = noStore{r.Snapshots.Store}
+	if err := r.catchUp(1); err == nil || errors.Is(err, eventstore.ErrTruncated) || !strings.Contains(err.Error(), "away") {
+		t.Errorf("without the store of snapshots: %v", err)
+	}
+	r.Snapshots = away
+	if err := r.catchUp(1); err != nil {
+		t.Fatal(err)
+	}
+	r.wantAll(1)
+
+	r.grow(cart(0), 30)
+	before := r.states[cart(0)]
+	f.appendEvents(cart(0), event("added", "poison"))
+	for g := projector.Generation(1); g <= 3; g++ {
+		if err := r.catchUp(g); !errors.Is(err, projector.ErrPoison) || !strings.Contains(err.Error(), "cart-0@531") {
+			t.Errorf("generation %d: %v", g, err)
+		}
+	}
+	r.states[cart(0)] = before
+	for g := projector.Generation(1); g <= 3; g++ {
+		r.wantAll(g) // up to the event before
+	}
+
+	// Where the event at the checkpoint is another, no snapshot helps.
+	if _, err := f.client.HSet(t.Context(), f.store.Namespace()+":totals@2:0", "_event", uuid.NewString(), "_position", "400-0").Result(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.catchUp(2); !errors.Is(err, eventstore.ErrTruncated) {
+		t.Errorf("with another event at the checkpoint: %v", err)
+	}
+}
+
+// noStore is a store of snapshots that cannot be reached.
+type noStore struct{ snapshots.Store }
+
+func (noStore) Load(context.Context, []snapshots.Key) ([]snapshots.Snapshot, []error, error) {
+	return nil, nil, errors.New("it is away")
+}
+
+// Each rule removes what it does not want, and the last event stays.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	day := 24 * time.Hour
+	for name, c := range map[string]struct {
+		rule    projector.Rule
+		now     time.Time
+		first   eventstore.Version
+		deleted int
+	}{
+		"none":            {projector.Rule{}, start.Add(1000 * day), 1, 0},
+		"MaxCount":        {projector.Rule{MaxCount: 30}, start, 71, 0},
+		"MaxCount is all": {projector.Rule{MaxCount: 100}, start, 1, 0},
+		"Before":          {projector.Rule{Before: 41}, start, 41, 0},
+		"Before the end":  {projector.Rule{Before: 4100}, start, 100, 0},
+		"MaxAge":          {projector.Rule{MaxAge: 60 * day}, start.Add(100 * day), 41, 0},
+		"MaxAge of all":   {projector.Rule{MaxAge: day}, start.Add(1000 * day), 100, 0},
+		"the strictest":   {projector.Rule{MaxCount: 70, Before: 11, MaxAge: 60 * day}, start.Add(100 * day), 41, 0},
+		"Idle, young":     {projector.Rule{Idle: 30 * day}, start.Add(129 * day), 1, 0},
+		"Idle":            {projector.Rule{Idle: 30 * day}, start.Add(130 * day), 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, testenv.Redis(t))
+			events := make([]eventstore.Event, 100) // version v is v days old after start
+			for i := range events {
+				events[i] = event("added", added{1})
+				events[i].Time = start.Add(time.Duration(i+1) * day)
+			}
+			f.appendEvents(cart(1), events...)
+			r := &projector.Retention{
+				Store: f.store, Log: f.log(), Generations: f.generations(),
+				Rules: map[string]projector.Rule{"cart": c.rule}, Now: func() time.Time { return c.now },
+			}
+			for range 2 {
+				report, err := r.Apply(t.Context(), nil)
+				if err != nil || report.Deleted != c.deleted {
+					t.Fatalf("%+v, %v", report, err)
+				}
+				c.deleted = 0
+				if first := f.first(cart(1)); first != c.first {
+					t.Errorf("the first event is version %d; want %d", first, c.first)
+				}
+				if name == "Idle" {
+					c.first = 101 // the event that deletes it is all there is left
+				}
+			}
+		})
+	}
+	f := newFixture(t, testenv.Redis(t))
+	for category, rule := range map[string]projector.Rule{"Cart": {}, "cart": {MaxAge: -1}, "order": {Idle: -1}} {
+		r := &projector.Retention{Store: f.store, Log: f.log(), Generations: f.generations(), Rules: map[string]projector.Rule{category: rule}}
+		if _, err := r.Apply(t.Context(), nil); err == nil || !strings.Contains(err.Error(), category) {
+			t.Errorf("%s, %+v: %v", category, rule, err)
+		}
+	}
+}
+
+// What is needed goes only by force, for a reason that is recorded before.
+func TestForceTruncate(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		r := newRetained(f)
+		r.grow(cart(0), 100)
+		if err := r.catchUp(1); err != nil {
+			f.Fatal(err)
+		}
+		r.grow(cart(0), 100)
+		retention := r.retention(projector.Rule{})
+		if n, err := retention.Truncate(f.Context(), cart(0), 101); n != 0 || !errors.Is(err, projector.ErrHeld) || !strings.Contains(err.Error(), "is at version 100") || !strings.Contains(err.Error(), "cart-0") {
+			f.Errorf("Truncate = %d, %v", n, err)
+		}
+		if first := r.first(cart(0)); first != 1 {
+			f.Errorf("the first event is version %d", first)
+		}
+		if n, err := retention.ForceTruncate(f.Context(), cart(0), 101, eventstore.Reason{By: "ann"}); n != 0 || !errors.Is(err, projector.ErrNoReason) {
+			f.Errorf("without a reason: %d, %v", n, err)
+		}
+		if n, err := retention.ForceTruncate(f.Context(), cart(0), 101, eventstore.Reason{Text: "a court order", By: "ann"}); n != 100 || err != nil {
+			f.Errorf("ForceTruncate = %d, %v", n, err)
+		}
+		forced := 0
+		for d, err := range f.log().Forced(f.Context()) {
+			if err != nil {
+				f.Fatal(err)
+			}
+			forced++
+			if d.Stream != "cart-0" || d.Before != 101 || d.Reason != "a court order" || d.By != "ann" || !strings.Contains(d.Needed, "is at version 100") || time.Since(d.At) > time.Hour {
+				f.Errorf("recorded: %+v", d)
+			}
+		}
+		if forced != 1 {
+			f.Errorf("%d were recorded", forced)
+		}
+		if err := r.catchUp(1); !errors.Is(err, eventstore.ErrTruncated) {
+			f.Errorf("what is left was applied: %v", err)
+		}
+	})
+}
+
+// Where it is not known what a projection needs, nothing is removed.
+func TestRetentionOfUnknownProjection(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	r := newRetained(f)
+	r.grow(cart(0), 100)
+	if err := r.catchUp(1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.generations().Start(t.Context(), "other", 1); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.retention(projector.Rule{MaxCount: 10}).Apply(t.Context(), nil)
+	if !errors.Is(err, projector.ErrUnknownProjection) || !strings.Contains(err.Error(), "other") {
+		t.Errorf("Apply = %v", err)
+	}
+	if first := f.first(cart(0)); first != 1 {
+		t.Errorf("the first event is version %d", first)
+	}
+}
+
+// What else folds the streams keeps what its snapshots do not cover.
+func TestRetentionOfFolded(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	f.append(cart(0), make([]int64, 100)...)
+	f.append(cart(1), make([]int64, 100)...)
+	f.append(cart(2), make([]int64, 100)...)
+	anchors := make(folded)
+	for e, err := range f.store.Read(t.Context(), cart(1), eventstore.Range{From: 40, Limit: 1}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		anchors[cart(1)] = snapshots.Anchor{Version: e.Version, EventID: e.ID}
+	}
+	anchors[cart(2)] = snapshots.Anchor{Version: 40, EventID: uuid.New()} // another history's
+	r := &projector.Retention{Store: f.store, Log: f.log(), Generations: f.generations(), Rules: map[string]projector.Rule{
+		"cart": {MaxCount: 10, Folded: []projector.Snapshotted{anchors}},
+	}}
+	if _, err := r.Apply(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []eventstore.Version{1, 40, 1} {
+		if first := f.first(cart(i)); first != want {
+			t.Errorf("the first event of cart-%d is version %d; want %d", i, first, want)
+		}
+	}
+}
+
+// folded are snapshots of streams.
+type folded map[eventstore.StreamID]snapshots.Anchor
+
+func (f folded) Anchors(_ context.Context, streams ...eventstore.StreamID) ([]snapshots.Anchor, error) {
+	anchors := make([]snapshots.Anchor, len(streams))
+	for i, s := range streams {
+		anchors[i] = f[s]
+	}
+	return anchors, nil
+}
