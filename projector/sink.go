@@ -39,7 +39,8 @@ type Sink interface {
 	// checkpoint becomes To. Where the checkpoint is To already, the change was
 	// made before, its reply was lost, and it counts as made. Anything else
 	// changes nothing. A change of a document from a checkpoint to the same one
-	// replaces the document.
+	// replaces the document. One without a document removes it, with all that was
+	// in it, and keeps the checkpoint alone, from which the next change starts.
 	//
 	// Changes stand alone: refused, which is nil where all were made, has at
 	// the place of each change a [*RefusedError], another error about that
@@ -53,7 +54,8 @@ type DocumentReader interface {
 	Sink
 	// Documents reads documents of a generation, a few hundred at a time, with
 	// every value as the text that [Value.String] gives, and their checkpoints:
-	// nil and the zero Checkpoint where there is none.
+	// nil and the zero Checkpoint where there is none, nil and a checkpoint where
+	// the document was removed.
 	Documents(ctx context.Context, g Generation, keys []string) ([]map[string]string, []Checkpoint, error)
 }
 
@@ -89,7 +91,10 @@ type Change struct {
 	// is the document's key.
 	Key      string
 	From, To Checkpoint
-	// Document is the new document, for sinks that take [Documents].
+	// Document is the new document, for sinks that take [Documents]. Nil is for a
+	// stream that was deleted: there is no document from To on, whatever was there
+	// before, and nothing of it may be left where readers or others could find it.
+	// Readers get none; they still get the checkpoint.
 	Document *Document
 	// Effects are what the events do, for sinks that take [EffectsOnly].
 	Effects *Effects

@@ -102,8 +102,9 @@ type rows struct {
 	columns   []Column
 	keys      []string
 	from, to  checkpoints
-	documents []string // where there are no columns
-	values    []values // of each column
+	deleted   []bool
+	documents []*string // where there are no columns; nil where there is no document
+	values    []values  // of each column
 }
 
 func (s *Sink) rows(g projector.Generation) *rows {
@@ -116,28 +117,33 @@ func (r *rows) add(c *projector.Change) error {
 		return err
 	}
 	if len(r.columns) == 0 {
-		text, err := encode(c.Document)
-		if err != nil {
-			return err
+		var document *string
+		if c.Document != nil {
+			text, err := encode(c.Document)
+			if err != nil {
+				return err
+			}
+			document = &text
 		}
-		r.documents = append(r.documents, text)
+		r.documents = append(r.documents, document)
 	} else if err := addValues(r.columns, r.values, c.Document); err != nil {
 		return err
 	}
 	r.keys = append(r.keys, c.Key)
 	r.from.add(c.From)
 	r.to.add(c.To)
+	r.deleted = append(r.deleted, c.Document == nil)
 	return nil
 }
 
 // insertStatement writes documents that have no row yet. It cannot be joined with
 // the update below: the WHERE of ON CONFLICT DO UPDATE would guard rows that are
 // there, not those that are missing.
-const insertStatement = `INSERT INTO %[1]s (_key, _major, _minor, _event, %[2]s)
-	SELECT c.key, c.major, c.minor, c.event, %[3]s FROM %[4]s
+const insertStatement = `INSERT INTO %[1]s (_key, _major, _minor, _event, _deleted, %[2]s)
+	SELECT c.key, c.major, c.minor, c.event, c.deleted, %[3]s FROM %[4]s
 	ON CONFLICT (_key) DO NOTHING RETURNING _key`
 
-const updateStatement = `UPDATE %[1]s t SET (_major, _minor, _event, %[2]s) = ROW(c.major, c.minor, c.event, %[3]s)
+const updateStatement = `UPDATE %[1]s t SET (_major, _minor, _event, _deleted, %[2]s) = ROW(c.major, c.minor, c.event, c.deleted, %[3]s)
 	FROM %[4]s
 	WHERE t._key = c.key AND t._major = c.from_major AND t._minor = c.from_minor AND t._event = c.from_event
 	RETURNING t._key`
@@ -147,13 +153,13 @@ func (r *rows) queue(batch *pgx.Batch, statement string) {
 	if len(r.keys) == 0 {
 		return
 	}
-	args := []any{r.keys, r.from.major, r.from.minor, r.from.event, r.to.major, r.to.minor, r.to.event}
-	arrays := []string{"$1::text[]", "$2::bigint[]", "$3::bigint[]", "$4::uuid[]", "$5::bigint[]", "$6::bigint[]", "$7::uuid[]"}
-	names := []string{"key", "from_major", "from_minor", "from_event", "major", "minor", "event"}
+	args := []any{r.keys, r.from.major, r.from.minor, r.from.event, r.to.major, r.to.minor, r.to.event, r.deleted}
+	arrays := []string{"$1::text[]", "$2::bigint[]", "$3::bigint[]", "$4::uuid[]", "$5::bigint[]", "$6::bigint[]", "$7::uuid[]", "$8::boolean[]"}
+	names := []string{"key", "from_major", "from_minor", "from_event", "major", "minor", "event", "deleted"}
 	var targets, sources []string
 	if len(r.columns) == 0 {
 		args = append(args, r.documents)
-		arrays = append(arrays, "$8::text[]")
+		arrays = append(arrays, "$9::text[]")
 		names = append(names, "document")
 		targets, sources = []string{"document"}, []string{"c.document::jsonb"}
 	}

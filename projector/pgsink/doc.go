@@ -13,9 +13,17 @@
 //	_major     bigint, and
 //	_minor     bigint: position of the last event folded, 7 and 0 for version 7
 //	_event     uuid, id of that event
+//	_deleted   boolean, true where the stream was deleted
 //
 // The document is either one column, document jsonb, or has a typed column per
 // field, see [Column].
+//
+// When a stream is deleted its row stays for the checkpoint, because the stream may be
+// created anew and goes on from there. The document's columns are NULL then, and the
+// view does not show the row; it does not show _deleted either. As with all that is
+// deleted in Postgres, the bytes are gone from the table once it was vacuumed. A NOT
+// NULL that somebody else puts on a column of the document has Postgres refuse the
+// deletion, and its stream is parked with that error.
 //
 // # Effects
 //

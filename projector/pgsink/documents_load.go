@@ -60,7 +60,8 @@ func (s *Sink) Finish(ctx context.Context, g projector.Generation) error {
 
 // copy copies rows, given their places, all of which were added.
 func (r *rows) copy(ctx context.Context, tx pgx.Tx, table pgx.Identifier, part []int) error {
-	names := []string{"_key", "_major", "_minor", "_event"}
+	names := []string{"_key", "_major", "_minor", "_event", deletedColumn}
+	own := len(names)
 	if len(r.columns) == 0 {
 		names = append(names, "document")
 	}
@@ -70,12 +71,16 @@ func (r *rows) copy(ctx context.Context, tx pgx.Tx, table pgx.Identifier, part [
 	line := make([]any, len(names))
 	_, err := tx.CopyFrom(ctx, table, names, pgx.CopyFromSlice(len(part), func(n int) ([]any, error) {
 		i := part[n]
-		line[0], line[1], line[2], line[3] = r.keys[i], r.to.major[i], r.to.minor[i], r.to.event[i]
-		if len(r.columns) == 0 {
-			line[4] = r.documents[i]
+		line[0], line[1], line[2], line[3], line[4] = r.keys[i], r.to.major[i], r.to.minor[i], r.to.event[i], r.deleted[i]
+		switch {
+		case len(r.columns) > 0:
+		case r.deleted[i]:
+			line[own] = nil
+		default:
+			line[own] = *r.documents[i]
 		}
 		for j := range r.values {
-			line[4+j] = r.values[j].at(i)
+			line[own+j] = r.values[j].at(i)
 		}
 		return line, nil
 	}))

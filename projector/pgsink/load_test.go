@@ -22,10 +22,10 @@ import (
 
 func TestLoader(t *testing.T) {
 	pool := connect(t)
-	sinktest.RunLoader(t, func(t *testing.T) sinktest.DocumentLoader { return open(t, pool) },
+	sinktest.RunLoader(t, func(t *testing.T) sinktest.DocumentLoader { return openStored(t, pool) },
 		func(t *testing.T) (sinktest.DocumentLoader, func()) {
 			pool, crash := connectBreakable(t)
-			return open(t, pool), crash
+			return openStored(t, pool), crash
 		})
 }
 
@@ -52,6 +52,9 @@ func TestLoadTypedColumns(t *testing.T) {
 				d.SetTime("since", time.UnixMicro(int64(i)*-1_234_567_890_123))
 			}
 		}))
+		if i%11 == 0 {
+			changes[i].Document = nil
+		}
 	}
 	refused, err := s.Commit(t.Context(), 1, changes)
 	if err := errors.Join(append(refused, err)...); err != nil {
@@ -65,7 +68,7 @@ func TestLoadTypedColumns(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, stands, err := s.Document(t.Context(), 2, c.Key)
-		if err != nil || fmt.Sprint(got) != fmt.Sprint(want) || stands != at {
+		if err != nil || fmt.Sprint(got) != fmt.Sprint(want) || stands != at || stands != c.To || (got == nil) != (c.Document == nil) || (want == nil) != (got == nil) {
 			t.Errorf("document %s is %v at %s, %v; by commits it is %v", c.Key, got, stands, err, want)
 		}
 	}

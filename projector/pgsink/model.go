@@ -132,7 +132,10 @@ func (m *model) createView(ctx context.Context, tx pgx.Tx, g projector.Generatio
 	if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", m.view()).Scan(&exists); err != nil || exists {
 		return err
 	}
-	_, err := tx.Exec(ctx, fmt.Sprintf("CREATE VIEW %s AS SELECT * FROM %s", m.view(), m.table(g)))
+	has, err := columnsOf(ctx, tx, m.table(g))
+	if err == nil {
+		_, err = tx.Exec(ctx, m.viewStatement(g, has, ""))
+	}
 	return err
 }
 
@@ -147,7 +150,13 @@ func (m *model) checkTable(ctx context.Context, tx pgx.Tx, g projector.Generatio
 		there[c.name] = c.kind
 	}
 	for _, c := range columns {
-		if is := strings.Replace(there[c.name], "timestamp with time zone", "timestamptz", 1); is != c.kind {
+		is := strings.Replace(there[c.name], "timestamp with time zone", "timestamptz", 1)
+		switch {
+		case is == "" && strings.HasPrefix(c.name, "_"):
+			return fmt.Errorf("there is no column %s, so something else or an older version of projectord made the table: rebuild the projection into a new generation", c.name)
+		case is == "":
+			return fmt.Errorf("column %s is declared, but not there: rebuild the projection into a new generation", c.name)
+		case is != c.kind:
 			return fmt.Errorf("column %s is %q there, but %q is declared: rebuild the projection into a new generation", c.name, is, c.kind)
 		}
 		delete(there, c.name)

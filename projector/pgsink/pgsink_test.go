@@ -1,6 +1,7 @@
 package pgsink_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/projectord/projectord/eventstore"
@@ -46,18 +48,56 @@ func begin(t *testing.T, s *pgsink.Sink) {
 	}
 }
 
+// stored is a sink whose rows can be looked at.
+type stored struct {
+	*pgsink.Sink
+	pool *pgxpool.Pool
+	ns   string
+}
+
+// Stored implements [sinktest.DocumentSink].
+func (s stored) Stored(ctx context.Context, g projector.Generation, key string) (string, error) {
+	var row string
+	err := s.pool.QueryRow(ctx, fmt.Sprintf("SELECT t::text FROM %s.cart_summary_%d t WHERE _key = $1", s.ns, g), key).Scan(&row)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	return row, err
+}
+
+func openStored(t *testing.T, pool *pgxpool.Pool, columns ...pgsink.Column) stored {
+	t.Helper()
+	ns := testenv.Namespace(t)
+	s, err := pgsink.New(pool, ns, "cart_summary", columns...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stored{s, pool, ns}
+}
+
 func TestSink(t *testing.T) {
 	pool := connect(t)
-	sinktest.Run(t, func(t *testing.T) sinktest.DocumentSink { return open(t, pool) }, sinktest.Features{NoZeroBytes: true})
+	sinktest.Run(t, func(t *testing.T) sinktest.DocumentSink { return openStored(t, pool) }, sinktest.Features{NoZeroBytes: true})
+}
+
+func TestVanishFromColumns(t *testing.T) {
+	pool := connect(t)
+	sinktest.RunVanish(t, func(t *testing.T) sinktest.DocumentSink {
+		return openStored(t, pool, pgsink.Column{Name: "note"}, pgsink.Column{Name: "name"})
+	})
 }
 
 func at(version uint64) projector.Checkpoint {
 	return projector.Checkpoint{Position: projector.Position{Major: version}, EventID: uuid.New()}
 }
 
+// change returns a change from nothing; where fill is nil, to no document.
 func change(key string, fill func(*projector.Document)) projector.Change {
-	d := new(projector.Document)
-	fill(d)
+	var d *projector.Document
+	if fill != nil {
+		d = new(projector.Document)
+		fill(d)
+	}
 	return projector.Change{Stream: eventstore.MustStreamID("cart", key), Key: key, To: at(1), Document: d}
 }
 
@@ -172,6 +212,121 @@ func TestView(t *testing.T) {
 	var adds int64
 	if err := pool.QueryRow(t.Context(), "SELECT adds FROM "+ns+".cart_summary WHERE _key = '42'").Scan(&adds); err != nil || adds != 1 {
 		t.Errorf("the view shows %d, %v; want generation 1", adds, err)
+	}
+}
+
+// Whoever reads the view finds no trace of a document whose stream was deleted, in
+// whatever generation it shows and however that came to be; and the columns are those
+// that there were before documents could vanish.
+func TestViewOfVanished(t *testing.T) {
+	pool := connect(t)
+	for shape, c := range map[string]struct {
+		columns []pgsink.Column
+		sum     string
+		view    string
+	}{
+		"JSON":  {nil, "(document->>'n')::bigint", "_key,_major,_minor,_event,document"},
+		"Typed": {counts, "n", "_key,_major,_minor,_event,n,name"},
+	} {
+		t.Run(shape, func(t *testing.T) {
+			ns := testenv.Namespace(t)
+			s, err := pgsink.New(pool, ns, "m", c.columns...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin(t, s)
+			beginLoad(t, s)
+			document := func(d *projector.Document) { d.SetInt("n", 1) }
+			there, gone, never := change("there", document), change("gone", document), change("never", document)
+			never.Document = nil
+			commit := func(g projector.Generation, changes ...projector.Change) {
+				t.Helper()
+				refused, err := s.Commit(t.Context(), g, changes)
+				if err := errors.Join(append(refused, err)...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			commit(1, there, gone, never)
+			load(t, s, "1", there, gone, never)
+			finish(t, s)
+			shows := func(want string) {
+				t.Helper()
+				query(t, pool, want, "SELECT COALESCE(string_agg(concat(_key, '=', "+c.sum+"), ' ' ORDER BY _key), '') FROM "+ns+".m")
+				query(t, pool, c.view, `SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute
+					WHERE attrelid = to_regclass($1) AND attnum > 0`, ns+".m")
+			}
+			shows("gone=1 there=1")
+			next := gone
+			next.From, next.To, next.Document = gone.To, at(2), nil
+			for g := projector.Generation(1); g <= 2; g++ {
+				commit(g, next)
+				promote(t, s, g)
+				shows("there=1")
+			}
+			anew := next
+			anew.From, anew.To, anew.Document = next.To, at(3), new(projector.Document)
+			anew.Document.SetInt("n", 3)
+			commit(2, anew)
+			shows("gone=3 there=1")
+			promote(t, s, 1)
+			shows("there=1")
+			query(t, pool, "0", "SELECT count(*) FROM pg_index WHERE indrelid = ANY(ARRAY[$1, $2]::regclass[]) AND indkey::text <> '1'", ns+".m_1", ns+".m_2")
+		})
+	}
+}
+
+// Where there is no document nothing of one can be stored, by whatever mistake.
+func TestVanishedRowHoldsNothing(t *testing.T) {
+	pool := connect(t)
+	s := openStored(t, pool)
+	begin(t, s.Sink)
+	gone, there := change("gone", nil), change("there", func(*projector.Document) {})
+	refused, err := s.Commit(t.Context(), 1, []projector.Change{gone, there})
+	if err := errors.Join(append(refused, err)...); err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{"SET document = '{}' WHERE _key = 'gone'", "SET document = NULL WHERE _key = 'there'", "SET _deleted = true WHERE _key = 'there'"} {
+		_, err := pool.Exec(t.Context(), "UPDATE "+s.ns+".cart_summary_1 "+statement)
+		wantError(t, err, "23514")
+	}
+}
+
+// A row that somebody else's constraint keeps from being emptied is that stream's
+// failure alone.
+func TestVanishAgainstNotNull(t *testing.T) {
+	pool := connect(t)
+	s := openStored(t, pool, counts...)
+	begin(t, s.Sink)
+	run(t, pool, "ALTER TABLE "+s.ns+".cart_summary_1 ALTER n SET NOT NULL")
+	one := change("1", func(d *projector.Document) { d.SetInt("n", 1) })
+	gone, two := change("gone", nil), change("2", func(d *projector.Document) { d.SetInt("n", 2) })
+	refused, err := s.Commit(t.Context(), 1, []projector.Change{one, gone, two})
+	if err != nil || len(refused) != 3 || refused[0] != nil || refused[2] != nil {
+		t.Fatalf("Commit = %v, %v; want the second refused", refused, err)
+	}
+	wantError(t, refused[1], "cart-gone", "not-null", "cart_summary_1")
+	query(t, pool, "2", "SELECT count(*) FROM "+s.ns+".cart_summary")
+}
+
+// A table without the column is not written to, and the error says what to do.
+func TestTableOfOlderVersionRefused(t *testing.T) {
+	pool := connect(t)
+	for name, prepare := range map[string]func(*pgsink.Sink) error{
+		"Begin":     func(s *pgsink.Sink) error { return s.Begin(t.Context(), 1) },
+		"BeginLoad": func(s *pgsink.Sink) error { return s.BeginLoad(t.Context(), 1) },
+	} {
+		ns := testenv.Namespace(t)
+		run(t, pool, "CREATE SCHEMA "+ns,
+			"CREATE TABLE "+ns+".m_1 (_key text PRIMARY KEY, _major bigint NOT NULL, _minor bigint NOT NULL, _event uuid NOT NULL, document jsonb NOT NULL)")
+		s, err := pgsink.New(pool, ns, "m")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = prepare(s)
+		wantError(t, err, "_deleted", "older version", "rebuild", "m_1")
+		if t.Failed() {
+			t.Errorf("that was %s", name)
+		}
 	}
 }
 

@@ -96,13 +96,18 @@ func inOrder(columns, first []definition) []definition {
 }
 
 // viewStatement makes the view where there is none, and has its place taken where
-// there is.
+// there is. Rows without a document are left out, and so is the column that says so.
 func (m *model) viewStatement(g projector.Generation, columns []definition, options string) string {
 	var names []string
+	where := ""
 	for _, c := range columns {
+		if c.name == deletedColumn {
+			where = " WHERE NOT " + deletedColumn
+			continue
+		}
 		names = append(names, pgx.Identifier{c.name}.Sanitize())
 	}
-	return fmt.Sprintf("CREATE OR REPLACE VIEW %s%s AS SELECT %s FROM %s", m.view(), options, strings.Join(names, ", "), m.table(g))
+	return fmt.Sprintf("CREATE OR REPLACE VIEW %s%s AS SELECT %s FROM %s%s", m.view(), options, strings.Join(names, ", "), m.table(g), where)
 }
 
 // remakeView drops the view and makes it anew, in the order of the table.

@@ -68,11 +68,18 @@ func (s *Sink) createSchema() string {
 	return "CREATE SCHEMA IF NOT EXISTS " + pgx.Identifier{s.schema}.Sanitize()
 }
 
+// deletedColumn is true in rows whose document is no more. No index has it, or updates
+// that change it could not stay out of the indexes.
+const deletedColumn = "_deleted"
+
 // definitions are the columns of a table beside its key.
 func (s *Sink) definitions() []definition {
-	columns := []definition{{"_major", "bigint", "NOT NULL"}, {"_minor", "bigint", "NOT NULL"}, {"_event", "uuid", "NOT NULL"}}
+	columns := []definition{
+		{"_major", "bigint", "NOT NULL"}, {"_minor", "bigint", "NOT NULL"}, {"_event", "uuid", "NOT NULL"},
+		{deletedColumn, "boolean", "NOT NULL DEFAULT false"},
+	}
 	if len(s.columns) == 0 {
-		columns = append(columns, definition{"document", "jsonb", "NOT NULL"})
+		columns = append(columns, definition{"document", "jsonb", "CHECK ((document IS NULL) = _deleted)"})
 	}
 	for _, c := range s.columns {
 		columns = append(columns, definition{c.Name, types[c.Kind], ""})
@@ -90,7 +97,8 @@ func (s *Sink) checkpoints(g projector.Generation) place {
 }
 
 // Document reads a document of a generation, with every value as text, and its
-// checkpoint; nil and the zero Checkpoint where there is none.
+// checkpoint; nil and the zero Checkpoint where there is none, nil and a checkpoint
+// where its stream was deleted.
 func (s *Sink) Document(ctx context.Context, g projector.Generation, key string) (map[string]string, projector.Checkpoint, error) {
 	documents, checkpoints, err := s.Documents(ctx, g, []string{key})
 	if err != nil {

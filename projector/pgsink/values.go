@@ -136,9 +136,12 @@ func (v *values) array() any {
 }
 
 // addValues adds a document's fields to the columns, once all of them were found
-// to fit.
+// to fit; where there is no document, NULLs.
 func addValues(columns []Column, to []values, d *projector.Document) error {
 	byColumn := make([]*projector.Field, len(columns))
+	if d == nil {
+		d = new(projector.Document)
+	}
 	for i := range d.Fields() {
 		f := &d.Fields()[i]
 		column := slices.IndexFunc(columns, func(c Column) bool { return c.Name == f.Name })
@@ -159,7 +162,8 @@ func addValues(columns []Column, to []values, d *projector.Document) error {
 	return nil
 }
 
-// readDocument reads a row of checkpoint columns and the row as JSON.
+// readDocument reads a row of checkpoint columns and the row as JSON. The document is
+// nil where it is no more.
 func readDocument(row pgx.Row, isJSON bool) (map[string]string, projector.Checkpoint, error) {
 	var major, minor int64
 	var event [16]byte
@@ -174,6 +178,9 @@ func readDocument(row pgx.Row, isJSON bool) (map[string]string, projector.Checkp
 	decoder.UseNumber() // a float64 does not hold every bigint
 	if err := decoder.Decode(&fields); err != nil {
 		return nil, at, err
+	}
+	if fields[deletedColumn] == true {
+		return nil, at, nil
 	}
 	if isJSON {
 		fields, _ = fields["document"].(map[string]any)

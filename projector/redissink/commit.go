@@ -28,13 +28,21 @@ func (s *Sink) Commit(ctx context.Context, g projector.Generation, changes []pro
 	return commit(ctx, s.client, commitScript, changes, calls, atOnce)
 }
 
+// noDocument stands in the place of the number of fields.
+const noDocument = -1
+
 func (c *call) addDocument(key string, ch *projector.Change) {
 	position, event := checkpointArgs(ch.From)
 	toPosition, toEvent := checkpointArgs(ch.To)
-	fields := ch.Document.Fields()
 	c.n++
 	c.keys = append(c.keys, key)
-	c.args = append(c.args, position, event, toPosition, toEvent, len(fields))
+	c.args = append(c.args, position, event, toPosition, toEvent)
+	if ch.Document == nil {
+		c.args = append(c.args, noDocument)
+		return
+	}
+	fields := ch.Document.Fields()
+	c.args = append(c.args, len(fields))
 	for _, f := range fields {
 		value := f.Value.String()
 		c.args = append(c.args, f.Name, value)

@@ -12,6 +12,14 @@
 //	_position  position of the last event folded, for example 7-0
 //	_event     id of that event
 //
+// When the stream is deleted, so are all fields of the document. Those two stay, because
+// the stream may be created anew and goes on from there, and a third says so:
+//
+//	_deleted   1 where there is no document
+//
+// It tells a document that is gone from one that has no fields. Whoever reads hashes has
+// to take one with _deleted for none.
+//
 // Effects are kept in hashes of the same names, one per row, without those two
 // fields. Their checkpoints are in the hashes {ns:p}:checkpoints:<projection>@<generation>,
 // one per partition p, under the names of the streams; the hash {ns}:checkpoints says over

@@ -43,8 +43,8 @@ func NewReader(client redis.UniversalClient, namespace, projection, model string
 }
 
 // Document returns a document with its values as text, and its checkpoint:
-// zero, with no document, where there is none. The checkpoint tells how current
-// the document is. It is an error that wraps [generations.ErrNotStarted] if the
+// zero, with no document, where there is none. Where the stream was deleted there is
+// a checkpoint and no document. The checkpoint tells how current the document is. It is an error that wraps [generations.ErrNotStarted] if the
 // projection has never run in this namespace.
 func (r *Reader) Document(ctx context.Context, key string) (map[string]string, projector.Checkpoint, error) {
 	documents, checkpoints, err := r.Documents(ctx, []string{key})

@@ -3,6 +3,8 @@ package redissink_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -21,8 +23,31 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 func TestSink(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
-		sinktest.Run(t, func(t *testing.T) sinktest.DocumentSink { return open(t, client, testenv.Namespace(t)) }, sinktest.Features{})
+		sinktest.Run(t, func(t *testing.T) sinktest.DocumentSink {
+			ns := testenv.Namespace(t)
+			return stored{open(t, client, ns), client, ns}
+		}, sinktest.Features{})
 	})
+}
+
+// stored is a sink whose hashes can be looked at.
+type stored struct {
+	*redissink.Sink
+	client redis.UniversalClient
+	ns     string
+}
+
+// Stored implements [sinktest.DocumentSink].
+func (s stored) Stored(ctx context.Context, g projector.Generation, key string) (string, error) {
+	name := fmt.Sprintf("%s:cart:current@%d:%s", s.ns, g, key)
+	if g == 1 {
+		name = fmt.Sprintf("%s:cart:current:%s", s.ns, key)
+	}
+	fields, err := s.client.HGetAll(ctx, name).Result()
+	if err != nil || len(fields) == 0 {
+		return "", err
+	}
+	return fmt.Sprint(fields), nil
 }
 
 func open(t *testing.T, client redis.UniversalClient, namespace string) *redissink.Sink {
@@ -72,6 +97,86 @@ func TestKeysAndFields(t *testing.T) {
 			}
 		}
 	})
+}
+
+// So is what is left of a document whose stream was deleted, in whatever order the fields
+// were there. What is read follows it.
+func TestVanishedHash(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		ns := testenv.Namespace(t)
+		s := open(t, client, ns)
+		pointers, err := generations.New(client, ns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pointers.Start(t.Context(), "cart_current", 1); err != nil {
+			t.Fatal(err)
+		}
+		r, err := redissink.NewReader(client, ns, "cart_current", "cart:current")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := change("42", "1")
+		for i := range 5000 { // more than one HDEL takes
+			c.Document.SetInt(fmt.Sprint("item:", i), 1)
+		}
+		commit(t, s, 1, c)
+		for v := uint64(2); v <= 4; v++ {
+			c.From, c.To = c.To, projector.Checkpoint{Position: projector.Position{Major: v}, EventID: uuid.New()}
+			want := map[string]string{"_position": fmt.Sprint(v, "-0"), "_event": c.To.EventID.String(), "_deleted": "1"}
+			if c.Document = nil; v == 3 {
+				c.Document = document("3")
+				delete(want, "_deleted")
+				want["n"] = "3"
+			}
+			commit(t, s, 1, c)
+			got, err := client.HGetAll(t.Context(), ns+":cart:current:42").Result()
+			if err != nil || !maps.Equal(got, want) {
+				t.Errorf("the hash holds %.200v, %v; want %v", got, err, want)
+			}
+			read, at, err := r.Document(t.Context(), "42")
+			if err != nil || (read != nil) != (v == 3) || at != c.To {
+				t.Errorf("the reader gets %v at %s, %v", read, at, err)
+			}
+			both, stand, err := s.Documents(t.Context(), 1, []string{"42", "absent"})
+			if err != nil || (both[0] != nil) != (v == 3) || stand[0] != c.To || both[1] != nil || !stand[1].IsZero() {
+				t.Errorf("Documents = %v at %v, %v", both, stand, err)
+			}
+		}
+	})
+}
+
+// A user who may not delete fields is told so before anything is written. The document
+// would count as made otherwise, with what had to be erased still in it.
+func TestUserWhoMayNotDelete(t *testing.T) {
+	server := testenv.StartRedis(t)
+	admin := server.Client(t)
+	allow := func(rule ...any) {
+		t.Helper()
+		if err := admin.Do(t.Context(), append([]any{"ACL", "SETUSER", "worker"}, rule...)...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	allow("on", ">secret", "~*", "+@all", "-hdel")
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "worker", Password: "secret", MaxRetries: -1, Protocol: 2, DisableIdentity: true})
+	defer client.Close()
+	s, c := open(t, client, "acl"), change("42", "1")
+	commit(t, s, 1, c)
+	next := c
+	next.From, next.To.Position.Major, next.To.EventID, next.Document = c.To, 2, uuid.New(), nil
+	for range 2 {
+		if refused, err := s.Commit(t.Context(), 1, []projector.Change{next}); err == nil || refused != nil || !strings.Contains(err.Error(), "HDEL") {
+			t.Errorf("Commit = %v, %v; want an error that names HDEL", refused, err)
+		}
+		if d, at, err := s.Document(t.Context(), 1, "42"); err != nil || d["n"] != "1" || at != c.To {
+			t.Errorf("the document is %v at %s, %v; want it unchanged", d, at, err)
+		}
+	}
+	allow("+hdel")
+	commit(t, s, 1, next)
+	if n := admin.HLen(t.Context(), "acl:cart:current:42").Val(); n != 3 {
+		t.Errorf("the hash has %d fields; want its checkpoint and that there is no document", n)
+	}
 }
 
 // A key that holds something else is that document's failure alone, names the

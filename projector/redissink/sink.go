@@ -19,6 +19,7 @@ import (
 const (
 	positionField = "_position"
 	eventField    = "_event"
+	deletedField  = "_deleted" // is there where there is no document any more
 )
 
 //go:embed lua/commit.lua
@@ -143,7 +144,8 @@ func parseCheckpoint(position, event any) (projector.Checkpoint, error) {
 }
 
 // Document reads a document of a generation, with every value as text, and its
-// checkpoint; nil and the zero Checkpoint where there is none.
+// checkpoint; nil and the zero Checkpoint where there is none, nil and a checkpoint
+// where its stream was deleted.
 func (s *Sink) Document(ctx context.Context, g projector.Generation, key string) (map[string]string, projector.Checkpoint, error) {
 	documents, checkpoints, err := s.Documents(ctx, g, []string{key})
 	if err != nil {
@@ -183,13 +185,16 @@ func (s *Sink) Documents(ctx context.Context, g projector.Generation, keys []str
 }
 
 // split parts a hash into document and checkpoint. A hash without a checkpoint
-// is no document.
+// is no document, and one that says it is deleted has none.
 func split(fields map[string]string) (map[string]string, projector.Checkpoint, error) {
 	position, ok := fields[positionField]
 	if !ok {
 		return nil, projector.Checkpoint{}, nil
 	}
 	at, err := parseCheckpoint(position, fields[eventField])
+	if _, deleted := fields[deletedField]; deleted {
+		return nil, at, err
+	}
 	delete(fields, positionField)
 	delete(fields, eventField)
 	return fields, at, err

@@ -40,7 +40,9 @@ func RunLoader(t *testing.T, open func(t *testing.T) DocumentLoader, breakable f
 				if err != nil {
 					t.Fatal(err)
 				}
-				all[key] = fmt.Sprint(document)
+				if all[key] = fmt.Sprint(document); document == nil {
+					all[key] = "nothing"
+				}
 			}
 			return all
 		}}
@@ -116,7 +118,11 @@ type loader struct {
 // The streams of a test, and how many are in a chunk.
 const loadStreams, chunkStreams = 600, 20
 
+// loadedDocument is none at every ninth version, which deletes the stream.
 func loadedDocument(i int, from, to projector.Checkpoint) projector.Change {
+	if to.Position.Major%9 == 0 {
+		return vanish(fmt.Sprint(i), from, to)
+	}
 	return change(fmt.Sprint(i), from, to, "i", fmt.Sprint(i), "version", to.Position.String(), "text", "a\tb\\N\n'\"ü")
 }
 
@@ -309,14 +315,16 @@ func testCommitAfterFinish(l *loader) {
 	l.commit(2, []projector.Change{fresh})
 	for i, c := range all {
 		if i%10 == 0 {
-			wantRefusedIn(l.T, l, 2, l.change(i, at(0), at(200)), c.To)
-			wantRefusedIn(l.T, l, 2, l.change(i, at(uint64(i+1)), at(200)), c.To)
-			next := l.change(i, c.To, at(200))
-			for range 2 {
-				l.commit(1, []projector.Change{next})
-				l.commit(2, []projector.Change{next})
+			wantRefusedIn(l.T, l, 2, l.change(i, at(0), at(800)), c.To)
+			wantRefusedIn(l.T, l, 2, l.change(i, at(uint64(i+1)), at(800)), c.To)
+			for _, v := range []uint64{801, 802} {
+				next := l.change(i, all[i].To, at(v))
+				for range 2 {
+					l.commit(1, []projector.Change{next})
+					l.commit(2, []projector.Change{next})
+				}
+				all[i] = next
 			}
-			all[i] = next
 		}
 	}
 	l.wantSame()

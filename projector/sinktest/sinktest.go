@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,35 +28,47 @@ type Features struct {
 type DocumentSink interface {
 	projector.Sink
 	// Document reads a document of a generation, with every value as text, and
-	// its checkpoint; nil and the zero Checkpoint where there is none.
+	// its checkpoint; nil and the zero Checkpoint where there is none, nil and a
+	// checkpoint where it vanished.
 	Document(ctx context.Context, g projector.Generation, key string) (map[string]string, projector.Checkpoint, error)
+	// Stored reads all that the backend holds for a document, as text, whether
+	// readers are shown it or not.
+	Stored(ctx context.Context, g projector.Generation, key string) (string, error)
 }
 
 // Run runs the suite of sinks that take documents. Each call of open returns a sink
 // whose generations are empty and disturbed by nobody else.
 func Run(t *testing.T, open func(t *testing.T) DocumentSink, features Features) {
-	for _, test := range []struct {
-		name string
-		run  func(*testing.T, *sink)
-	}{
-		{"NothingThere", testNothingThere},
-		{"CommitAndRead", testCommitAndRead},
-		{"KindsOfValues", testKindsOfValues},
-		{"EmptyDocument", testEmptyDocument},
-		{"FieldsThatWentAway", testFieldsThatWentAway},
-		{"LargeDocument", testLargeDocument},
-		{"AwkwardKeys", testAwkwardKeys},
-		{"StaleCheckpointRefused", testStaleCheckpointRefused},
-		{"OtherEventAtPositionRefused", testOtherEventAtPositionRefused},
-		{"RepeatedCommitCountsAsMade", testRepeatedCommit},
-		{"MadeAnew", testMadeAnew},
-		{"OutcomesAreIndependent", testIndependentOutcomes},
-		{"ManyInOneCommit", testManyInOneCommit},
-		{"GenerationsAreApart", testGenerations},
-		{"OneOfManyWritersWins", testOneWriterWins},
-		{"BeginTwice", testBeginTwice},
-		{"ContextEnded", testContextEnded},
-	} {
+	runDocuments(t, open, features, slices.Concat(documentTests, vanishTests))
+}
+
+type documentTest struct {
+	name string
+	run  func(*testing.T, *sink)
+}
+
+var documentTests = []documentTest{
+	{"NothingThere", testNothingThere},
+	{"CommitAndRead", testCommitAndRead},
+	{"KindsOfValues", testKindsOfValues},
+	{"EmptyDocument", testEmptyDocument},
+	{"FieldsThatWentAway", testFieldsThatWentAway},
+	{"LargeDocument", testLargeDocument},
+	{"AwkwardKeys", testAwkwardKeys},
+	{"StaleCheckpointRefused", testStaleCheckpointRefused},
+	{"OtherEventAtPositionRefused", testOtherEventAtPositionRefused},
+	{"RepeatedCommitCountsAsMade", testRepeatedCommit},
+	{"MadeAnew", testMadeAnew},
+	{"OutcomesAreIndependent", testIndependentOutcomes},
+	{"ManyInOneCommit", testManyInOneCommit},
+	{"GenerationsAreApart", testGenerations},
+	{"OneOfManyWritersWins", testOneWriterWins},
+	{"BeginTwice", testBeginTwice},
+	{"ContextEnded", testContextEnded},
+}
+
+func runDocuments(t *testing.T, open func(t *testing.T) DocumentSink, features Features, tests []documentTest) {
+	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := &sink{T: t, DocumentSink: open(t), Features: features}

@@ -3,7 +3,11 @@
 -- KEYS  the documents' hashes; on a cluster one per call
 -- ARGV  for each document: checkpoint it was made from (position, event id;
 --       empty strings for none), checkpoint to move to (position, event id),
---       number of fields, then each field's name and value
+--       number of fields, then each field's name and value; the number is -1 where
+--       there is no document any more
+--
+-- A hash without a document keeps its checkpoint, from which the next one starts, and
+-- has the field _deleted, so that it differs from a document without fields.
 --
 -- Returns for each document a code and two values:
 --   0  made, now or by an earlier call whose reply was lost
@@ -12,13 +16,31 @@
 --   4  not taken, the same          what is wrong with the key, key
 --
 -- The first write of a document, the one that can fail, goes through pcall and
--- adds fields; fields that went away are deleted after it.
+-- adds fields; fields that went away are deleted after it. Whether the user may do that
+-- is asked before, or the document would count as made with the old fields in it.
 
 local CHUNK = 2000 -- arguments of one HSET; Lua cannot unpack many more
+local may = redis.acl_check_cmd -- not every embedded server has it
 
--- Writes the pairs ARGV[a…] and the checkpoint. Returns an error message or nil.
-local function write(key, a, n, position, event)
+-- The fields before that are not among ARGV[a…] nor the sink's own that stay.
+local function gone_of(before, a, n)
+  local keep = {['_position'] = true, ['_event'] = true, ['_deleted'] = n < 0}
+  for i = 0, n - 1 do keep[ARGV[a + 2 * i]] = true end
+  local gone = {}
+  for i = 1, #before do
+    if not keep[before[i]] then gone[#gone + 1] = before[i] end
+  end
+  return gone
+end
+
+-- Writes the pairs ARGV[a…] and the checkpoint, and deletes what is gone. Returns an
+-- error message or nil.
+local function write(key, a, n, position, event, gone)
+  if #gone > 0 and may and not may('HDEL', key, gone[1]) then
+    return 'NOPERM this user may not use HDEL'
+  end
   local pairs_ = {'_position', position, '_event', event}
+  if n < 0 then pairs_ = {'_position', position, '_event', event, '_deleted', '1'} end
   local i, last = a, a + 2 * n - 1
   local first = true
   repeat
@@ -32,21 +54,10 @@ local function write(key, a, n, position, event)
     first = false
     pairs_ = {}
   until i > last
-  return nil
-end
-
--- Deletes the fields of a document that are not among ARGV[a…].
-local function prune(key, before, a, n)
-  local keep = {['_position'] = true, ['_event'] = true}
-  for i = 0, n - 1 do keep[ARGV[a + 2 * i]] = true end
-  local gone = {}
-  for i = 1, #before do
-    if not keep[before[i]] then gone[#gone + 1] = before[i] end
-    if #gone > 0 and (#gone == CHUNK or i == #before) then
-      redis.call('HDEL', key, unpack(gone))
-      gone = {}
-    end
+  for i = 1, #gone, CHUNK do
+    redis.call('HDEL', key, unpack(gone, i, math.min(#gone, i + CHUNK - 1)))
   end
+  return nil
 end
 
 local replies = {}
@@ -62,7 +73,7 @@ for k = 1, #KEYS do
   local from_position, from_event, to_position, to_event = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
   local n = tonumber(ARGV[a + 4])
   local fields = a + 5
-  a = fields + 2 * n
+  a = fields + 2 * math.max(n, 0)
 
   local at = redis.pcall('HMGET', key, '_position', '_event')
   if at['err'] then
@@ -79,11 +90,10 @@ for k = 1, #KEYS do
       if position == '' and #before > 0 then
         answer(4, 'the hash has fields but no checkpoint: it is not a read model of projectord', key)
       else
-        local err = write(key, fields, n, to_position, to_event)
+        local err = write(key, fields, n, to_position, to_event, gone_of(before, fields, n))
         if err then
           answer(2, err, key)
         else
-          prune(key, before, fields, n)
           answer(0, '', '')
         end
       end
