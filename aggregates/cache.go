@@ -14,6 +14,8 @@ type folded[S any] struct {
 	state   S
 	version eventstore.Version
 	eventID uuid.UUID
+	// tombstoned says that this event ended the stream for good.
+	tombstoned bool
 	// asked is the version at which a snapshot was found or last asked for; 0 for
 	// never.
 	asked eventstore.Version

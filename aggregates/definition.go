@@ -93,8 +93,19 @@ func (d *Definition[S]) Initial() S {
 	return *new(S)
 }
 
+// step takes a state to what it is behind the next event of its stream: one that ends
+// the stream has it begin anew.
+func (d *Definition[S]) step(s *S, e *eventstore.Recorded) error {
+	if e.EndsStream() {
+		*s = d.Initial()
+		return nil
+	}
+	return d.Fold(s, e)
+}
+
 // Fold applies an event to a state. Events of registered types without a fold
-// are passed over, those of unknown types too where the registry says so. Every
+// are passed over, those of unknown types too where the registry says so, and those
+// that end a stream, behind which a repository begins with the initial state. Every
 // error is an [*eventstore.EventError]; then the state is unspecified. Fold does
 // not block. It keeps no reference to e. Calls that concern different states may
 // run at the same time.

@@ -60,6 +60,8 @@ func WithMetadata(m eventstore.Metadata) ExecuteOption {
 //     event cannot be encoded, or an [*eventstore.EventError] where the state
 //     cannot be folded or would no longer be with the events decided;
 //   - a [*eventstore.ConflictError], where there was a conflict each time;
+//   - [eventstore.ErrTombstoned], where the entity was ended for good: decide is not
+//     called then, while behind a deletion it gets the initial state;
 //   - [eventstore.ErrOutcomeUnknown] or [eventstore.ErrNotReplicated], where the
 //     store did not answer or could not confirm. Execute repeats such an append
 //     with the same events, so a reply that was lost does not make the command
@@ -86,6 +88,9 @@ func (r *Repository[S]) Execute(ctx context.Context, id string, decide func(S) (
 		s, err := r.load(ctx, stream, r.warm.take(stream))
 		if err != nil {
 			return Result{}, fmt.Errorf("executing a command: loading %s: %w", stream, err)
+		}
+		if s.tombstoned {
+			return Result{}, fmt.Errorf("executing a command on %s: %w at version %d", stream, eventstore.ErrTombstoned, s.version)
 		}
 		events, err := r.decide(stream, s, decide, &x)
 		if err != nil {
@@ -157,6 +162,8 @@ func (r *Repository[S]) append(ctx context.Context, stream eventstore.StreamID, 
 			// The store looked for these ids at their place first, so no
 			// earlier attempt is stored there either.
 			return conflict, nil
+		case errors.Is(err, eventstore.ErrTombstoned):
+			return nil, err // the same holds
 		case errors.Is(err, eventstore.ErrOutcomeUnknown), errors.Is(err, eventstore.ErrNotReplicated):
 			unsettled = err
 		case unsettled == nil:

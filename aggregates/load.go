@@ -23,7 +23,8 @@ func (r *Repository[S]) load(ctx context.Context, stream eventstore.StreamID, wa
 		if err == nil {
 			return warm, nil
 		}
-		if !errors.Is(err, errAhead) && !errors.Is(err, errForked) {
+		// Where the stream was truncated since, a snapshot may be newer.
+		if !errors.Is(err, errAhead) && !errors.Is(err, errForked) && !errors.Is(err, eventstore.ErrTruncated) {
 			return nil, err
 		}
 	}
@@ -40,24 +41,31 @@ func (r *Repository[S]) fold(ctx context.Context, stream eventstore.StreamID) (*
 }
 
 // read folds the events behind s into it. Where s is not empty, the event it
-// ends with is read too and has to be the same.
+// ends with is read too and has to be the same. An event that ends the stream makes
+// the state the initial one, whatever was before.
 func (r *Repository[S]) read(ctx context.Context, stream eventstore.StreamID, s *folded[S]) error {
 	anchored := s.version == 0
+	seen := false
 	visit := func(_ int, e *eventstore.Recorded) error {
-		if !anchored {
+		// The first event may end the stream at any later version: then what came
+		// before was removed, the event that s ends with among it.
+		begins := !seen && e.EndsStream() && e.Version > s.version
+		seen = true
+		if !anchored && !begins {
 			if e.Version != s.version || e.ID != s.eventID {
 				return errForked
 			}
-			anchored = true
+			anchored, s.tombstoned = true, e.Type == eventstore.TombstonedType
 			return nil
 		}
-		if want := s.version + 1; e.Version != want {
+		anchored = true
+		if want := s.version + 1; e.Version != want && !begins {
 			return &eventstore.EventError{Stream: stream, Version: want, Err: fmt.Errorf("%w: the next event is version %d", eventstore.ErrHole, e.Version)}
 		}
-		if err := r.def.Fold(&s.state, e); err != nil {
+		if err := r.def.step(&s.state, e); err != nil {
 			return err
 		}
-		s.version, s.eventID = e.Version, e.ID
+		s.version, s.eventID, s.tombstoned = e.Version, e.ID, e.Type == eventstore.TombstonedType
 		return nil
 	}
 	// ReadMany hands out events without copying them, which Read cannot.

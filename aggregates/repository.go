@@ -74,8 +74,13 @@ func NewRepository[S any](store eventstore.Store, def *Definition[S], config Con
 // Where that is too slow, Execute with a function that looks at the state and decides
 // nothing.
 //
-// Events that cannot be folded are an [*eventstore.EventError], one that is
-// missing wraps [ErrHole]; other errors are those of the store.
+// Behind an event that ends the stream, the state is the initial one again, and the
+// version goes on.
+//
+// Events that cannot be folded are an [*eventstore.EventError]; one that is
+// missing wraps [eventstore.ErrHole], and [eventstore.ErrTruncated] where the
+// stream's beginning was removed and no snapshot stands in for it. Other errors are
+// those of the store.
 func (r *Repository[S]) Load(ctx context.Context, id string) (S, eventstore.Version, error) {
 	stream, err := r.def.Stream(id)
 	if err != nil {

@@ -119,11 +119,18 @@ func (r *Repository[S]) VerifySnapshots(ctx context.Context) iter.Seq2[snapshots
 	return r.snapshots.Verify(ctx, func(ctx context.Context, stream eventstore.StreamID, upTo eventstore.Version) (snapshots.Entry[S], error) {
 		e := snapshots.Entry[S]{Stream: stream, State: r.def.Initial()}
 		for event, err := range r.store.Read(ctx, stream, eventstore.Range{Limit: int(upTo)}) {
-			if err == nil && event.Version != e.Version+1 {
+			begins := e.Version == 0 && event.EndsStream()
+			if begins && event.Version > upTo {
+				err = &eventstore.EventError{Stream: stream, Version: 1, Err: &eventstore.TruncatedError{Stream: stream, First: event.Version}}
+			}
+			if event.Version > upTo && err == nil {
+				return e, nil
+			}
+			if err == nil && event.Version != e.Version+1 && !begins {
 				err = &eventstore.EventError{Stream: stream, Version: e.Version + 1, Err: eventstore.ErrHole}
 			}
 			if err == nil {
-				err = r.def.Fold(&e.State, &event)
+				err = r.def.step(&e.State, &event)
 			}
 			if err != nil {
 				return e, err
