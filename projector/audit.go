@@ -27,8 +27,8 @@ type AuditConfig struct {
 	Heal bool
 	// Found, where not nil, is called with every stream that something is wrong
 	// with. The error is a [*StreamError] whose Reason is [ErrUnowned],
-	// [ErrRegressed], [ErrForked], [eventstore.ErrHole] or, where its checkpoint
-	// or the stream cannot be read, [ErrPoison].
+	// [ErrRegressed], [ErrForked], [eventstore.ErrHole], [eventstore.ErrTruncated]
+	// or, where its checkpoint or the stream cannot be read, [ErrPoison].
 	Found func(*StreamError)
 	// Progress, where not nil, is called after every batch of streams.
 	Progress func(AuditReport)
@@ -43,16 +43,17 @@ type AuditReport struct {
 	Behind int
 	// Parked is how many of those are parked.
 	Parked int
-	// Unowned, Regressed, Forked, Holes and Unreadable are how many streams
-	// something is wrong with.
-	Unowned, Regressed, Forked, Holes, Unreadable int
+	// Unowned, Regressed, Forked, Holes, Truncated and Unreadable are how many streams
+	// something is wrong with. Truncated are those that lack events the projection
+	// needs.
+	Unowned, Regressed, Forked, Holes, Truncated, Unreadable int
 	// Healed is how many of the unowned streams were announced.
 	Healed int
 }
 
 // Wrong returns how many streams something is wrong with that was not healed.
 func (r AuditReport) Wrong() int {
-	return r.Unowned - r.Healed + r.Regressed + r.Forked + r.Holes + r.Unreadable
+	return r.Unowned - r.Healed + r.Regressed + r.Forked + r.Holes + r.Truncated + r.Unreadable
 }
 
 // Audit compares, for every stream of a projection, the registered head, the
@@ -65,9 +66,13 @@ func Audit(ctx context.Context, config AuditConfig) (AuditReport, error) {
 	if err := config.fits(); err != nil {
 		return AuditReport{}, err
 	}
+	kept, err := config.keeper()
+	if err != nil {
+		return AuditReport{}, err
+	}
 	a := &audit{
 		config: config,
-		engine: engine{Assignment: config.Assignment, store: config.Store},
+		engine: engine{Assignment: config.Assignment, store: config.Store, kept: kept},
 		owners: ownership{
 			Assignment: config.Assignment, log: config.Log,
 			keys: keyspace.New(keyspace.DefaultNamespace, config.Log.Partitions()),
@@ -122,6 +127,11 @@ func (a *audit) look(ctx context.Context, batch []*folding) error {
 	if err := a.engine.read(ctx, loaded); err != nil {
 		return err
 	}
+	if cut := only(loaded, (*folding).cut); len(cut) > 0 {
+		if err := a.engine.read(ctx, cut); err != nil {
+			return err
+		}
+	}
 	for _, f := range batch {
 		a.report.Streams++
 		a.report.Events += f.read
@@ -143,6 +153,18 @@ func (a *audit) look(ctx context.Context, batch []*folding) error {
 		a.config.Progress(a.report)
 	}
 	return nil
+}
+
+// cut reports whether the stream has all events from its checkpoint on, though not those
+// before, and has it read from its first one then.
+func (f *folding) cut() bool {
+	first := new(eventstore.TruncatedError)
+	if !f.truncated() || !errors.As(f.halted, &first) || PositionOf(first.First).Compare(f.from.Position) > 0 {
+		return false
+	}
+	f.retry()
+	f.base = first.First - 1
+	return true
 }
 
 // own looks for who works on the streams that are behind.
@@ -182,6 +204,8 @@ func (a *audit) found(why *StreamError) {
 		a.report.Forked++
 	case eventstore.ErrHole:
 		a.report.Holes++
+	case eventstore.ErrTruncated:
+		a.report.Truncated++
 	default:
 		a.report.Unreadable++
 	}

@@ -31,6 +31,8 @@ type folding struct {
 
 	// skips are the versions that an operator had skipped.
 	skips map[eventstore.Version]bool
+	// base is the version before the first that is read, where the state does not matter.
+	base eventstore.Version
 	// until is the version to stop at, 0 for none.
 	until eventstore.Version
 	// anew says that the document is made anew where it stands.
@@ -69,7 +71,7 @@ func (f *folding) start(p Projection) eventstore.Version {
 		}
 	} else {
 		f.warm = nil
-		f.state, f.to = p.begin(), Checkpoint{}
+		f.state, f.to = p.begin(), Checkpoint{Position: Position{Major: uint64(f.base)}}
 	}
 	return eventstore.Version(f.to.Position.Major + 1)
 }
