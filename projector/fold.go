@@ -86,8 +86,7 @@ func (f *folding) take(p Projection, e *eventstore.Recorded) error {
 		case p.Form() == EffectsOnly && !f.from.IsZero():
 			return f.halt(p, eventstore.Version(want+1), eventstore.ErrTruncated, fmt.Errorf("it was deleted at version %d, and the events before were removed before they took effect here", e.Version))
 		}
-		// A deleted stream: what came before this event counts no longer.
-		f.warm, f.state = nil, p.begin()
+		// What came before this event counts no longer.
 	}
 	at := Checkpoint{Position: PositionOf(e.Version), EventID: e.ID}
 	if at.Position == f.from.Position && at != f.from {

@@ -345,6 +345,9 @@ func TestForceTruncate(t *testing.T) {
 		if err := r.catchUp(1); !errors.Is(err, eventstore.ErrTruncated) {
 			f.Errorf("what is left was applied: %v", err)
 		}
+		for _, deep := range []bool{false, true} {
+			f.audit(projector.AuditConfig{Assignment: r.Assignment, Deep: deep}, projector.AuditReport{Streams: 1, Truncated: 1}, "cart-0 truncated stream")
+		}
 	})
 }
 
