@@ -35,9 +35,13 @@ var deathPoints = []string{"listing", "reading", "committing", "committed"}
 type mortal struct {
 	point string
 	left  atomic.Int64
+	seen  func(point string) // where not nil, is told of every point
 }
 
 func (m *mortal) pass(point string) {
+	if m.seen != nil {
+		m.seen(point)
+	}
 	if point == m.point && m.left.Add(-1) == 0 {
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
