@@ -170,7 +170,7 @@ func TestScenario21WrongTypeOfPartition(t *testing.T) {
 // with it.
 func TestScenario21DamagedHead(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
-		for _, damage := range []string{"", "x", "-1", "1.5", "1e3", "0x10", " 1", "nan", "inf"} {
+		for _, damage := range []string{"", "x", "-1", "1.5", "1e3", "0x10", " 1", "nan", "inf", "d", "t", "5x", "5dd", "5dt", "5D", "d5"} {
 			s := open(t, client, Config{Partitions: 1})
 			broken := cart("broken")
 			if err := client.HSet(t.Context(), s.keys.Heads(0), broken.String(), damage).Err(); err != nil {
@@ -194,6 +194,10 @@ func TestScenario21DamagedHead(t *testing.T) {
 			}
 			_, err := s.Head(t.Context(), broken)
 			names(t, "Head", err, s.keys.Heads(0), broken.String())
+			_, err = s.Delete(t.Context(), broken, eventstore.Any, eventstore.Reason{})
+			names(t, "Delete", err, s.keys.Heads(0), broken.String())
+			_, err = s.Truncate(t.Context(), broken, 3, false)
+			names(t, "Truncate", err, s.keys.Heads(0), broken.String())
 			holds(t, s, broken)
 			if err := client.HDel(t.Context(), s.keys.Heads(0), broken.String()).Err(); err != nil {
 				t.Fatal(err)

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/projectord/projectord/eventstore"
@@ -58,6 +59,7 @@ func (s *Store) Truncate(ctx context.Context, stream eventstore.StreamID, before
 	if before <= 1 {
 		return 0, nil
 	}
+	before = min(before, math.MaxInt64) // any beyond is none, and scripts count up to there
 	how := "="
 	if approximate {
 		how = "~"

@@ -16,21 +16,21 @@ import (
 )
 
 func (s *suite) expectedVersionMatrix(t *testing.T, store eventstore.Store) {
-	const head = 3 // of a stream that exists
+	const head = 3 // of a stream that exists, or has ended
 	cases := []struct {
-		expected       eventstore.ExpectedVersion
-		onNew, onExist bool // whether the append succeeds
+		expected                  eventstore.ExpectedVersion
+		onNew, onExist, onDeleted bool // whether the append succeeds; on one that is tombstoned none does
 	}{
-		{eventstore.Any, true, true},
-		{eventstore.NoStream, true, false},
-		{eventstore.StreamExists, false, true},
-		{eventstore.Exact(0), true, false},
-		{eventstore.Exact(1), false, false},
-		{eventstore.Exact(head - 1), false, false},
-		{eventstore.Exact(head), false, true},
-		{eventstore.Exact(head + 1), false, false},
-		{eventstore.Exact(1 << 40), false, false},
-		{eventstore.Exact(math.MaxInt64), false, false},
+		{eventstore.Any, true, true, true},
+		{eventstore.NoStream, true, false, true},
+		{eventstore.StreamExists, false, true, false},
+		{eventstore.Exact(0), true, false, false},
+		{eventstore.Exact(1), false, false, false},
+		{eventstore.Exact(head - 1), false, false, false},
+		{eventstore.Exact(head), false, true, true},
+		{eventstore.Exact(head + 1), false, false, false},
+		{eventstore.Exact(1 << 40), false, false, false},
+		{eventstore.Exact(math.MaxInt64), false, false, false},
 	}
 	// The two ways to append have to agree.
 	ways := map[string]func(eventstore.StreamAppend) (eventstore.Appended, error){
@@ -44,17 +44,21 @@ func (s *suite) expectedVersionMatrix(t *testing.T, store eventstore.Store) {
 	}
 	for way, appendOne := range ways {
 		for i, c := range cases {
-			for _, before := range []eventstore.Version{0, head} {
-				what := fmt.Sprintf("%s with %s to a stream at %d", way, c.expected, before)
-				stream := cart(fmt.Sprintf("%s-%d-%d", way, i, before))
-				var held []eventstore.Recorded
-				if before > 0 {
-					held = mustAppend(t, store, stream, newEvents(int(before))...)
-				}
+			for _, was := range []struct {
+				before   eventstore.Version
+				ended    eventstore.Ended
+				succeeds bool
+			}{{0, eventstore.Live, c.onNew}, {head, eventstore.Live, c.onExist}, {head, eventstore.Deleted, c.onDeleted}, {head, eventstore.Tombstoned, false}} {
+				before := was.before
+				what := fmt.Sprintf("%s with %s to a %s stream at %d", way, c.expected, was.ended, before)
+				stream := cart(fmt.Sprintf("%s-%d-%d-%s", way, i, before, was.ended))
+				held := begin(t, store, stream, before, was.ended)
 				events := newEvents(2)
 				at, err := appendOne(eventstore.StreamAppend{Stream: stream, Expected: c.expected, Events: events})
-				if succeeds := before == 0 && c.onNew || before > 0 && c.onExist; !succeeds {
-					wantConflict(t, what, err, eventstore.ConflictError{Stream: stream, Expected: c.expected, Actual: before})
+				if was.ended == eventstore.Tombstoned {
+					wantTombstoned(t, what, stream, err)
+				} else if !was.succeeds {
+					wantConflict(t, what, err, eventstore.ConflictError{Stream: stream, Expected: c.expected, Actual: before, Deleted: was.ended == eventstore.Deleted})
 				} else if want := (eventstore.Appended{First: before + 1, Last: before + 2}); err != nil || at != want {
 					t.Errorf("%s: got %+v, %v, want %+v", what, at, err, want)
 				} else {

@@ -60,7 +60,9 @@ func (s *suite) hostileTypesAndText(t *testing.T, store eventstore.Store) {
 	var events []eventstore.Event
 	for _, text := range append([]string{"\n", "\r\n", "\x00", "\x7f", "$3\r\nabc\r\n"}, hostileIDs...) {
 		events = append(events, with(func(e *eventstore.Event) {
-			e.Type = text
+			if e.Type = text; e.IsSystem() {
+				e.Type = "x" + text // a dollar sign in front is the store's own
+			}
 			e.Metadata = eventstore.Metadata{Correlation: text, Causation: text, Extra: map[string]string{text: text}}
 		}))
 	}

@@ -53,6 +53,23 @@ func Run(t *testing.T, newStore func(t *testing.T) eventstore.Store, features Fe
 		"Scenario23/HostilePayloadsAreOpaque":  s.hostilePayloadsAreOpaque,
 		"Scenario23/BadPayloadNamesItsVersion": s.badPayloadNamesItsVersion,
 	})
+	s.group(t, "Remove", map[string]func(*testing.T, eventstore.Store){
+		"Scenario18/EndingMatrix":            s.endingMatrix,
+		"EndsAreEvents":                      s.endsAreEvents,
+		"ManyLives":                          s.manyLives,
+		"Scenario20/RepeatedInASecondLife":   s.repeatedInASecondLife,
+		"Scenario20/OnlyBehindADeletion":     s.onlyBehindADeletion,
+		"Scenario20/RepeatedAfterTombstone":  s.repeatedAfterTombstone,
+		"OwnTypesAreRefused":                 s.ownTypesAreRefused,
+		"BadEndsAreRefused":                  s.badEndsAreRefused,
+		"Truncate":                           s.truncate,
+		"TruncateLeavesTheLastEvent":         s.truncateLeavesTheLastEvent,
+		"TruncateApproximately":              s.truncateApproximately,
+		"Scenario22/ReadWhatWasTruncated":    s.readWhatWasTruncated,
+		"Scenario22/ReadBeginsWithTheEnd":    s.readBeginsWithTheEnd,
+		"Scenario22/TruncatedBetweenPages":   s.truncatedBetweenPages,
+		"Scenario20/AppendToWhatIsTruncated": s.appendToWhatIsTruncated,
+	})
 	s.group(t, "Idempotency", map[string]func(*testing.T, eventstore.Store){
 		"Scenario20/SamePlaceIsDuplicate":         s.samePlaceIsDuplicate,
 		"Scenario20/AnotherPlaceIsConflict":       s.anotherPlaceIsConflict,

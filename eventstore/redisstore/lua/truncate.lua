@@ -15,8 +15,9 @@
 local before = tonumber(ARGV[2])
 local stored = redis.call('HGET', KEYS[1], ARGV[1])
 if not stored then return {0, 0} end
-local head = tonumber(string.match(stored, '^(%d+)[dt]?$'))
+local head = string.match(stored, '^(%d+)[dt]?$')
 if not head then return {2, stored} end
+head = tonumber(head)
 
 -- A stream that has lost its end is shorter than its head says.
 local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
