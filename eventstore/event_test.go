@@ -73,7 +73,11 @@ func TestErrorsSayWhatTheyAreAbout(t *testing.T) {
 		{&eventstore.ConflictError{Stream: stream, Expected: eventstore.Exact(3), Actual: 5}, "conflict on cart-42: expected version 3, the stream is at version 5"},
 		{&eventstore.ConflictError{Stream: stream, Expected: eventstore.StreamExists}, "conflict on cart-42: expected stream exists, the stream is at version 0"},
 		{&eventstore.ConflictError{Stream: stream, Expected: eventstore.Any, Actual: 5}, "conflict on cart-42: expected any, the stream is at version 5, and holds only some of the event ids offered, or in another order"},
+		{&eventstore.ConflictError{Stream: stream, Expected: eventstore.StreamExists, Actual: 8, Deleted: true}, "conflict on cart-42: expected stream exists, the stream was deleted at version 8"},
+		{&eventstore.ConflictError{Stream: stream, Expected: eventstore.NoStream, Actual: 8, Deleted: true}, "conflict on cart-42: expected no stream, the stream was deleted at version 8, and holds some of the event ids offered from before"},
 		{&eventstore.EventError{Stream: stream, Version: 5, Err: eventstore.ErrCorrupt}, "cart-42@5: corrupt event"},
+		{&eventstore.EventError{Stream: stream, Version: 1, Err: &eventstore.TruncatedError{Stream: stream, First: 500}}, "cart-42@1: events 1 to 499 of cart-42 were removed; the first is version 500"},
+		{&eventstore.TruncatedError{Stream: stream, First: 2}, "event 1 of cart-42 was removed; the first is version 2"},
 	} {
 		if c.err.Error() != c.want {
 			t.Errorf("got %q, want %q", c.err, c.want)

@@ -126,6 +126,60 @@ func TestAnnounce(t *testing.T) {
 	})
 }
 
+// A letter behind a head says that the stream has ended. It is not part of the version.
+func TestEndedStreams(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		g := newGroup(t, newLog(t, client, 3))
+		m := join(t, g, "worker", time.Minute)
+		names := carts(2)
+		for i, stored := range []string{"8d", "9t"} {
+			if err := client.HSet(t.Context(), g.log.keys.Heads(g.log.keys.Partition(names[i])), names[i], stored).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := map[string]uint64{names[0]: 8, names[1]: 9}
+		claimAll := func(how string) []Claimed {
+			t.Helper()
+			pointers := readAll(t, m)
+			for _, p := range pointers {
+				if p.Head != want[p.Stream] {
+					t.Errorf("%s: %s was announced with head %d, want %d", how, p.Stream, p.Head, want[p.Stream])
+				}
+			}
+			claimed := mustClaim(t, m, pointers...)
+			if len(claimed) != 2 {
+				t.Fatalf("%s: claimed %+v", how, claimed)
+			}
+			return claimed
+		}
+		if err := g.log.Announce(t.Context(), names); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range claimAll("announced") {
+			if _, err := m.Park(t.Context(), c.Stream, c.Pointers, Parking{Version: 8}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if freed, err := g.Retry(t.Context(), names[0]); !freed || err != nil {
+			t.Errorf("retry: %t, %v", freed, err)
+		}
+		if done, err := g.Skip(t.Context(), "carts", names[1], 8, Skip{}); !done || err != nil {
+			t.Errorf("skip: %t, %v", done, err)
+		}
+		for _, c := range claimAll("retried and skipped") {
+			for _, s := range []struct {
+				version uint64
+				result  Result
+			}{{want[c.Stream] - 1, Behind}, {want[c.Stream], Done}} {
+				got := mustSettle(t, m, Settlement{Stream: c.Stream, Version: s.version, Pointers: c.Pointers})[0]
+				if got.Result != s.result || got.Head != want[c.Stream] {
+					t.Errorf("settling %s at %d: %+v", c.Stream, s.version, got)
+				}
+			}
+		}
+	})
+}
+
 // A sweep tells who works for the group in the partition.
 func TestMembers(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
