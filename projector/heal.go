@@ -19,7 +19,7 @@ var ErrShared = errors.New("its rows are shared by streams, so that none can be 
 func (o Operator) Heal(ctx context.Context, a Assignment, streams ...eventstore.StreamID) error {
 	a = a.withDefaults()
 	if a.Projection.incremental() {
-		return fmt.Errorf("projection %s: %w", a.Projection.Name(), ErrShared)
+		return fmt.Errorf("projection %s: %w: rebuild it", a.Projection.Name(), ErrShared)
 	}
 	e := o.engine(a)
 	if err := e.skips.load(ctx); err != nil {

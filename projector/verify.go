@@ -2,8 +2,8 @@ package projector
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -18,9 +18,16 @@ type VerifyConfig struct {
 	// With is the generation it is compared with; 0 for what the events come to
 	// when they are folded now.
 	With Generation
-	// Share is how much of the streams is looked at, above 0 and up to 1; the same
-	// ones each time. Defaults to all.
+	// Share is how much of the streams is looked at, above 0 and up to 1. Defaults to
+	// all. Rows that streams share can be verified only as a whole.
 	Share float64
+	// Seed says which streams the share consists of: always the same ones by one seed,
+	// others by another.
+	Seed uint64
+	// Rate is how many events are folded per second, about, so that others are not
+	// disturbed; 0 for as many as can be. A stream is folded at once, however long it
+	// is. Where generations are compared with each other it counts streams.
+	Rate int
 	// Heal has documents that differ from what their events come to made anew. It is
 	// for comparisons with a fold.
 	Heal bool
@@ -30,173 +37,232 @@ type VerifyConfig struct {
 	Progress func(VerifyReport)
 }
 
-// Difference is a stream whose documents differ though they are of the same version.
+// Difference is a stream whose documents differ though they are of the same version, or
+// a row that differs.
 type Difference struct {
+	// Stream is whose documents they are, and At where both stand. Both are zero for
+	// rows.
 	Stream eventstore.StreamID
-	// At is where both stand.
-	At Checkpoint
+	At     Checkpoint
+	// Row is the key of the row, where streams share rows.
+	Row string
 	// Document is that of the generation looked at, Other the one it is compared
-	// with; nil where there is none.
+	// with; nil where there is none. Both may be rows.
 	Document, Other map[string]string
 }
 
 // VerifyReport says what was compared.
 type VerifyReport struct {
-	// Streams were looked at, Compared of them had documents of the same version.
-	Streams, Compared int
-	// Different is how many differed, Healed how many of those were made anew.
+	// Total is how many streams there are to look at, as far as is known: where
+	// documents are compared they are counted, at the beginning and only for Progress.
+	Total int
+	// Streams were looked at, and so many Events folded for that. Compared is how many
+	// streams had documents of the same version.
+	Streams, Events, Compared int
+	// Rows is how many rows were compared, where streams share rows. Undefined is how
+	// many of their columns were left out, because they depend on which stream came
+	// first: some streams set them, and others add to them.
+	Rows, Undefined int
+	// Different is how many documents or rows differed, Healed how many of those were
+	// made anew.
 	Different, Healed int
-	// Apart is how many were not of the same version, or had no document, even when
-	// they were looked at again and again for some seconds.
-	Apart int
+	// Apart is how many streams could not be compared because they were not at the same
+	// version, or had no document, even when they were looked at again and again for
+	// some seconds. FirstApart are the first 100.
+	Apart      int
+	FirstApart []eventstore.StreamID
+	// Parked is how many of the streams are parked; what they come to where they stand
+	// is compared all the same. FirstParked are the first 100.
+	Parked      int
+	FirstParked []Parked
+	// Halted is how many could not be folded up to where they stand, and were not
+	// compared or not healed. FirstHalted says why for the first 100.
+	Halted      int
+	FirstHalted []*StreamError
+	// Seed is the one that was given.
+	Seed uint64
 }
+
+// ErrNotVerifiable is wrapped by errors about projections of which nothing is kept that
+// could be compared, or nothing could be made to compare it with.
+var ErrNotVerifiable = errors.New("it cannot be verified")
 
 const (
 	// verifyAgain is how often streams are looked at whose documents are not of one
 	// version, because workers are at them, and verifyWait how long after each look.
 	verifyAgain = 20
 	verifyWait  = 100 * time.Millisecond
+	// verifySteps is how many steps are made in a second where there is a Rate.
+	verifySteps = 4
 )
 
-// Verify compares the documents of a generation with those of another one, or with
-// what a fold makes of the events, stream by stream and at equal versions. It can be
-// done while workers work. The sink is a [DocumentReader]. What it finds is reported,
-// not an error.
+// Verify compares the documents or rows of a generation with those of another one, or
+// with what a fold makes of the events. It can be done while workers work. What it finds
+// is reported, not an error.
+//
+// Documents are compared stream by stream and at equal versions; the sink is a
+// [DocumentReader]. Rows are compared with those that all streams come to at their
+// checkpoints, and the sink is an [EffectsReader]; that needs memory for twice the rows
+// and a checkpoint per stream. Where a stream cannot be folded to its checkpoint the
+// rows are not compared, and the error is a [*HaltedError]. Rows of two generations are
+// compared as they are, at a moment when all streams have the same checkpoints in both;
+// where there is none for some seconds all those that have not are Apart, and what is
+// left is to compare each with the events.
 func (o Operator) Verify(ctx context.Context, config VerifyConfig) (VerifyReport, error) {
 	config.Assignment = config.withDefaults()
-	v := &verification{config: config, operator: o, engine: o.engine(config.Assignment)}
-	if err := v.engine.skips.load(ctx); err != nil {
-		return VerifyReport{}, err
+	v := &verification{config: config, operator: o, engine: o.engine(config.Assignment), limit: limit{perSecond: config.Rate}}
+	v.report.Seed = config.Seed
+	err := v.config.complete()
+	if err == nil {
+		err = v.engine.skips.load(ctx)
 	}
-	reader, ok := config.Sink.(DocumentReader)
-	if !ok {
-		return VerifyReport{}, fmt.Errorf("projection %s: its sink, a %T, cannot be read by documents", config.Projection.Name(), config.Sink)
+	if err == nil {
+		err = v.loadParked(ctx)
 	}
-	v.sink = reader
-	if config.Share == 0 {
-		v.config.Share = 1
+	switch {
+	case err != nil:
+	case config.Projection.Form() == EffectsOnly:
+		err = v.effects(ctx)
+	default:
+		err = v.documents(ctx)
 	}
-	if config.Heal && config.With > 0 {
-		return VerifyReport{}, fmt.Errorf("projection %s: generation %d is compared with another, so there is nothing to heal it by", config.Projection.Name(), config.Generation)
-	}
-	err := eachBatch(ctx, o.Store, config.Projection, func(heads []eventstore.StreamHead) error {
-		var some []eventstore.StreamID
-		for _, h := range heads {
-			if v.chosen(h.Stream) {
-				some = append(some, h.Stream)
-			}
-		}
-		if err := v.compare(ctx, some); err != nil {
-			return err
-		}
-		if config.Progress != nil {
-			config.Progress(v.report)
-		}
-		return nil
-	})
 	if err != nil {
 		err = fmt.Errorf("verifying projection %s: %w", config.Projection.Name(), err)
 	}
 	return v.report, err
 }
 
+func (c *VerifyConfig) complete() error {
+	if c.Share == 0 {
+		c.Share = 1
+	}
+	_, reactor := c.Projection.(*Reactor)
+	effects := c.Projection.Form() == EffectsOnly
+	switch {
+	case reactor:
+		return fmt.Errorf("%w: a reactor keeps nothing but its checkpoints", ErrNotVerifiable)
+	case !(c.Share > 0 && c.Share <= 1):
+		return fmt.Errorf("the share is %v; it is above 0 and up to 1", c.Share)
+	case c.Rate < 0:
+		return fmt.Errorf("the rate is %d events per second; it is 1 or more, or 0 for as many as can be", c.Rate)
+	case effects && c.Share < 1:
+		return fmt.Errorf("a share of %v of the streams says nothing about rows, each of which is what all of them come to: look at the whole", c.Share)
+	case effects && c.Heal:
+		return fmt.Errorf("%w: rebuild it", ErrShared)
+	case c.Heal && c.With > 0:
+		return fmt.Errorf("generation %d is compared with another, so there is nothing to heal it by", c.Generation)
+	}
+	return nil
+}
+
+// verification is a call of Verify.
 type verification struct {
 	config   VerifyConfig
 	operator Operator
 	engine   engine
 	sink     DocumentReader
+	parked   map[eventstore.StreamID]Parked
+	limit    limit
 	report   VerifyReport
+}
+
+// loadParked loads which streams are parked in what is compared.
+func (v *verification) loadParked(ctx context.Context) error {
+	v.parked = make(map[eventstore.StreamID]Parked)
+	for _, g := range []Generation{v.config.With, v.config.Generation} {
+		if g == 0 {
+			continue
+		}
+		a := v.config.Assignment
+		a.Generation = g
+		for p, err := range ParkedStreams(ctx, v.operator.Log, a) {
+			if err != nil {
+				return err
+			}
+			v.parked[p.Stream] = p
+		}
+	}
+	return nil
+}
+
+// looked notes that a stream was looked at.
+func (v *verification) looked(s eventstore.StreamID) {
+	v.report.Streams++
+	if p, ok := v.parked[s]; ok {
+		v.report.Parked++
+		if len(v.report.FirstParked) < maxReported {
+			v.report.FirstParked = append(v.report.FirstParked, p)
+		}
+	}
+}
+
+func (v *verification) halted(why *StreamError) {
+	v.report.Halted++
+	if len(v.report.FirstHalted) < maxReported {
+		v.report.FirstHalted = append(v.report.FirstHalted, why)
+	}
+}
+
+func (v *verification) apart(s eventstore.StreamID) {
+	v.report.Apart++
+	if len(v.report.FirstApart) < maxReported {
+		v.report.FirstApart = append(v.report.FirstApart, s)
+	}
+}
+
+func (v *verification) found(d Difference) {
+	v.report.Different++
+	if v.config.Found != nil {
+		v.config.Found(d)
+	}
+}
+
+func (v *verification) progress() {
+	if v.config.Progress != nil {
+		v.config.Progress(v.report)
+	}
 }
 
 // chosen reports whether a stream is among the share that is looked at.
 func (v *verification) chosen(s eventstore.StreamID) bool {
-	return v.config.Share >= 1 || float64(xxhash.Sum64String(s.String())>>11)/(1<<53) < v.config.Share
+	if v.config.Share >= 1 {
+		return true
+	}
+	digest := xxhash.NewWithSeed(v.config.Seed)
+	digest.WriteString(s.String())
+	return float64(digest.Sum64()>>11)/(1<<53) < v.config.Share
 }
 
-func (v *verification) compare(ctx context.Context, streams []eventstore.StreamID) error {
-	v.report.Streams += len(streams)
-	for range verifyAgain {
-		if len(streams) == 0 {
-			return nil
-		}
-		apart, err := v.look(ctx, streams)
-		if err != nil {
-			return err
-		}
-		if streams = apart; len(apart) > 0 {
-			pause(ctx, nil, verifyWait)
+// step returns how many of some streams go together, so that a rate is kept to without
+// long pauses, given how many events each has.
+func (v *verification) step(streams int, events func(int) uint64) int {
+	if v.config.Rate == 0 {
+		return min(streams, batchStreams)
+	}
+	sum := uint64(0)
+	for n := range min(streams, batchStreams) {
+		if sum += events(n); n > 0 && sum > uint64(max(1, v.config.Rate/verifySteps)) {
+			return n
 		}
 	}
-	v.report.Apart += len(streams)
-	return ctx.Err()
+	return min(streams, batchStreams)
 }
 
-// look compares documents, and returns the streams where they are not of one version.
-func (v *verification) look(ctx context.Context, streams []eventstore.StreamID) (apart []eventstore.StreamID, err error) {
-	keys := make([]string, len(streams))
-	for i, s := range streams {
-		keys[i] = v.config.Projection.key(s)
-	}
-	documents, at, err := v.sink.Documents(ctx, v.config.Generation, keys)
-	if err != nil {
-		return nil, err
-	}
-	var others []map[string]string
-	var otherAt []Checkpoint
-	if v.config.With > 0 {
-		others, otherAt, err = v.sink.Documents(ctx, v.config.With, keys)
-	} else {
-		others, otherAt, err = v.refold(ctx, streams)
-	}
-	if err != nil {
-		return nil, err
-	}
-	var differ []eventstore.StreamID
-	for i, s := range streams {
-		if at[i] != otherAt[i] || at[i].IsZero() {
-			apart = append(apart, s)
-			continue
-		}
-		v.report.Compared++
-		if !maps.Equal(documents[i], others[i]) || (documents[i] == nil) != (others[i] == nil) {
-			v.report.Different++
-			differ = append(differ, s)
-			if v.config.Found != nil {
-				v.config.Found(Difference{Stream: s, At: at[i], Document: documents[i], Other: others[i]})
-			}
-		}
-	}
-	if v.config.Heal && len(differ) > 0 {
-		if err := v.operator.Heal(ctx, v.config.Assignment, differ...); err != nil {
-			return nil, err
-		}
-		v.report.Healed += len(differ)
-	}
-	return apart, nil
+// limit has so many things done per second on the average. What was not done in time is
+// not made up for.
+type limit struct {
+	perSecond int // 0 for no limit
+	next      time.Time
 }
 
-// refold folds streams up to where their documents stand. A stream that cannot be
-// folded up to there has another checkpoint.
-func (v *verification) refold(ctx context.Context, streams []eventstore.StreamID) ([]map[string]string, []Checkpoint, error) {
-	foldings, err := v.engine.refold(ctx, streams)
-	if err != nil {
-		return nil, nil, err
+// wait waits until more may be done, after n things were.
+func (l *limit) wait(ctx context.Context, n int) {
+	if l.perSecond == 0 {
+		return
 	}
-	at := make(map[eventstore.StreamID]int, len(streams))
-	for i, s := range streams {
-		at[s] = i
+	if now := time.Now(); l.next.Before(now) {
+		l.next = now
 	}
-	documents, reached := make([]map[string]string, len(streams)), make([]Checkpoint, len(streams))
-	for _, f := range foldings {
-		c := Change{Stream: f.stream}
-		if f.halted != nil || v.config.Projection.fill(f.state, &c) != nil {
-			continue
-		}
-		document := make(map[string]string)
-		for _, field := range c.Document.Fields() {
-			document[field.Name] = field.Value.String()
-		}
-		documents[at[f.stream]], reached[at[f.stream]] = document, f.to
-	}
-	return documents, reached, nil
+	l.next = l.next.Add(time.Duration(float64(n) / float64(l.perSecond) * float64(time.Second)))
+	pause(ctx, nil, time.Until(l.next))
 }
