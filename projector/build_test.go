@@ -366,14 +366,19 @@ func TestRetire(t *testing.T) {
 		}
 		f.waitState(2, generations.Built)
 		f.waitGeneration(2, h, 1)
-		if err := o.Retire(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 1}); !errors.Is(err, generations.ErrState) {
+		if err := o.Retire(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 1}, nil); !errors.Is(err, generations.ErrState) {
 			f.Errorf("retiring what readers see: %v", err)
 		}
 		if _, err := o.Promote(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 2}); err != nil {
 			f.Fatal(err)
 		}
-		if err := o.Retire(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 1}); err != nil {
+		var steps []int
+		dropped := func(streams int) { steps = append(steps, streams) }
+		if err := o.Retire(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 1}, dropped); err != nil {
 			f.Fatal(err)
+		}
+		if !slices.Equal(steps, []int{256, 300}) {
+			f.Errorf("it was told of %v streams", steps)
 		}
 		for i := range 300 {
 			if got, _, err := f.sink.Document(f.Context(), 1, cart(i).ID()); got != nil || err != nil {

@@ -25,6 +25,10 @@ type Operator struct {
 // outside cannot be done over.
 var ErrReactor = errors.New("a reactor has no read model to build")
 
+// ErrOptions is wrapped by errors about generations that should be built otherwise than
+// they were begun. Retire it and begin another, or ask for the zero Options to follow it.
+var ErrOptions = errors.New("is being built with other options")
+
 // Promoter is a Sink with readers who do not follow the pointer in Redis.
 type Promoter interface {
 	// Promote has them see a generation, from one moment to the next. Doing it
@@ -34,13 +38,18 @@ type Promoter interface {
 
 // Rebuild has a generation of the projection built by workers that run the same
 // version of its code, beside those there are. Where one of that version is being
-// built already it is that one. The projection has run before, or the error wraps
-// [generations.ErrNotStarted].
+// built already it is that one, with the options it was begun with; where others are
+// asked for, which are not zero, the error wraps [ErrOptions]. The projection has run
+// before, or the error wraps [generations.ErrNotStarted].
 func (o Operator) Rebuild(ctx context.Context, p Projection, how generations.Options) (generations.Record, error) {
 	if _, ok := p.(*Reactor); ok {
 		return generations.Record{}, fmt.Errorf("projection %s: %w", p.Name(), ErrReactor)
 	}
-	return o.Generations.Add(ctx, p.Name(), p.Version(), how)
+	record, err := o.Generations.Add(ctx, p.Name(), p.Version(), how)
+	if err == nil && record.Options != how && how != (generations.Options{}) {
+		err = fmt.Errorf("projection %s: generation %d %w: %+v", p.Name(), record.Generation, ErrOptions, record.Options)
+	}
+	return record, err
 }
 
 // Pause has workers leave a generation half built.
@@ -60,7 +69,7 @@ type Progress struct {
 	lease.Progress
 	// Rate is how many events were applied per second on the average since the
 	// building began, pauses included, Left how long the rest takes at that rate;
-	// 0 where that is not known.
+	// 0 where that is not known. [Pace] has them of late.
 	Rate float64
 	Left time.Duration
 }
@@ -80,11 +89,19 @@ func (o Operator) Progress(ctx context.Context, projection string, g Generation)
 		return Progress{}, err
 	}
 	p := Progress{Record: record, Progress: done}
-	if took := time.Since(record.Began).Seconds(); record.State == generations.Building && took > 0 && done.EventsDone > 0 {
-		p.Rate = float64(done.EventsDone) / took
-		p.Left = time.Duration(float64(done.Events-min(done.Events, done.EventsDone)) / p.Rate * float64(time.Second))
+	if record.State == generations.Building {
+		p.setRate(done.EventsDone, time.Since(record.Began))
 	}
 	return p, nil
+}
+
+// setRate sets how fast it goes, given how many events were applied in a time.
+func (p *Progress) setRate(events uint64, in time.Duration) {
+	p.Rate, p.Left = 0, 0
+	if events > 0 && in > 0 {
+		p.Rate = float64(events) / in.Seconds()
+		p.Left = time.Duration(float64(p.Events-min(p.Events, p.EventsDone)) / p.Rate * float64(time.Second))
+	}
 }
 
 // Promote has readers see a generation, from one moment to the next, and returns the

@@ -33,7 +33,11 @@ const retireAfter = 2*planEvery + stopTime
 // documents, checkpoints and pointers. It first waits some seconds for workers to leave
 // it alone. Where it was interrupted, doing it again goes on. Its number is not given
 // again.
-func (o Operator) Retire(ctx context.Context, a Assignment) error {
+//
+// Documents are deleted some hundred at a time, so that the server frees their memory
+// bit by bit and others are served in between; dropped, where not nil, is called after
+// each time with how many streams are done. A [Dropper] deletes all it has at once.
+func (o Operator) Retire(ctx context.Context, a Assignment, dropped func(streams int)) error {
 	name := a.Projection.Name()
 	dropper, whole := a.Sink.(Dropper)
 	documents, single := a.Sink.(DocumentDropper)
@@ -49,7 +53,7 @@ func (o Operator) Retire(ctx context.Context, a Assignment) error {
 		err = dropper.Drop(ctx, a.Generation)
 	}
 	if err == nil && single {
-		err = o.dropDocuments(ctx, a, documents)
+		err = o.dropDocuments(ctx, a, documents, dropped)
 	}
 	if err == nil {
 		err = o.Log.Drop(ctx, a.Group())
@@ -60,12 +64,19 @@ func (o Operator) Retire(ctx context.Context, a Assignment) error {
 	return o.Generations.Remove(ctx, name, a.Generation)
 }
 
-func (o Operator) dropDocuments(ctx context.Context, a Assignment, from DocumentDropper) error {
+func (o Operator) dropDocuments(ctx context.Context, a Assignment, from DocumentDropper, dropped func(int)) error {
+	done := 0
 	return eachBatch(ctx, o.Store, a.Projection, func(heads []eventstore.StreamHead) error {
 		keys := make([]string, len(heads))
 		for i, h := range heads {
 			keys[i] = a.Projection.key(h.Stream)
 		}
-		return from.DropDocuments(ctx, a.Generation, keys)
+		if err := from.DropDocuments(ctx, a.Generation, keys); err != nil {
+			return err
+		}
+		if done += len(keys); dropped != nil {
+			dropped(done)
+		}
+		return nil
 	})
 }
