@@ -15,9 +15,14 @@ import (
 // them as a rule; this one has all, so that it can be tried what a new one does.
 var currents = []func(*eventstore.Registry) projector.Projection{shop.Current, shop.CurrentWithDistinct}
 
-// currentAt returns cart_current as code of a version has it.
-func currentAt(code int, events *eventstore.Registry) projector.Projection {
-	return currents[code-1](events)
+// products are the versions of the code of product_totals, which is the same in all so
+// far.
+var products = []func(*eventstore.Registry) projector.Projection{shop.Products}
+
+// codeAt returns a projection as code of a version has it, given the versions of its own
+// code: the last of them stays as it is.
+func codeAt(code int, versions []func(*eventstore.Registry) projector.Projection, events *eventstore.Registry) projector.Projection {
+	return versions[min(code, len(versions))-1](events)
 }
 
 // addCode adds the flag of the commands whose code makes documents.

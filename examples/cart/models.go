@@ -30,20 +30,20 @@ func (at *shopAt) models() []model { return at.modelsOf(shop.Define().Registry()
 
 func (at *shopAt) modelsOf(events *eventstore.Registry) []model {
 	all := []model{
-		{currentAt(at.code, events), inHashes(shop.CurrentModel)},
+		{codeAt(at.code, currents, events), inHashes(shop.CurrentModel)},
 		{shop.Chain(events), inHashes(shop.ChainModel)},
 	}
 	if at.pool == nil {
 		return all
 	}
-	return append(all, tables(events)...)
+	return append(all, tables(at.code, events)...)
 }
 
 // tables returns the read models that are kept in Postgres.
-func tables(events *eventstore.Registry) []model {
+func tables(code int, events *eventstore.Registry) []model {
 	return []model{
 		{shop.Summary(events), inTable(shop.SummaryProjection, summaryColumns())},
-		{shop.Products(events), inRows(shop.ProductsProjection, productColumns())},
+		{codeAt(code, products, events), inRows(shop.ProductsProjection, productColumns())},
 		{shop.Orders(events), inRows(shop.OrdersProjection, orderColumns())},
 		{shop.Days(events), inRows(shop.DaysProjection, dayColumns())},
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -73,7 +74,7 @@ func (at *shopAt) named(name string) (model, error) {
 	if i := slices.IndexFunc(all, is); i >= 0 {
 		return all[i], nil
 	}
-	if slices.ContainsFunc(tables(shop.Define().Registry()), is) {
+	if slices.ContainsFunc(tables(at.code, shop.Define().Registry()), is) {
 		return model{}, usageError{fmt.Errorf("the read model of %s is in Postgres: say which one by --postgres or %s", name, postgresEnv)}
 	}
 	var names []string
@@ -119,6 +120,24 @@ func (o *operating) one(all generations.Projection, number int, wanted func(gene
 		return r, none
 	}
 	return r, nil
+}
+
+// foldable returns the generation of a number, or where that is 0 the one that readers
+// see. It is built, and this code is of its version.
+func (o *operating) foldable(ctx context.Context, number int) (generations.Record, error) {
+	all, err := o.generations(ctx)
+	if err != nil {
+		return generations.Record{}, err
+	}
+	g, err := o.one(all, cmp.Or(number, int(all.Active)), nil, nil)
+	switch {
+	case err != nil:
+	case g.State != generations.Built:
+		err = fmt.Errorf("%s is %s: cart rebuild %s --wait follows it", known(g), g.State, o.name)
+	case g.Version != o.a.Projection.Version():
+		err = usageError{fmt.Errorf("%s is of version %d, and this code, which would fold the events, of version %d: %s", known(g), g.Version, o.a.Projection.Version(), withCode("call it with", g.Version))}
+	}
+	return g, err
 }
 
 // assignment returns a generation of the projection.

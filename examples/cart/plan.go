@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/generations"
@@ -72,9 +73,9 @@ func (t *telling) tellPlan(told plan) {
 	}
 }
 
-// measure looks how far the generations are that the worker builds. Where it cannot,
-// the worker has told why, and what was seen last stands.
-func (t *telling) measure(ctx context.Context) {
+// measure looks how far the generations are that the worker builds, and how fast each
+// gets on. Where it cannot, the worker has told why, and what was seen last stands.
+func (t *telling) measure(ctx context.Context, paces map[string]*projector.Pace) {
 	var all []projector.Progress
 	for _, s := range t.status() {
 		if s.State != projector.StateBuilding {
@@ -85,7 +86,10 @@ func (t *telling) measure(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		if p.State == generations.Building {
+		if paces[s.Group()] == nil {
+			paces[s.Group()] = new(projector.Pace)
+		}
+		if p = paces[s.Group()].Of(p, time.Now()); p.State == generations.Building {
 			all = append(all, p)
 		}
 	}

@@ -91,7 +91,7 @@ func (r *rebuilding) begin(ctx context.Context) (generations.Record, error) {
 	}
 	how := generations.Options{Park: r.park, EventsPerSecond: r.rate}
 	record, err := r.Rebuild(ctx, r.a.Projection, how)
-	if err == nil && record.Options != how && how != (generations.Options{}) {
+	if errors.Is(err, projector.ErrOptions) {
 		err = fmt.Errorf("%s was begun with %s, and goes on so: leave out --park and --rate to follow it", known(record), optionsText(record.Options))
 	}
 	return record, err
@@ -146,6 +146,7 @@ type watching struct {
 	g      generations.Generation
 	screen *screen
 
+	pace  projector.Pace
 	last  projector.Progress
 	moved time.Time // when it last was another
 	told  time.Time // when a line was written that stays
@@ -166,7 +167,7 @@ func (w *watching) run(ctx context.Context) (generations.Record, error) {
 		case p.State == generations.Built, p.State == generations.Failed:
 			return p.Record, nil
 		}
-		w.show(p, time.Now())
+		w.show(w.pace.Of(p, time.Now()), time.Now())
 		select {
 		case <-time.After(watchEvery):
 		case <-ctx.Done():

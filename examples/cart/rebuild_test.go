@@ -18,12 +18,7 @@ import (
 // statusOf returns what status says of a generation of cart_current.
 func statusOf(t *testing.T, generation int, flags ...string) (generationStatus, bool) {
 	t.Helper()
-	var all []projectionStatus
-	text := mustCart(t, append([]string{"status", "-o", "json"}, flags...)...)
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
-		t.Fatalf("status prints %q: %v", text, err)
-	}
-	for _, p := range all {
+	for _, p := range parsedStatus(t, mustCart(t, append([]string{"status", "-o", "json"}, flags...)...)) {
 		for _, g := range p.Generations {
 			if p.Projection == shop.CurrentProjection && g.Generation == generation {
 				return g, true
@@ -31,6 +26,15 @@ func statusOf(t *testing.T, generation int, flags ...string) (generationStatus, 
 		}
 	}
 	return generationStatus{}, false
+}
+
+// parsedStatus reads what status prints as JSON.
+func parsedStatus(t *testing.T, text string) (all []projectionStatus) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		t.Fatalf("status prints %q: %v", text, err)
+	}
+	return all
 }
 
 // waitBuilt waits until a generation of cart_current is built and up to date.
@@ -285,18 +289,27 @@ func TestWrongVersionIsFound(t *testing.T) {
 		}
 	}
 	r := want(t, 1, current(flags, "verify", "--list", "10000"), fmt.Sprintf("%s differ", count(len(wrong))))
-	var listed []string
-	for line := range strings.Lines(r.out) {
-		if stream, _, ok := strings.Cut(line, ", at "); ok && !strings.HasPrefix(line, " ") {
-			listed = append(listed, stream)
-		}
+	if got := listedAs(r, ", at "); !slices.Equal(got, wrong) {
+		t.Errorf("listed are %v; want %v", got, wrong)
 	}
-	if slices.Sort(listed); !slices.Equal(listed, wrong) {
-		t.Errorf("listed are %v; want %v", listed, wrong)
+	if len(wrong) == 0 || len(wrong) == strings.Count(f.inRedis["carts"], "\n") {
+		t.Errorf("%d carts are wrong, which shows nothing", len(wrong))
 	}
 	want(t, 0, current(flags, "verify", "--fold", "--generation", "2", "--code", fmt.Sprint(wrongCode)), "0 differ")
 	want(t, 2, current(flags, "verify", "--fold", "--generation", "2"), "--code 3")
 	want(t, 2, current(flags, "verify", "--generation", "1"), "readers see")
+}
+
+// listedAs returns what is listed as differing, sorted: what stands before some words in
+// lines of its own.
+func listedAs(r result, words string) (listed []string) {
+	for line := range strings.Lines(r.out) {
+		if name, _, ok := strings.Cut(line, words); ok && !strings.HasPrefix(line, " ") {
+			listed = append(listed, name)
+		}
+	}
+	slices.Sort(listed)
+	return listed
 }
 
 // What the building waits for is told, and what it fails at; it can be paused, and goes
@@ -390,11 +403,16 @@ func TestRebuildUsage(t *testing.T) {
 		{[]string{"run", "--code", "-1"}, "--code is from 1"},
 		{[]string{"rebuild", shop.ChainProjection, "--rate", "-1"}, "--rate is 1 or more"},
 		{[]string{"status", "-o", "xml"}, `"xml"`},
+		{[]string{"drift", shop.ChainProjection, "--share", "1.5"}, "--share is above 0"},
+		{[]string{"drift", shop.ChainProjection, "--rate", "-5"}, "--rate is 1 or more"},
+		{[]string{"heal", shop.ChainProjection}, "CART is missing"},
+		{[]string{"retire", shop.ChainProjection, "--yes"}, "--generation is missing"},
 	} {
 		want(t, exitUsage, append(test.args, flags...), test.says)
 	}
-	want(t, exitUsage, append(withPostgres(t, flags), "verify", shop.DaysProjection), "does not cover yet")
-	for _, command := range []string{"rebuild", "pause", "resume", "verify", "promote", "rollback", "status"} {
+	want(t, exitUsage, append(withPostgres(t, flags), "verify", shop.DaysProjection, "--share", "0.5"), "leave out --share")
+	want(t, exitUsage, append(withPostgres(t, flags), "drift", shop.DaysProjection, "--heal"), "none can be made anew alone: cart rebuild days --wait")
+	for _, command := range []string{"rebuild", "pause", "resume", "verify", "promote", "rollback", "status", "drift", "heal", "retire"} {
 		want(t, 0, []string{command, "-h"}, "Examples:\n  cart "+command)
 	}
 }

@@ -20,7 +20,7 @@ import (
 )
 
 func newStatus(c *connection, s streams) *cobra.Command {
-	st := &stating{streams: s}
+	st := &stating{streams: s, paces: make(map[string]*projector.Pace)}
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Print which generations there are, and how they stand",
@@ -60,6 +60,7 @@ type stating struct {
 	at     *shopAt
 	watch  bool
 	output string
+	paces  map[string]*projector.Pace // by generation, while watching
 }
 
 // projectionStatus is how a projection stands.
@@ -179,6 +180,11 @@ func (s *stating) generation(ctx context.Context, o projector.Operator, r genera
 	}
 	if r.State != generations.Built {
 		p, err := o.Progress(ctx, r.Projection, r.Generation)
+		group := fmt.Sprintf("%s@%d", r.Projection, r.Generation)
+		if s.paces[group] == nil {
+			s.paces[group] = new(projector.Pace)
+		}
+		p = s.paces[group].Of(p, time.Now())
 		g.Building = &buildingState{
 			Share: shareDone(p), Events: p.Events, EventsDone: p.EventsDone, Streams: p.Streams, StreamsDone: p.StreamsDone,
 			EventsPerSecond: p.Rate, LeftSeconds: p.Left.Seconds(), text: howFar(p),

@@ -65,7 +65,8 @@ func (t *telling) follow(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	// Nobody waits for the end of this one, which may be that of a server's pause.
 	go every(ctx, parkedEvery, func() { t.countParked(ctx) })
-	go every(ctx, buildingEvery, func() { t.measure(ctx) })
+	paces := make(map[string]*projector.Pace)
+	go every(ctx, buildingEvery, func() { t.measure(ctx, paces) })
 	var lines sync.WaitGroup
 	lines.Go(func() {
 		var now trouble

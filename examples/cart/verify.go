@@ -27,13 +27,20 @@ meanwhile, and one of each version has to. With --fold it compares the generatio
 readers see, or the one that --generation says, with what the events come to when this
 code folds them now.
 
+Rows that many carts share, such as the totals of product_totals, are read as of one
+moment and compared as a whole. With --fold that is with what the events up to that
+moment come to; it keeps all rows in memory twice. Generations are compared with each
+other at a moment when all carts stand at the same events in both, so they have to be up
+to date; in a shop that never rests use --fold for each.
+
 It lists what differs and ends with status 1 where something does, or could not be
 compared. Fields that differ on purpose, because the code is another, are left out by
 --ignore.`,
 		Example: `  cart verify cart_current
   cart verify cart_current --ignore distinct
   cart verify cart_current --generation 2 --fold --code 2
-  cart verify cart_current --share 0.1        looks at a tenth of the carts`,
+  cart verify cart_current --share 0.1        looks at a tenth of the carts
+  cart verify product_totals --fold`,
 	}
 	operatingCommand(c, s, cmd, func(ctx context.Context, o *operating) error {
 		v.operating = o
@@ -42,9 +49,11 @@ compared. Fields that differ on purpose, because the code is another, are left o
 	flags := cmd.Flags()
 	flags.BoolVar(&v.fold, "fold", false, "compare with what the events come to")
 	flags.IntVar(&v.number, "generation", 0, "`number` of the generation to look at")
-	flags.Float64Var(&v.share, "share", 1, "`share` of the carts to look at, above 0 and up to 1; the same ones each time")
+	flags.Float64Var(&v.share, "share", 1, "`share` of the carts to look at, above 0 and up to 1; the same ones each time, and other ones by another --seed")
+	flags.Uint64Var(&v.seed, "seed", 0, "`number` that decides which carts a share consists of")
+	flags.IntVar(&v.rate, "rate", 0, "`events` a second that are folded at the most, about (default as many as can be)")
 	flags.StringSliceVar(&v.ignore, "ignore", nil, "`fields` that may differ, with commas between")
-	flags.IntVar(&v.most, "list", 20, "`number` of carts to list")
+	flags.IntVar(&v.most, "list", 20, "`number` of carts or rows to list")
 	return cmd
 }
 
@@ -54,13 +63,19 @@ type verifying struct {
 	fold   bool
 	number int
 	share  float64
+	seed   uint64
+	rate   int
+	heal   bool
 	ignore []string
 	most   int
 
 	look, with string         // what is compared
-	different  int            // carts, ignored fields aside
-	differing  map[string]int // in how many carts each field differs, ignored ones too
+	different  int            // carts or rows, ignored fields aside
+	differing  map[string]int // in how many of them each field differs, ignored ones too
 }
+
+// events is what is compared with where it is not another generation.
+const events = "the events"
 
 // errDiffer makes the status say that something differs, which was listed.
 var errDiffer = errors.New("not all of it is the same; fields that differ on purpose are left out by --ignore")
@@ -73,17 +88,24 @@ func (v *verifying) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return v.compare(ctx, config)
+}
+
+// compare compares, shows how far that is, and tells what came of it.
+func (v *verifying) compare(ctx context.Context, config projector.VerifyConfig) error {
+	config.Share, config.Seed, config.Rate, config.Heal = v.share, v.seed, v.rate, v.heal
 	var latest atomic.Pointer[projector.VerifyReport]
 	latest.Store(new(projector.VerifyReport))
 	config.Progress = func(r projector.VerifyReport) { latest.Store(&r) }
 	config.Found = v.found
 	stop := showProgress(v.err, "verify", func() progress {
-		return progress{unit: "carts", done: int64(latest.Load().Streams)}
+		r := latest.Load()
+		return progress{unit: "carts", done: int64(r.Streams), total: int64(r.Total), guess: true, events: int64(r.Events)}
 	})
 	report, err := v.Verify(ctx, config)
 	stop()
 	if ctx.Err() != nil {
-		err = errors.New("interrupted")
+		err = fmt.Errorf("interrupted, after %s carts of which %s differ", count(report.Streams), count(v.different))
 	}
 	if err != nil {
 		return err
@@ -91,14 +113,29 @@ func (v *verifying) run(ctx context.Context) error {
 	return v.tell(report)
 }
 
+// rows reports whether carts share rows, which are compared then in place of documents.
+func (v *verifying) rows() bool { return v.a.Projection.Form() == projector.EffectsOnly }
+
+// things is what is compared, and differs or does not.
+func (v *verifying) things() string {
+	if v.rows() {
+		return "rows"
+	}
+	return "carts"
+}
+
 func (v *verifying) check() error {
+	_, documents := v.a.Sink.(projector.DocumentReader)
 	switch {
 	case !(v.share > 0 && v.share <= 1):
 		return usageError{fmt.Errorf("--share is above 0 and up to 1, not %v", v.share)}
-	case v.a.Projection.Form() == projector.EffectsOnly:
-		return usageError{fmt.Errorf("%s makes rows that many carts share, which verify does not cover yet: it compares documents, cart by cart; cart listing prints rows to compare", v.name)}
-	}
-	if _, ok := v.a.Sink.(projector.DocumentReader); !ok {
+	case v.rate < 0:
+		return usageError{fmt.Errorf("--rate is 1 or more, or 0 for as fast as possible, not %d", v.rate)}
+	case v.rows() && v.share < 1:
+		return usageError{fmt.Errorf("a row of %s is what all carts together come to, so that a share of them says nothing: leave out --share", v.name)}
+	case v.rows() && v.heal:
+		return v.shared()
+	case !v.rows() && !documents:
 		return usageError{fmt.Errorf("%s is kept where verify cannot read documents yet", v.name)}
 	}
 	return nil
@@ -106,32 +143,26 @@ func (v *verifying) check() error {
 
 // choose chooses what is compared.
 func (v *verifying) choose(ctx context.Context) (projector.VerifyConfig, error) {
+	if v.fold {
+		g, err := v.foldable(ctx, v.number)
+		v.look, v.with = fmt.Sprintf("generation %d", g.Generation), events
+		return projector.VerifyConfig{Assignment: v.assignment(g.Generation)}, err
+	}
 	all, err := v.generations(ctx)
 	if err != nil {
 		return projector.VerifyConfig{}, err
 	}
-	number := v.number
-	if v.fold {
-		number = cmp.Or(number, int(all.Active))
-	}
-	g, err := v.one(all, number, func(r generations.Record) bool { return r.State == generations.Built && r.Generation != all.Active },
+	g, err := v.one(all, v.number, func(r generations.Record) bool { return r.State == generations.Built && r.Generation != all.Active },
 		fmt.Errorf("%s has no generation that is built beside %d, which readers see: cart rebuild builds one, and --fold compares with the events", v.name, all.Active))
-	if err != nil {
-		return projector.VerifyConfig{}, err
-	}
-	config := projector.VerifyConfig{Assignment: v.assignment(g.Generation), Share: v.share}
-	v.look, v.with = fmt.Sprintf("generation %d", g.Generation), "the events"
 	switch {
+	case err != nil:
 	case g.State != generations.Built:
 		err = fmt.Errorf("%s is %s, and only what is built can be verified: cart rebuild %s --wait follows it", known(g), g.State, v.name)
-	case v.fold && g.Version != v.a.Projection.Version():
-		err = usageError{fmt.Errorf("%s is of version %d, and this code, which would fold the events, of version %d: %s", known(g), g.Version, v.a.Projection.Version(), withCode("call it with", g.Version))}
-	case !v.fold && g.Generation == all.Active:
+	case g.Generation == all.Active:
 		err = usageError{fmt.Errorf("%s is the one that readers see: name another, or compare it with the events by --fold", known(g))}
-	case !v.fold:
-		config.With, v.with = all.Active, fmt.Sprintf("generation %d", all.Active)
 	}
-	return config, err
+	v.look, v.with = fmt.Sprintf("generation %d", g.Generation), fmt.Sprintf("generation %d", all.Active)
+	return projector.VerifyConfig{Assignment: v.assignment(g.Generation), With: all.Active}, err
 }
 
 // found takes note of a difference, and lists it.
@@ -147,7 +178,11 @@ func (v *verifying) found(d projector.Difference) {
 		return
 	}
 	if v.different++; v.different <= v.most {
-		fmt.Fprintf(v.out, "%s, at %s events:\n", d.Stream, count(int64(d.At.Position.Major)))
+		if v.rows() {
+			fmt.Fprintf(v.out, "row %s:\n", d.Row)
+		} else {
+			fmt.Fprintf(v.out, "%s, at %s events:\n", d.Stream, count(int64(d.At.Position.Major)))
+		}
 		v.list(v.out, d, fields)
 	}
 }
@@ -156,12 +191,16 @@ func (v *verifying) found(d projector.Difference) {
 const maxFields = 10
 
 func (v *verifying) list(out io.Writer, d projector.Difference, fields []string) {
+	what := "document"
+	if v.rows() {
+		what = "row"
+	}
 	switch {
 	case d.Document == nil:
-		fmt.Fprintf(out, "  there is no document in %s\n", v.look)
+		fmt.Fprintf(out, "  there is no such %s in %s\n", what, v.look)
 		return
 	case d.Other == nil:
-		fmt.Fprintf(out, "  there is no document in %s\n", v.with)
+		fmt.Fprintf(out, "  there is no such %s in %s\n", what, v.with)
 		return
 	}
 	for i, name := range fields {
@@ -203,17 +242,61 @@ func differing(d projector.Difference) []string {
 // tell tells what came of it.
 func (v *verifying) tell(r projector.VerifyReport) error {
 	if more := v.different - v.most; more > 0 && v.most > 0 {
-		fmt.Fprintf(v.out, "and %s carts more\n", count(more))
+		fmt.Fprintf(v.out, "and %s %s more\n", count(more), v.things())
 	}
-	fmt.Fprintf(v.out, "%s: %s carts of %s compared with %s, %s differ\n", v.name, count(r.Compared), v.look, v.with, count(v.different))
+	compared := r.Compared
+	if v.rows() {
+		compared = r.Rows
+	}
+	fmt.Fprintf(v.out, "%s: %s %s of %s compared with %s, %s differ\n", v.name, count(compared), v.things(), v.look, v.with, count(v.different))
 	v.tellFields()
-	if r.Apart > 0 {
-		return fmt.Errorf("%s carts could not be compared, because %s and %s stand at different events: each needs a worker of its version, see cart status", count(r.Apart), v.look, v.with)
-	}
-	if v.different > 0 {
+	v.tellRest(r)
+	switch {
+	case r.Apart > 0 && v.rows():
+		return fmt.Errorf("the rows could not be compared, because %s carts, among them %s, do not stand at the same events in %s and %s: each needs a worker of its version, see cart status, or --fold compares each with the events",
+			count(r.Apart), r.FirstApart[0], v.look, v.with)
+	case r.Apart > 0:
+		return fmt.Errorf("%s carts could not be compared, among them %s, because %s and %s stand at different events: each needs a worker of its version, see cart status",
+			count(r.Apart), r.FirstApart[0], v.look, v.with)
+	case r.Halted > 0:
+		return fmt.Errorf("%s carts could not be compared: their events cannot be folded to where they stand", count(r.Halted))
+	case r.Healed > 0 && r.Healed == v.different:
+		return fmt.Errorf("%s carts differed, and were healed: look for what changed them", count(r.Healed))
+	case v.different > 0 && v.with != events:
 		return errDiffer
+	case v.different > 0 && v.rows():
+		return fmt.Errorf("not all of it is what the events come to: cart rebuild %s --wait, and cart promote, make all rows anew", v.name)
+	case v.different > 0:
+		return fmt.Errorf("not all of it is what the events come to: cart heal %s CART makes one anew, cart drift %[1]s --share 1 --heal all of them", v.name)
 	}
 	return nil
+}
+
+// maxNamed is how many carts are named of those that something stands in the way of.
+const maxNamed = 10
+
+// tellRest tells what stands in the way of some carts, and what was healed.
+func (v *verifying) tellRest(r projector.VerifyReport) {
+	if r.Undefined > 0 {
+		fmt.Fprintf(v.out, "  %s columns are left out: they depend on which cart came first\n", count(r.Undefined))
+	}
+	if r.Healed > 0 {
+		fmt.Fprintf(v.out, "  %s carts were healed\n", count(r.Healed))
+	}
+	for i, p := range r.FirstParked {
+		if i == maxNamed {
+			fmt.Fprintf(v.out, "  and %s carts more are parked\n", count(r.Parked-i))
+			break
+		}
+		fmt.Fprintf(v.out, "  %s is parked at version %d: %s\n", p.Stream, p.Version, p.Error)
+	}
+	for i, h := range r.FirstHalted {
+		if i == maxNamed {
+			fmt.Fprintf(v.out, "  and %s carts more cannot be folded\n", count(r.Halted-i))
+			break
+		}
+		fmt.Fprintf(v.out, "  %s cannot be folded: %v at version %d: %v\n", h.Stream, h.Reason, h.Version, h.Err)
+	}
 }
 
 // tellFields tells which fields differ most often.
@@ -230,6 +313,6 @@ func (v *verifying) tellFields() {
 		if slices.Contains(v.ignore, name) {
 			ignored = ", which is ignored"
 		}
-		fmt.Fprintf(v.out, "  %s differs in %s carts%s\n", name, count(v.differing[name]), ignored)
+		fmt.Fprintf(v.out, "  %s differs in %s %s%s\n", name, count(v.differing[name]), v.things(), ignored)
 	}
 }
