@@ -2,6 +2,7 @@ package snapshots
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -17,6 +18,9 @@ type Verified struct {
 	Version eventstore.Version
 	Outcome Outcome
 	Err     error
+	// Stored is the state in the snapshot and Folded what the events add up to, as text
+	// for people to read, in JSON where that can be. They are there where it is Wrong.
+	Stored, Folded string
 }
 
 // Refold folds the events of a stream up to a version, from the beginning, and returns
@@ -44,7 +48,7 @@ func (s *States[S]) Verify(ctx context.Context, refold Refold[S]) iter.Seq2[Veri
 				v := Verified{Key: k, Version: found[i].Version}
 				if failed != nil && failed[i] != nil {
 					v.Outcome, v.Err = Corrupt, failed[i]
-				} else if v.Outcome, v.Err, err = s.verify(ctx, &found[i], refold); err != nil {
+				} else if err = s.verify(ctx, &found[i], refold, &v); err != nil {
 					yield(v, fmt.Errorf("verifying the snapshot of %s: %w", k, err))
 					return
 				}
@@ -56,24 +60,38 @@ func (s *States[S]) Verify(ctx context.Context, refold Refold[S]) iter.Seq2[Veri
 	}
 }
 
-func (s *States[S]) verify(ctx context.Context, from *Snapshot, refold Refold[S]) (outcome Outcome, why, err error) {
+func (s *States[S]) verify(ctx context.Context, from *Snapshot, refold Refold[S], v *Verified) error {
 	var kept Entry[S]
-	if outcome, why := s.decode(from, &kept); outcome != Used {
-		return outcome, why, nil
+	if v.Outcome, v.Err = s.decode(from, &kept); v.Outcome != Used {
+		return nil
 	}
 	folded, err := refold(ctx, from.Stream, from.Version)
 	switch {
 	case errors.As(err, new(*eventstore.EventError)):
-		return Misfit, err, nil // what is wrong with one stream says nothing of the others
+		v.Outcome, v.Err = Misfit, err // what is wrong with one stream says nothing of the others
+		return nil
 	case err != nil:
-		return 0, nil, err
+		return err
 	case folded.Version < kept.Version:
-		return Ahead, fmt.Errorf("the stream ends at version %d, the snapshot is of version %d", folded.Version, kept.Version), nil
+		v.Outcome = Ahead
+		v.Err = fmt.Errorf("the stream ends at version %d, the snapshot is of version %d", folded.Version, kept.Version)
+		return nil
 	case folded.EventID != kept.EventID:
-		return Forked, fmt.Errorf("version %d is event %s, the snapshot was taken after event %s", kept.Version, folded.EventID, kept.EventID), nil
+		v.Outcome = Forked
+		v.Err = fmt.Errorf("version %d is event %s, the snapshot was taken after event %s", kept.Version, folded.EventID, kept.EventID)
+		return nil
 	}
 	if why := same(reflect.ValueOf(&folded.State).Elem(), reflect.ValueOf(&kept.State).Elem()); why != nil {
-		return Wrong, why, nil
+		v.Outcome, v.Err = Wrong, why
+		v.Stored, v.Folded = text(kept.State), text(folded.State)
 	}
-	return Used, nil, nil
+	return nil
+}
+
+// text is a state for people to read.
+func text(state any) string {
+	if b, err := json.Marshal(state); err == nil {
+		return string(b)
+	}
+	return fmt.Sprintf("%+v", state) // keys of maps that JSON does not have, for one
 }

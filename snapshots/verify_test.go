@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -54,6 +55,9 @@ func TestVerify(t *testing.T) {
 			t.Fatal(err)
 		}
 		seen++
+		if wrong := v.Outcome == snapshots.Wrong; wrong != strings.HasPrefix(v.Stored, `{"Items":{"mug":1,"tea":11}`) || wrong != strings.HasPrefix(v.Folded, `{"Items":{"mug":1,"tea":10}`) {
+			t.Errorf("%s: stored is %s, folded %s", v.Key, v.Stored, v.Folded)
+		}
 		var i int
 		fmt.Sscan(v.Stream.ID(), &i)
 		if v.Outcome != want[i] || (v.Err == nil) != (want[i] == snapshots.Used) || i == 10 && v.Err.Error() != says {
