@@ -45,5 +45,5 @@
 //
 // store.go is the contract, envelope.go the stored form, states.go loads and saves,
 // fit.go, alone.go and same.go see to it that nothing is lost, bounded.go that a store in
-// trouble delays nobody, and verify.go compares.
+// trouble delays nobody, and verify.go compares, and check.go counts and drops.
 package snapshots

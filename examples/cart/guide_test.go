@@ -30,7 +30,7 @@ func TestGuide(t *testing.T) {
 	}
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), urlEnv+"="+testenv.StartRedis(t).URL())
+	cmd.Env = append(os.Environ(), urlEnv+"="+testenv.StartRedis(t).URL(), "SHOP_POSTGRES="+testenv.Postgres(t))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -107,7 +107,7 @@ Postgres if you name one.`,
 	c.addFlags(root)
 	root.AddCommand(newImport(c, s), newProject(c, s), newRun(c, s), newShow(c, s), newListing(c, s),
 		newStatus(c, s), newRebuild(c, s), newPause(c, s), newResume(c, s), newVerify(c, s), newPromote(c, s), newRollback(c, s),
-		newDrift(c, s), newHeal(c, s), newRetire(c, s))
+		newDrift(c, s), newHeal(c, s), newRetire(c, s), newSnapshots(c, s))
 	return root
 }
 

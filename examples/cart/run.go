@@ -60,6 +60,7 @@ gets out of reach later it waits for.`,
 	flags.DurationVar(&r.ttl, "ttl", lease.DefaultTTL, "`time` after which others take over from a worker that died")
 	flags.IntVar(&r.capacity, "capacity", projector.DefaultCapacity, "`number` of carts held at a time for each projection")
 	flags.BoolVar(&r.leaveOld, "leave-old", false, "have nothing built only because this code is newer; cart rebuild decides that then")
+	flags.IntVar(&r.snapshots, "snapshots", 0, "keep a snapshot of cart_current after every so many `events` of a cart (default never)")
 	flags.BoolVar(&r.verbose, "verbose", false, "log also what is no cause for concern")
 	return cmd
 }
@@ -72,12 +73,16 @@ type running struct {
 	capacity int
 	leaveOld bool
 	verbose  bool
+	// snapshots is every how many events one is taken of a cart; 0 for never.
+	snapshots int
 }
 
 func (r *running) check() error {
 	switch {
 	case r.ttl < leastTTL:
 		return usageError{fmt.Errorf("--ttl is %s or more, not %s: a few seconds outlast the pauses of a healthy worker", leastTTL, r.ttl)}
+	case r.snapshots < 0:
+		return usageError{fmt.Errorf("--snapshots is 1 or more, or 0 for none, not %d", r.snapshots)}
 	case r.capacity < 1:
 		return usageError{fmt.Errorf("--capacity is 1 or more, not %d", r.capacity)}
 	}
@@ -96,8 +101,12 @@ func (r *running) run(ctx context.Context, c *connection) error {
 		if err != nil {
 			return err
 		}
+		kept, err := at.snapshots(m.projection, r.snapshots)
+		if err != nil {
+			return err
+		}
 		// Which generations of it there are to serve is the worker's to find out.
-		assignments = append(assignments, projector.Assignment{Projection: m.projection, Sink: sink})
+		assignments = append(assignments, projector.Assignment{Projection: m.projection, Sink: sink, Snapshots: kept})
 	}
 	registry, err := at.registry()
 	if err != nil {

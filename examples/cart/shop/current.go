@@ -22,11 +22,11 @@ const ItemField = "item:"
 // CounterFields are the names of the fields that count a cart's events.
 var CounterFields = []string{"adds", "removes", "checkouts", "returns", "adjustments"}
 
-// current is what one cart adds up to. The counts are in the order of
-// [CounterFields].
+// current is what one cart adds up to. Counts are in the order of [CounterFields]. The
+// fields are exported, so that snapshots of it can be kept.
 type current struct {
-	holdings map[string]int64
-	counts   [5]int64
+	Holdings map[string]int64
+	Counts   [5]int64
 }
 
 // Current returns the projection of what is in each cart, in version 1. The registry
@@ -42,7 +42,7 @@ func Current(events *eventstore.Registry) projector.Projection {
 func CurrentWithDistinct(events *eventstore.Registry) projector.Projection {
 	return currentOf(2, events, func(c *current, d *projector.Document) {
 		c.document(d)
-		d.SetInt(DistinctField, int64(len(c.holdings)))
+		d.SetInt(DistinctField, int64(len(c.Holdings)))
 	})
 }
 
@@ -51,28 +51,28 @@ func currentOf(version int, events *eventstore.Registry, document func(*current,
 		Version:    version,
 		Categories: []string{Category},
 		Events:     events,
-		New:        func() current { return current{holdings: make(map[string]int64)} },
+		New:        func() current { return current{Holdings: make(map[string]int64)} },
 		Document:   document,
 	})
 	projector.On(p, func(c *current, e ItemAdded) {
-		change(c.holdings, e.Item, e.Qty)
-		c.counts[0]++
+		change(c.Holdings, e.Item, e.Qty)
+		c.Counts[0]++
 	})
 	projector.On(p, func(c *current, e ItemRemoved) {
-		change(c.holdings, e.Item, -e.Qty)
-		c.counts[1]++
+		change(c.Holdings, e.Item, -e.Qty)
+		c.Counts[1]++
 	})
-	projector.On(p, func(c *current, _ CheckedOut) { c.counts[2]++ })
-	projector.On(p, func(c *current, _ ReturnClosed) { c.counts[3]++ })
-	projector.On(p, func(c *current, _ AdjustmentClosed) { c.counts[4]++ })
+	projector.On(p, func(c *current, _ CheckedOut) { c.Counts[2]++ })
+	projector.On(p, func(c *current, _ ReturnClosed) { c.Counts[3]++ })
+	projector.On(p, func(c *current, _ AdjustmentClosed) { c.Counts[4]++ })
 	return p
 }
 
 func (c *current) document(d *projector.Document) {
 	for i, name := range CounterFields {
-		d.SetInt(name, c.counts[i])
+		d.SetInt(name, c.Counts[i])
 	}
-	for item, qty := range c.holdings {
+	for item, qty := range c.Holdings {
 		d.SetInt(ItemField+item, qty)
 	}
 }

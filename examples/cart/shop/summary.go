@@ -34,7 +34,7 @@ func Summary(events *eventstore.Registry) projector.Projection {
 	p := projector.NewState(SummaryProjection, projector.StateConfig[summary]{
 		Categories: []string{Category},
 		Events:     events,
-		New:        func() summary { return summary{current: current{holdings: make(map[string]int64)}} },
+		New:        func() summary { return summary{current: current{Holdings: make(map[string]int64)}} },
 		Document:   (*summary).document,
 	})
 	projector.OnRecorded(p, func(s *summary, e ItemAdded, r *eventstore.Recorded) { s.line(0, e.Item, e.Qty, e.PriceMilli, r) })
@@ -46,7 +46,7 @@ func Summary(events *eventstore.Registry) projector.Projection {
 }
 
 func (s *summary) line(counter int, item string, qty, priceMilli int64, r *eventstore.Recorded) {
-	change(s.holdings, item, qty)
+	change(s.Holdings, item, qty)
 	s.units += qty
 	s.total += amount(qty, priceMilli)
 	s.count(counter, r)
@@ -55,7 +55,7 @@ func (s *summary) line(counter int, item string, qty, priceMilli int64, r *event
 // count counts an event. Times are told by who recorded the event, so a later one
 // may have an earlier time.
 func (s *summary) count(counter int, r *eventstore.Recorded) {
-	s.counts[counter]++
+	s.Counts[counter]++
 	if s.first.IsZero() || r.Time.Before(s.first) {
 		s.first = r.Time
 	}
@@ -66,9 +66,9 @@ func (s *summary) count(counter int, r *eventstore.Recorded) {
 
 func (s *summary) document(d *projector.Document) {
 	for i, name := range CounterFields {
-		d.SetInt(name, s.counts[i])
+		d.SetInt(name, s.Counts[i])
 	}
-	d.SetInt(ItemsField, int64(len(s.holdings)))
+	d.SetInt(ItemsField, int64(len(s.Holdings)))
 	d.SetInt(UnitsField, s.units)
 	d.SetInt(TotalMilliField, s.total)
 	d.SetTime(FirstEventField, s.first)

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/examples/cart/shop"
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/snapshots"
+	snapshotsredis "github.com/projectord/projectord/snapshots/redis"
+)
+
+// snapshots returns how the states of a projection are kept in Redis, every so many
+// events; nothing is kept of those whose states are not made for it.
+func (at *shopAt) snapshots(p projector.Projection, every int) (snapshots.Config, error) {
+	if every == 0 || p.Name() != shop.CurrentProjection {
+		return snapshots.Config{}, nil
+	}
+	store, err := snapshotsredis.New(at.client, snapshotsredis.Config{Namespace: at.namespace, Partitions: at.store.Partitions()})
+	return snapshots.Config{Store: store, Policy: snapshots.Every(every)}, err
+}
+
+func newSnapshots(c *connection, s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "snapshots",
+		Short: "Look after the snapshots that cart run --snapshots keeps",
+		Long: `A snapshot is what the events of a cart add up to, kept so that a worker need not fold
+all of them when it comes to that cart again. It only ever saves time.`,
+		Args: arguments("verify"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return usageError{fmt.Errorf("there is no command %q, only verify", args[0])}
+		},
+	}
+	cmd.AddCommand(newVerifySnapshots(c, s))
+	return cmd
+}
+
+func newVerifySnapshots(c *connection, s streams) *cobra.Command {
+	v := &verifyingSnapshots{streams: s}
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Compare snapshots with what the events add up to",
+		Long: `Folds the events of every cart that has a snapshot of cart_current again, by this code,
+and compares the states. One that differs was made by code that did something else under
+the same version, see --code, or was damaged. Workers may work meanwhile.
+
+It lists what differs, with both states, and ends with status 1 where something does.
+With --drop such snapshots are deleted, which is always safe: the events are folded from
+the first one then. Mend the documents that were made of them by cart drift --heal.`,
+		Example: `  cart snapshots verify
+  cart snapshots verify --code 2 --drop`,
+		Args: arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			at, err := c.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer at.close()
+			return v.run(cmd.Context(), at)
+		},
+	}
+	c.addCode(cmd)
+	cmd.Flags().BoolVar(&v.drop, "drop", false, "delete snapshots that differ")
+	cmd.Flags().IntVar(&v.most, "list", 20, "`number` of snapshots to list")
+	return cmd
+}
+
+// verifyingSnapshots is one run of the snapshots verify command.
+type verifyingSnapshots struct {
+	streams
+	drop bool
+	most int
+	bad  int
+}
+
+func (v *verifyingSnapshots) run(ctx context.Context, at *shopAt) error {
+	o, err := at.operator()
+	if err != nil {
+		return err
+	}
+	a := projector.Assignment{Projection: at.model(shop.CurrentProjection).projection}
+	if a.Snapshots, err = at.snapshots(a.Projection, 1); err != nil {
+		return err
+	}
+	var latest atomic.Int64
+	stop := showProgress(v.err, "snapshots", func() progress { return progress{unit: "snapshots", done: latest.Load()} })
+	checked, err := snapshots.Check(ctx, a.Snapshots.Store, snapshots.CheckConfig{
+		Drop: v.drop, Found: v.found, Progress: func(c snapshots.Checked) { latest.Store(int64(c.Snapshots)) },
+	}, o.VerifySnapshots(ctx, a))
+	stop()
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	if err != nil {
+		return err
+	}
+	if more := checked.Bad - v.most; more > 0 && v.most > 0 {
+		fmt.Fprintf(v.out, "and %s more\n", count(more))
+	}
+	fmt.Fprintf(v.out, "%s: %s snapshots, of which %s are what the events add up to, %s differ, and %s are of other code\n",
+		a.Projection.Name(), count(checked.Snapshots), count(checked.Good), count(checked.Bad), count(checked.Outdated))
+	switch {
+	case checked.Bad == 0:
+		return nil
+	case v.drop:
+		return fmt.Errorf("%s snapshots differed, and were deleted: mend the documents that were made of them by cart drift %s --share 1 --heal", count(checked.Dropped), a.Projection.Name())
+	}
+	return errors.New("not all of them are what the events add up to: --drop deletes those that are not")
+}
+
+// found lists a snapshot that something is wrong with.
+func (v *verifyingSnapshots) found(s snapshots.Verified) {
+	if v.bad++; v.bad > v.most {
+		return
+	}
+	fmt.Fprintf(v.out, "%s at version %d is %s: %v\n", s.Stream, s.Version, s.Outcome, s.Err)
+	if s.Stored != s.Folded {
+		fmt.Fprintf(v.out, "  stored  %.500s\n  folded  %.500s\n", s.Stored, s.Folded)
+	}
+}
