@@ -1,6 +1,7 @@
 package projector_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -71,6 +72,15 @@ func TestDriftAudit(t *testing.T) {
 	found, r := audit(projector.VerifyConfig{Rate: 1200, Heal: true})
 	if took := time.Since(start); took < 900*time.Millisecond || len(found) != 4 || r.Healed != 4 {
 		t.Errorf("1200 events at 1200/s took %s, %v, %+v", took, found, r)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	c := projector.VerifyConfig{Assignment: a, Rate: 1, Progress: func(r projector.VerifyReport) {
+		if r.Streams > 0 {
+			cancel()
+		}
+	}}
+	if r, err := f.operator().Verify(ctx, c); !errors.Is(err, context.Canceled) || r.Streams == 0 || r.Streams > 10 {
+		t.Errorf("interrupted: %+v, %v", r, err)
 	}
 	if found, _ := audit(projector.VerifyConfig{}); len(found) > 0 {
 		t.Errorf("%v are not healed", found)
