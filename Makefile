@@ -25,14 +25,19 @@ STEPS    ?= 1000000
 # How many streams pass through a worker in `make memory`.
 STREAMS ?= 1000000
 
+# What `make bench-rebuild` rebuilds, ten events each, and how often. Redis takes about
+# 4 KiB for each stream.
+REBUILDSTREAMS ?= 100000
+REBUILDROUNDS  ?= 5
+
 # Tools are pinned here and installed into .bin/, so that go.mod stays free of them.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCHSTAT   := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-.PHONY: help setup build test race chaos memory fuzz bench lint clean
+.PHONY: help setup build test race chaos memory fuzz bench bench-rebuild lint clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 15
 
 setup: ## Install the servers the tests run, unless they are there
 	@scripts/setup.sh
@@ -68,6 +73,10 @@ fuzz: setup ## Run every fuzz target for FUZZTIME (30s) each
 bench: setup .bin/benchstat ## Run BENCH BENCHCOUNT times; compares with bench-base.txt, a copy of an earlier bench-new.txt
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) -timeout 2h $(ARGS) ./... | tee bench-new.txt
 	@.bin/benchstat $$(ls bench-base.txt 2>/dev/null) bench-new.txt
+
+bench-rebuild: setup ## Rebuild REBUILDSTREAMS streams in REBUILDROUNDS rounds, and read beside it; see docs/performance.md
+	PROJECTORD_BENCH_STREAMS=$(REBUILDSTREAMS) go test -run '^$$' -bench '^Benchmark(Rebuild|ReadsDuringRebuild)$$' \
+	-benchtime $(REBUILDROUNDS)x -timeout 2h $(ARGS) ./projector
 
 lint: .bin/staticcheck ## Check formatting, vet and staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
