@@ -524,3 +524,35 @@ func encoded(v any) string {
 	slices.Sort(b)
 	return string(b)
 }
+
+// ownDecoder decodes itself, and notes what it was given.
+type ownDecoder struct{ got []byte }
+
+func (o *ownDecoder) UnmarshalMsgpack(b []byte) error {
+	if string(b) == "\xa3bad" {
+		return errors.New("not mine")
+	}
+	o.got = bytes.Clone(b)
+	return nil
+}
+
+// nestedDecoder has one in a field, which the library calls.
+type nestedDecoder struct{ Own ownDecoder }
+
+// A type with a decoder of its own is given what the guard let through, and nothing else.
+func TestOwnDecoder(t *testing.T) {
+	var own ownDecoder
+	if err := (eventstore.MsgPack{}).Unmarshal([]byte("\xa4good"), &own); err != nil || string(own.got) != "\xa4good" {
+		t.Errorf("it was given %q, %v", own.got, err)
+	}
+	var nested nestedDecoder
+	if err := (eventstore.MsgPack{}).Unmarshal([]byte("\x81\xa3Own\xa4good"), &nested); err != nil || string(nested.Own.got) != "\xa4good" {
+		t.Errorf("within another it was given %q, %v", nested.Own.got, err)
+	}
+	for _, data := range []string{"", "\xa3bad", "\xa4cut", "\xa4good\x00", "\xdd\xff\xff\xff\xff"} {
+		own = ownDecoder{}
+		if err := (eventstore.MsgPack{}).Unmarshal([]byte(data), &own); !errors.Is(err, eventstore.ErrPayload) || own.got != nil {
+			t.Errorf("%q: it was given %q, %v", data, own.got, err)
+		}
+	}
+}
