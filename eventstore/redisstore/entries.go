@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/projectord/projectord/eventstore"
@@ -75,6 +76,23 @@ func (r *entryReader) Write(p []byte) (int, error) {
 		r.parse()
 	}
 	return n, nil
+}
+
+// ReadFrom implements io.ReaderFrom, because go-redis copies each value with io.CopyN,
+// which makes a buffer for it where there is no such method.
+func (r *entryReader) ReadFrom(from io.Reader) (n int64, err error) {
+	for err == nil {
+		r.buf = slices.Grow(r.buf, bytes.MinRead)
+		var more int
+		more, err = from.Read(r.buf[len(r.buf):cap(r.buf)])
+		n += int64(more)
+		// Write appends these bytes to where they are already, as a rule.
+		r.Write(r.buf[len(r.buf) : len(r.buf)+more])
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return n, err
 }
 
 // finish parses what is left after the last reply. It returns an error where
