@@ -19,11 +19,13 @@
 -- adds fields; fields that went away are deleted after it. Whether the user may do that
 -- is asked before, or the document would count as made with the old fields in it.
 
-local CHUNK = 2000 -- arguments of one HSET; Lua cannot unpack many more
+local CHUNK = 2000 -- names and values of one HSET, even; Lua cannot unpack many more
+local NOTHING = {}
 local may = redis.acl_check_cmd -- not every embedded server has it
 
 -- The fields before that are not among ARGV[a…] nor the sink's own that stay.
 local function gone_of(before, a, n)
+  if #before == 0 then return NOTHING end
   local keep = {['_position'] = true, ['_event'] = true, ['_deleted'] = n < 0}
   for i = 0, n - 1 do keep[ARGV[a + 2 * i]] = true end
   local gone = {}
@@ -39,21 +41,19 @@ local function write(key, a, n, position, event, gone)
   if #gone > 0 and may and not may('HDEL', key, gone[1]) then
     return 'NOPERM this user may not use HDEL'
   end
-  local pairs_ = {'_position', position, '_event', event}
-  if n < 0 then pairs_ = {'_position', position, '_event', event, '_deleted', '1'} end
-  local i, last = a, a + 2 * n - 1
-  local first = true
-  repeat
-    while i <= last and #pairs_ < CHUNK do
-      pairs_[#pairs_ + 1] = ARGV[i]
-      pairs_[#pairs_ + 1] = ARGV[i + 1]
-      i = i + 2
-    end
-    local reply = redis.pcall('HSET', key, unpack(pairs_))
-    if first and type(reply) == 'table' and reply['err'] then return reply['err'] end
-    first = false
-    pairs_ = {}
-  until i > last
+  local last = a + 2 * n - 1
+  local to = math.min(last, a + CHUNK - 1)
+  local reply
+  if n < 0 then
+    reply = redis.pcall('HSET', key, '_position', position, '_event', event, '_deleted', '1')
+  else
+    reply = redis.pcall('HSET', key, '_position', position, '_event', event, unpack(ARGV, a, to))
+  end
+  if type(reply) == 'table' and reply['err'] then return reply['err'] end
+  while to < last do
+    a, to = to + 1, math.min(last, to + CHUNK)
+    redis.call('HSET', key, unpack(ARGV, a, to))
+  end
   for i = 1, #gone, CHUNK do
     redis.call('HDEL', key, unpack(gone, i, math.min(#gone, i + CHUNK - 1)))
   end
@@ -75,7 +75,9 @@ for k = 1, #KEYS do
   local fields = a + 5
   a = fields + 2 * math.max(n, 0)
 
-  local at = redis.pcall('HMGET', key, '_position', '_event')
+  -- Where no key is, one look says that there is neither a checkpoint nor a field.
+  local fresh = from_position == '' and redis.pcall('HLEN', key) == 0
+  local at = fresh and NOTHING or redis.pcall('HMGET', key, '_position', '_event')
   if at['err'] then
     answer(2, at['err'], key)
   else
@@ -86,7 +88,7 @@ for k = 1, #KEYS do
     elseif position ~= from_position or event ~= from_event then
       answer(1, position, event)
     else
-      local before = redis.call('HKEYS', key)
+      local before = fresh and NOTHING or redis.call('HKEYS', key)
       if position == '' and #before > 0 then
         answer(4, 'the hash has fields but no checkpoint: it is not a read model of projectord', key)
       else
