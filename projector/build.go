@@ -222,7 +222,7 @@ func (b *build) chunk(ctx, life context.Context, c *lease.Chunk) error {
 		if err != nil {
 			return fmt.Errorf("chunk %s of partition %d: %w", c.ID, c.Partition, err)
 		}
-		left = append(left, &folding{stream: stream, head: eventstore.Version(h.Head)})
+		left = append(left, &folding{stream: stream, head: eventstore.Version(h.Head), fresh: true})
 	}
 	if b.loader != nil {
 		if err := b.load(life, c, left); err != nil {
@@ -246,8 +246,9 @@ func (b *build) chunk(ctx, life context.Context, c *lease.Chunk) error {
 	return err
 }
 
-// bring brings streams to their heads, and returns those that are to be begun anew
-// because somebody else got on with them.
+// bring brings streams to their heads, and returns those that are to be begun anew: with
+// what the sink says of them where they were taken for fresh and are not, or cannot go
+// on, or because somebody else got on with them.
 func (b *build) bring(life context.Context, batch []*folding) (again []*folding, err error) {
 	took, err := b.project(life, batch)
 	if err != nil {
@@ -256,7 +257,7 @@ func (b *build) bring(life context.Context, batch []*folding) (again []*folding,
 	b.report(b.observer, batch, took)
 	for _, f := range batch {
 		switch {
-		case f.refused != nil, f.more:
+		case f.refused != nil, f.more, f.fresh && f.halted != nil:
 			again = append(again, &folding{stream: f.stream, head: f.head})
 		case f.halted != nil:
 			if err := b.halt(life, f); err != nil {

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/testenv"
@@ -174,6 +177,45 @@ func TestPoisonInBuilding(t *testing.T) {
 			}
 			return errors.New("the stream is not parked")
 		})
+	})
+}
+
+// A building takes streams for fresh without asking. Those that are not are told by the
+// commit, and gone on with; a document that was made of other events fails the building.
+func TestBuildingIsNotTheFirst(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		h := make(history)
+		h.fill(f, 30)
+		all := f.generations()
+		if _, err := all.Start(f.Context(), "totals", 1); err != nil {
+			f.Fatal(err)
+		}
+		if _, err := all.Add(f.Context(), "totals", 2, generations.Options{}); err != nil {
+			f.Fatal(err)
+		}
+		if _, err := projector.CatchUp(f.Context(), f.store, totalsOf(2, 2), f.sink, projector.CatchUpConfig{Generation: 2}); err != nil {
+			f.Fatal(err)
+		}
+		h.fill(f, 60) // half of them have documents, which are behind
+		stop := f.start("a", f.planned(totalsOf(2, 2)))
+		f.waitState(2, generations.Built)
+		f.waitGeneration(2, h, 2)
+		stop()
+
+		if _, err := all.Add(f.Context(), "totals", 3, generations.Options{}); err != nil {
+			f.Fatal(err)
+		}
+		other := projector.Change{
+			Stream: cart(7), Key: cart(7).ID(), Document: new(projector.Document),
+			To: projector.Checkpoint{Position: projector.PositionOf(2), EventID: uuid.New()},
+		}
+		if refused, err := f.sink.Commit(f.Context(), 3, []projector.Change{other}); refused != nil || err != nil {
+			f.Fatal(refused, err)
+		}
+		f.start("b", f.planned(totalsOf(3, 3)))
+		if r := f.waitState(3, generations.Failed); !strings.Contains(r.Reason, projector.ErrForked.Error()) || !strings.Contains(r.Reason, cart(7).String()) {
+			f.Errorf("the building failed with %s", r.Reason)
+		}
 	})
 }
 

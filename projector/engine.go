@@ -56,23 +56,17 @@ func (e *engine) project(ctx context.Context, streams []*folding) (t took, err e
 	return t, err
 }
 
-// load loads the checkpoints and returns the streams that are to be read.
+// load loads the checkpoints, except of fresh streams, and returns the streams that are
+// to be read.
 func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, error) {
-	keys := make([]string, len(streams))
-	for i, f := range streams {
-		keys[i] = e.Projection.key(f.stream)
-	}
-	checkpoints, failed, err := e.Sink.Checkpoints(ctx, e.Generation, keys)
-	if err != nil {
+	if err := e.ask(ctx, only(streams, func(f *folding) bool { return !f.fresh })); err != nil {
 		return nil, err
 	}
 	var behind []*folding
-	for i, f := range streams {
-		if failed != nil && failed[i] != nil {
-			f.halt(e.Projection, 0, ErrPoison, failed[i])
+	for _, f := range streams {
+		if f.halted != nil {
 			continue
 		}
-		f.from, f.to = checkpoints[i], checkpoints[i]
 		ahead := f.from.Position.Compare(PositionOf(f.head))
 		if f.again || ahead < 0 || ahead > 0 && f.registered {
 			if !e.Projection.incremental() {
@@ -92,6 +86,29 @@ func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, erro
 	}
 	e.resume(ctx, behind)
 	return behind, nil
+}
+
+// ask asks the sink for the checkpoints of streams.
+func (e *engine) ask(ctx context.Context, streams []*folding) error {
+	if len(streams) == 0 {
+		return nil
+	}
+	keys := make([]string, len(streams))
+	for i, f := range streams {
+		keys[i] = e.Projection.key(f.stream)
+	}
+	checkpoints, failed, err := e.Sink.Checkpoints(ctx, e.Generation, keys)
+	if err != nil {
+		return err
+	}
+	for i, f := range streams {
+		if failed != nil && failed[i] != nil {
+			f.halt(e.Projection, 0, ErrPoison, failed[i])
+			continue
+		}
+		f.from, f.to = checkpoints[i], checkpoints[i]
+	}
+	return nil
 }
 
 // fold applies the events of streams. Where one is poison, those before it are

@@ -17,17 +17,20 @@ type folding struct {
 	// registered says that head is the registry's own of this moment, so that a
 	// checkpoint beyond it means that the stream lost its end.
 	registered bool
-	from       Checkpoint // where the read model stands
-	to         Checkpoint // the last event applied
-	state      any
-	ended      bool         // the last event seen ends the stream, so that there is no document
-	read       int          // how many events were seen
-	events     int          // applied beyond from
-	time       time.Time    // of the last of them
-	halted     *StreamError // why it cannot go on
-	unread     bool         // halted because it could not be read, not for an event
-	trouble    error        // why it is left for another time, where that is a backend's
-	more       bool         // there may be events behind to, left for another time
+	// fresh says that nothing is taken to have been applied, without asking. A commit
+	// is refused where that is not so.
+	fresh   bool
+	from    Checkpoint // where the read model stands
+	to      Checkpoint // the last event applied
+	state   any
+	ended   bool         // the last event seen ends the stream, so that there is no document
+	read    int          // how many events were seen
+	events  int          // applied beyond from
+	time    time.Time    // of the last of them
+	halted  *StreamError // why it cannot go on
+	unread  bool         // halted because it could not be read, not for an event
+	trouble error        // why it is left for another time, where that is a backend's
+	more    bool         // there may be events behind to, left for another time
 
 	// skips are the versions that an operator had skipped.
 	skips map[eventstore.Version]bool
