@@ -23,6 +23,7 @@ type folding struct {
 	from    Checkpoint // where the read model stands
 	to      Checkpoint // the last event applied
 	state   any
+	removed bool         // what came before its first event, which ends it, was removed
 	ended   bool         // the last event seen ends the stream, so that there is no document
 	read    int          // how many events were seen
 	events  int          // applied beyond from
@@ -64,7 +65,7 @@ func (f *folding) start(p Projection) eventstore.Version {
 	if f.warm == nil && p.incremental() {
 		f.warm = &warmState{at: f.from, state: p.begin()}
 	}
-	f.ended = false
+	f.ended, f.removed = false, false
 	if f.warm != nil && !f.warm.at.IsZero() {
 		f.state, f.to = f.warm.state, Checkpoint{Position: Position{Major: f.warm.at.Position.Major - 1}}
 		f.saved = f.warm.snapshot
@@ -89,7 +90,7 @@ func (f *folding) take(p Projection, e *eventstore.Recorded) error {
 		case p.Form() == EffectsOnly && !f.from.IsZero():
 			return f.halt(p, eventstore.Version(want+1), eventstore.ErrTruncated, fmt.Errorf("it was deleted at version %d, and the events before were removed before they took effect here", e.Version))
 		}
-		// What came before this event counts no longer.
+		f.removed = true // what came before this event counts no longer
 	}
 	at := Checkpoint{Position: PositionOf(e.Version), EventID: e.ID}
 	if at.Position == f.from.Position && at != f.from {

@@ -21,9 +21,9 @@ func (o Operator) Heal(ctx context.Context, a Assignment, streams ...eventstore.
 	if a.Projection.incremental() {
 		return fmt.Errorf("projection %s: %w: rebuild it", a.Projection.Name(), ErrShared)
 	}
-	e := o.engine(a)
-	if err := e.skips.load(ctx); err != nil {
-		return err
+	e, err := o.engine(ctx, a)
+	if err != nil {
+		return fmt.Errorf("projection %s: %w", a.Projection.Name(), err)
 	}
 	halted := &HaltedError{Projection: a.Projection.Name()}
 	for len(streams) > 0 {
@@ -39,9 +39,15 @@ func (o Operator) Heal(ctx context.Context, a Assignment, streams ...eventstore.
 	return nil
 }
 
-// engine returns what folds streams.
-func (o Operator) engine(a Assignment) engine {
-	return engine{Assignment: a, store: o.Store, skips: &skipList{log: o.Log, projection: a.Projection.Name()}}
+// engine returns what folds streams: from their beginning or, where that was removed,
+// from their snapshots.
+func (o Operator) engine(ctx context.Context, a Assignment) (engine, error) {
+	kept, err := a.keeper()
+	skips := &skipList{log: o.Log, projection: a.Projection.Name()}
+	if err == nil {
+		err = skips.load(ctx)
+	}
+	return engine{Assignment: a, store: o.Store, skips: skips, kept: kept}, err
 }
 
 // heal makes documents anew until none is refused because somebody else moved it.

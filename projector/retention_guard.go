@@ -23,7 +23,7 @@ func (r *Retention) guard(ctx context.Context, folded []Snapshotted, much []exce
 		if !slices.Contains(a.Projection.Categories(), much[0].stream.Category()) {
 			continue
 		}
-		if err := checkpointed(ctx, a, much); err != nil {
+		if err := checkpointed(ctx, a.Assignment, much); err != nil {
 			return err
 		}
 		if a.Projection.Form() == Documents {
@@ -32,6 +32,9 @@ func (r *Retention) guard(ctx context.Context, folded []Snapshotted, much []exce
 				return err
 			}
 			who := fmt.Sprintf("projection %s, generation %d,", a.Projection.Name(), a.Generation)
+			if a.foreign {
+				kept, who = nil, who+" which is of another version than the code here,"
+			}
 			if err := snapshotted(ctx, kept, who, much); err != nil {
 				return err
 			}
@@ -52,23 +55,29 @@ func (e *excess) need(from eventstore.Version, by string) {
 	}
 }
 
+// need is a generation whose needs count.
+type need struct {
+	Assignment
+	foreign bool // whose snapshots nobody here can read
+}
+
 // needing returns the generations whose needs count.
-func (r *Retention) needing(ctx context.Context) ([]Assignment, error) {
+func (r *Retention) needing(ctx context.Context) ([]need, error) {
 	all, err := r.Generations.All(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var needing []Assignment
+	var needing []need
 	for _, a := range r.Projections {
 		known := all[a.Projection.Name()]
 		delete(all, a.Projection.Name())
 		if len(known.Records) == 0 {
-			needing = append(needing, a.withDefaults())
+			needing = append(needing, need{Assignment: a.withDefaults()})
 		}
 		for _, record := range known.Records {
 			if record.State != generations.Retiring {
 				a.Generation = record.Generation
-				needing = append(needing, a)
+				needing = append(needing, need{a, record.Version != a.Projection.Version()})
 			}
 		}
 	}

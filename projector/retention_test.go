@@ -13,6 +13,7 @@ import (
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/generations"
 	"github.com/projectord/projectord/snapshots"
 	snapshotsredis "github.com/projectord/projectord/snapshots/redis"
 )
@@ -409,4 +410,78 @@ func (f folded) Anchors(_ context.Context, streams ...eventstore.StreamID) ([]sn
 		anchors[i] = f[s]
 	}
 	return anchors, nil
+}
+
+// What the snapshots of code of another version cover cannot be told, so all of it is
+// kept for that.
+func TestRetentionOfOtherVersion(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	r := newRetained(f)
+	r.grow(cart(0), 100)
+	if _, err := f.generations().Add(t.Context(), "totals", 2, generations.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for g := projector.Generation(1); g <= 2; g++ {
+		if err := r.catchUp(g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := r.apply(projector.Rule{MaxCount: 10}, projector.RetentionReport{Streams: 1, Held: 1})
+	if h := held[cart(0)]; h.Needed != 1 || !strings.Contains(h.By, "generation 2, which is of another version") {
+		t.Errorf("held: %+v", h)
+	}
+}
+
+// Documents of streams that have ended, or were cut, are compared and healed as others
+// are, and the snapshots that streams were cut behind are never dropped.
+func TestVerifyWhatWasRemoved(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	r := newRetained(f)
+	for i := range 4 {
+		r.grow(cart(i), 100)
+	}
+	if err := r.catchUp(1); err != nil {
+		t.Fatal(err)
+	}
+	r.end(cart(0), false)
+	r.end(cart(1), false)
+	r.grow(cart(1), 4)
+	r.grow(cart(2), 4)
+	if err := r.catchUp(1); err != nil {
+		t.Fatal(err)
+	}
+	r.apply(projector.Rule{MaxCount: 4}, projector.RetentionReport{Streams: 4, Cut: 4, Events: 100 + 100 + 99 + 96, Held: 2})
+	verify := func(heal bool) projector.VerifyReport {
+		t.Helper()
+		report, err := f.operator().Verify(t.Context(), projector.VerifyConfig{Assignment: r.Assignment, Heal: heal})
+		if err != nil || report.Compared != 4 {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		return report
+	}
+	if report := verify(false); report.Different != 0 {
+		t.Errorf("%+v", report)
+	}
+	for i := range 4 {
+		key := fmt.Sprintf("%s:totals:%d", f.store.Namespace(), i)
+		if err := errors.Join(f.client.HSet(t.Context(), key, "qty", 1).Err(), f.client.HDel(t.Context(), key, "_deleted").Err()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if report := verify(true); report.Different != 4 || report.Healed != 4 {
+		t.Errorf("%+v", report)
+	}
+	r.wantOthers(1, cart(0))
+
+	checked, err := snapshots.Check(t.Context(), r.Snapshots.Store, snapshots.CheckConfig{Drop: true}, f.operator().VerifySnapshots(t.Context(), r.Assignment))
+	// Of the first two nothing is left that they were made of, and nothing needs them.
+	if want := (snapshots.Checked{Snapshots: 4, Unproven: 4}); err != nil || checked != want {
+		t.Errorf("%+v, %v; want %+v", checked, err, want)
+	}
+	if err := r.catchUp(3); err != nil {
+		t.Fatal(err)
+	}
+	r.wantOthers(3, cart(0))
 }

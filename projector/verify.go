@@ -63,6 +63,9 @@ type VerifyReport struct {
 	// many of their columns were left out, because they depend on which stream came
 	// first: some streams set them, and others add to them.
 	Rows, Undefined int
+	// Removed is how many of the streams behind rows were deleted and have lost what came
+	// before. Rows may have more, or other values, by what those events did.
+	Removed int
 	// Different is how many documents or rows differed, Healed how many of those were
 	// made anew.
 	Different, Healed int
@@ -110,11 +113,11 @@ const (
 // left is to compare each with the events.
 func (o Operator) Verify(ctx context.Context, config VerifyConfig) (VerifyReport, error) {
 	config.Assignment = config.withDefaults()
-	v := &verification{config: config, operator: o, engine: o.engine(config.Assignment), limit: limit{perSecond: config.Rate}}
+	v := &verification{config: config, operator: o, limit: limit{perSecond: config.Rate}}
 	v.report.Seed = config.Seed
 	err := v.config.complete()
 	if err == nil {
-		err = v.engine.skips.load(ctx)
+		v.engine, err = o.engine(ctx, config.Assignment)
 	}
 	if err == nil {
 		err = v.loadParked(ctx)

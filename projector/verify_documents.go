@@ -168,7 +168,7 @@ func (v *verification) refold(ctx context.Context, streams []eventstore.StreamID
 		v.report.Events += f.read
 		c := Change{Stream: f.stream}
 		if f.halted == nil {
-			if err := v.config.Projection.fill(f.state, &c); err != nil {
+			if err := f.fill(v.config.Projection, &c); err != nil {
 				f.halt(v.config.Projection, eventstore.Version(f.to.Position.Major), ErrPoison, err)
 			}
 		}
@@ -176,7 +176,11 @@ func (v *verification) refold(ctx context.Context, streams []eventstore.StreamID
 		if o.halted = f.halted; f.halted != nil {
 			continue
 		}
-		o.document, o.at = make(map[string]string), f.to
+		o.at = f.to
+		if c.Document == nil {
+			continue // the stream has ended
+		}
+		o.document = make(map[string]string)
 		for _, field := range c.Document.Fields() {
 			o.document[field.Name] = field.Value.String()
 		}

@@ -155,6 +155,9 @@ func (v *verification) expect(ctx context.Context, at map[string]Checkpoint) (*e
 		for i, f := range foldings {
 			v.looked(f.stream)
 			events += f.read
+			if f.removed {
+				v.report.Removed++
+			}
 			if want := at[names[i]]; f.halted == nil && f.to != want {
 				f.halt(v.config.Projection, f.until, ErrForked, fmt.Errorf("the rows were made with event %s there, the stream has %s", want.EventID, f.to.EventID))
 			}

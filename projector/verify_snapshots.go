@@ -22,7 +22,7 @@ func (o Operator) VerifySnapshots(ctx context.Context, a Assignment) iter.Seq2[s
 			yield(snapshots.Verified{}, fmt.Errorf("projection %s: snapshots: %w", a.Projection.Name(), errNoStates))
 			return
 		}
-		skips := o.engine(a).skips
+		skips := &skipList{log: o.Log, projection: a.Projection.Name()}
 		err := skips.load(ctx)
 		var all iter.Seq2[snapshots.Verified, error]
 		if err == nil {
@@ -51,10 +51,17 @@ func (p *State[S]) refold(ctx context.Context, store eventstore.Reader, stream e
 	state := p.begin().(*S)
 	e := snapshots.Entry[S]{Stream: stream}
 	for event, err := range store.Read(ctx, stream, eventstore.Range{Limit: int(upTo)}) {
-		if err == nil && event.Version != e.Version+1 {
+		begins := e.Version == 0 && event.EndsStream()
+		switch {
+		case err != nil:
+		case event.Version > upTo && begins:
+			err = &eventstore.EventError{Stream: stream, Version: 1, Err: &eventstore.TruncatedError{Stream: stream, First: event.Version}}
+		case event.Version > upTo:
+			e.State = *state
+			return e, nil
+		case event.Version != e.Version+1 && !begins:
 			err = &eventstore.EventError{Stream: stream, Version: e.Version + 1, Err: eventstore.ErrHole}
-		}
-		if err == nil && !skips[event.Version] {
+		case !skips[event.Version]:
 			err = p.apply(state, &event)
 		}
 		if err != nil {

@@ -21,7 +21,8 @@ type CheckConfig struct {
 type Checked struct {
 	// Snapshots were looked at. Good ones are what the events add up to. Outdated ones
 	// are of another fold or schema, and ignored until they are replaced.
-	Snapshots, Good, Outdated int
+	// Unproven ones cannot be compared with events that were removed, and stay.
+	Snapshots, Good, Outdated, Unproven int
 	// Bad ones are Wrong, Ahead, Forked, Misfit or Corrupt, and Dropped is how many of
 	// those were deleted.
 	Bad, Dropped int
@@ -58,6 +59,9 @@ func (c *Checked) take(ctx context.Context, store Store, config CheckConfig, v V
 		return nil
 	case OtherFold, OtherSchema:
 		c.Outdated++
+		return nil
+	case Unproven:
+		c.Unproven++
 		return nil
 	}
 	c.Bad++

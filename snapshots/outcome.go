@@ -27,6 +27,9 @@ const (
 	Misfit
 	// Wrong: it is not what the events add up to. Only [States.Verify] finds that.
 	Wrong
+	// Unproven: the events it was made of were removed, so that nothing can tell what it
+	// is worth, and nothing can replace it. Only [States.Verify] finds that.
+	Unproven
 	// Unavailable: the store failed, was too slow, or is left alone after that.
 	Unavailable
 )
@@ -45,7 +48,7 @@ const (
 
 var outcomes = map[Outcome]string{
 	Used: "used", Missing: "missing", Corrupt: "corrupt", OtherFold: "other_fold", OtherSchema: "other_schema", Ahead: "ahead",
-	Forked: "forked", Misfit: "misfit", Wrong: "wrong", Unavailable: "unavailable",
+	Forked: "forked", Misfit: "misfit", Wrong: "wrong", Unproven: "unproven", Unavailable: "unavailable",
 	Saved: "saved", TooLarge: "too_large", Unfaithful: "unfaithful", Unsaved: "unsaved",
 }
 

@@ -67,6 +67,9 @@ func (s *States[S]) verify(ctx context.Context, from *Snapshot, refold Refold[S]
 	}
 	folded, err := refold(ctx, from.Stream, from.Version)
 	switch {
+	case errors.Is(err, eventstore.ErrTruncated):
+		v.Outcome, v.Err = Unproven, err
+		return nil
 	case errors.As(err, new(*eventstore.EventError)):
 		v.Outcome, v.Err = Misfit, err // what is wrong with one stream says nothing of the others
 		return nil

@@ -280,6 +280,9 @@ func (v *verifying) tellRest(r projector.VerifyReport) {
 	if r.Undefined > 0 {
 		fmt.Fprintf(v.out, "  %s columns are left out: they depend on which cart came first\n", count(r.Undefined))
 	}
+	if r.Removed > 0 {
+		fmt.Fprintf(v.out, "  %s carts were deleted and have lost their events: what those did may be in the rows still\n", count(r.Removed))
+	}
 	if r.Healed > 0 {
 		fmt.Fprintf(v.out, "  %s carts were healed\n", count(r.Healed))
 	}
