@@ -96,22 +96,33 @@ func TestTombstonedEntity(t *testing.T) {
 	wantCart(t, cold, "1", 0, 4)
 }
 
-// A reply that was lost, and a tombstone after it: the command counts.
+// An append without a reply, and a tombstone after it: the command learns whether it
+// took effect.
 func TestTombstoneAfterLostReply(t *testing.T) {
-	h := newHistory(t)
-	r := newRepository(h, aggregates.Config{})
-	h.onAppend = func(attempt int, do func() error) error {
-		err := do()
-		if attempt > 1 || err != nil {
-			return err
+	for _, stored := range []bool{true, false} {
+		h := newHistory(t)
+		r := newRepository(h, aggregates.Config{})
+		h.onAppend = func(attempt int, do func() error) error {
+			if attempt > 1 {
+				return do()
+			}
+			if stored {
+				if err := do(); err != nil {
+					return err
+				}
+			}
+			if _, err := h.Tombstone(t.Context(), cart("1"), eventstore.Any, eventstore.Reason{}); err != nil {
+				t.Error(err)
+			}
+			return eventstore.ErrOutcomeUnknown
 		}
-		if _, err := h.Tombstone(t.Context(), cart("1"), eventstore.Any, eventstore.Reason{}); err != nil {
-			t.Error(err)
+		got, err := r.Execute(t.Context(), "1", add("tea", 1))
+		if stored && (err != nil || got.Version != 1) {
+			t.Errorf("stored: got version %d, %v", got.Version, err)
 		}
-		return eventstore.ErrOutcomeUnknown
-	}
-	if got, err := r.Execute(t.Context(), "1", add("tea", 1)); err != nil || got.Version != 1 {
-		t.Errorf("got version %d, %v", got.Version, err)
+		if !stored && (!errors.Is(err, eventstore.ErrTombstoned) || errors.Is(err, eventstore.ErrOutcomeUnknown)) {
+			t.Errorf("not stored: got %v", err)
+		}
 	}
 }
 
