@@ -38,9 +38,12 @@ type build struct {
 	remind   reminder // guarded by mu
 
 	failed sync.Once
+	filled chan struct{} // closed once the backfill is known to be filled
+	seen   sync.Once     // closes it
 
 	mu    sync.Mutex
 	known map[string]bool // chunks that are being worked on, by partition and id; guarded by mu
+	empty map[int]bool    // partitions that had no chunk for us when we looked last; guarded by mu
 }
 
 func newBuild(w *Worker, s *served, group *lease.Group, session *lease.Session) *build {
@@ -54,7 +57,8 @@ func newBuild(w *Worker, s *served, group *lease.Group, session *lease.Session) 
 		log: w.config.Log, group: group, session: session, builder: w.config.Log.Backfill(group.Name()).Join(session),
 		registry: w.config.Generations, how: s.how, ttl: w.config.TTL,
 		logger:   w.config.Logger.With("projection", s.Projection.Name(), "generation", int(s.Generation)),
-		observer: w.config.Observer, status: s.status, known: make(map[string]bool),
+		observer: w.config.Observer, status: s.status, filled: make(chan struct{}),
+		known: make(map[string]bool), empty: make(map[int]bool),
 	}
 }
 
@@ -94,10 +98,27 @@ func (b *build) work(ctx, life context.Context) error {
 		b.status.set(StateBuilding, nil)
 		wait.Reset()
 		if !worked {
-			pause(ctx, b.session.Done(), buildEvery)
+			b.rest(ctx)
 		}
 	}
 	return nil
+}
+
+// rest waits until it is time to look for a chunk again.
+func (b *build) rest(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, buildEvery)
+	defer cancel()
+	filled := b.filled
+	select {
+	case <-filled: // long ago
+		filled = nil
+	default:
+	}
+	select {
+	case <-ctx.Done():
+	case <-b.session.Done():
+	case <-filled:
+	}
 }
 
 func (b *build) trouble(err error) {
@@ -112,25 +133,25 @@ func (b *build) trouble(err error) {
 // step does the next chunk. Where there is none it looks why: the backfill is to be
 // filled, or others are at the last chunks, or all is over.
 func (b *build) step(ctx, life context.Context) (worked, over bool, err error) {
-	partitions := b.log.Partitions()
-	for i, first := 0, rand.N(partitions); i < partitions && ctx.Err() == nil; i++ {
-		c, err := b.take(life, (first+i)%partitions)
-		if err != nil {
-			return false, false, err
-		}
-		if c != nil {
-			err := b.chunk(ctx, life, c)
-			b.forget(c)
-			return true, false, err
-		}
+	c, err := b.next(ctx, life)
+	if err != nil {
+		return false, false, err
+	}
+	if c != nil {
+		err := b.chunk(ctx, life, c)
+		b.forget(c)
+		return true, false, err
 	}
 	p, err := b.builder.Progress(life)
 	switch {
 	case err != nil:
 		return false, false, err
 	case p.Filled < p.Partitions:
-		return false, false, b.fill(life)
-	case !p.Done():
+		had, err := b.fill(life)
+		return had, false, err
+	}
+	b.begin()
+	if !p.Done() {
 		return false, false, nil
 	}
 	return b.finish(life)
@@ -165,6 +186,37 @@ func (b *build) alone(ctx context.Context, what string, do func(context.Context)
 	return true, holding(ctx, role, do)
 }
 
+// next takes a chunk, nil where there is none or ctx has ended. It looks last where it
+// found none before: finding none takes several round trips.
+func (b *build) next(ctx, life context.Context) (*lease.Chunk, error) {
+	for _, p := range b.order() {
+		if ctx.Err() != nil {
+			break
+		}
+		if c, err := b.take(life, p); c != nil || err != nil {
+			return c, err
+		}
+	}
+	return nil, nil
+}
+
+// order returns the partitions, beginning with any, those that were empty last.
+func (b *build) order() []int {
+	partitions := b.log.Partitions()
+	first := rand.N(partitions)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var order, empty []int
+	for i := range partitions {
+		if p := (first + i) % partitions; b.empty[p] {
+			empty = append(empty, p)
+		} else {
+			order = append(order, p)
+		}
+	}
+	return append(order, empty...)
+}
+
 // take takes a chunk that is not being worked on here.
 func (b *build) take(ctx context.Context, partition int) (*lease.Chunk, error) {
 	b.mu.Lock()
@@ -174,6 +226,7 @@ func (b *build) take(ctx context.Context, partition int) (*lease.Chunk, error) {
 	if c != nil {
 		b.known[key(c.ID)] = true
 	}
+	b.empty[partition] = c == nil
 	return c, err
 }
 
@@ -183,13 +236,26 @@ func (b *build) forget(c *lease.Chunk) {
 	delete(b.known, fmt.Sprint(c.Partition, " ", c.ID))
 }
 
-// fill fills the backfill, unless somebody else is at it.
-func (b *build) fill(ctx context.Context) error {
-	_, err := b.alone(ctx, "fill", func(ctx context.Context) error { return b.builder.Fill(ctx, b.heads(ctx)) })
+// fill fills the backfill, unless somebody else is at it, and reports whether it did.
+func (b *build) fill(ctx context.Context) (had bool, err error) {
+	had, err = b.alone(ctx, "fill", func(ctx context.Context) error { return b.builder.Fill(ctx, b.heads(ctx)) })
 	if errors.Is(err, lease.ErrFilling) {
-		return nil
+		return false, nil
 	}
-	return err
+	if had && err == nil {
+		b.begin()
+	}
+	return had, err
+}
+
+// begin has those who rest look for chunks, now that the backfill is filled.
+func (b *build) begin() {
+	b.seen.Do(func() {
+		b.mu.Lock()
+		clear(b.empty)
+		b.mu.Unlock()
+		close(b.filled)
+	})
 }
 
 // heads yields all streams of the projection.
@@ -216,13 +282,14 @@ func (b *build) chunk(ctx, life context.Context, c *lease.Chunk) error {
 			return nil // it goes to others
 		}
 	}
-	var left []*folding
-	for _, h := range c.Heads {
+	left, all := make([]*folding, len(c.Heads)), make([]folding, len(c.Heads))
+	for i, h := range c.Heads {
 		stream, err := eventstore.ParseStreamID(h.Stream)
 		if err != nil {
 			return fmt.Errorf("chunk %s of partition %d: %w", c.ID, c.Partition, err)
 		}
-		left = append(left, &folding{stream: stream, head: eventstore.Version(h.Head), fresh: true})
+		all[i] = folding{stream: stream, head: eventstore.Version(h.Head), fresh: true}
+		left[i] = &all[i]
 	}
 	if b.loader != nil {
 		if err := b.load(life, c, left); err != nil {
