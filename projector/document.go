@@ -91,12 +91,20 @@ func (d *Document) set(name string, v Value) {
 	if d.err == nil && !isFieldName(name) {
 		d.err = errFieldName(name)
 	}
+	if d.fields == nil {
+		d.fields = make([]Field, 0, 8)
+	}
 	d.fields = append(d.fields, Field{Name: name, Value: v})
 }
 
-// Fields returns the fields in the order they were set. The slice belongs to
+// Fields returns the fields in the order they were set, none of nil. The slice belongs to
 // the document.
-func (d *Document) Fields() []Field { return d.fields }
+func (d *Document) Fields() []Field {
+	if d == nil {
+		return nil
+	}
+	return d.fields
+}
 
 // Err returns why the document cannot be stored, nil where it can.
 func (d *Document) Err() error { return d.err }

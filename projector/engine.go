@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/projectord/projectord/eventstore"
@@ -237,6 +238,9 @@ func (e *engine) fill(ctx context.Context, streams []*folding) ([]Change, error)
 
 // made returns those foldings of which a change could be made, with their changes.
 func made(filled []*folding, all []Change) (some []*folding, changes []Change) {
+	if !slices.ContainsFunc(filled, func(f *folding) bool { return !f.got() }) {
+		return filled, all
+	}
 	for i, f := range filled {
 		if f.got() {
 			some, changes = append(some, f), append(changes, all[i])

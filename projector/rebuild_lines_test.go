@@ -28,7 +28,7 @@ type (
 	}
 )
 
-func (l *line) get() *line { return l }
+func (l line) get() line { return l }
 
 // UnmarshalMsgpack implements msgpack.Unmarshaler.
 func (h *handAdded) UnmarshalMsgpack(b []byte) error { return h.decode(b) }
@@ -110,7 +110,7 @@ func integer(b []byte) (v int64, rest []byte, ok bool) {
 }
 
 // lineRegistry registers the events under the same names whichever way they are decoded.
-func lineRegistry[A, R any]() *eventstore.Registry {
+func lineRegistry[A, R lined]() *eventstore.Registry {
 	r := eventstore.NewRegistry()
 	eventstore.Register[A](r, "item_added", 1)
 	eventstore.Register[R](r, "item_removed", 1)
@@ -118,11 +118,8 @@ func lineRegistry[A, R any]() *eventstore.Registry {
 	return r
 }
 
-// lined is a pointer to an event with a line.
-type lined[E any] interface {
-	*E
-	get() *line
-}
+// lined is an event with a line.
+type lined interface{ get() line }
 
 // lines is what a cart adds up to.
 type lines struct {
@@ -132,7 +129,7 @@ type lines struct {
 }
 
 // cartLines makes a document with six fields of each cart.
-func cartLines[A, R any, PA lined[A], PR lined[R]](name string) projector.Projection {
+func cartLines[A, R lined](name string) projector.Projection {
 	p := projector.NewState(name, projector.StateConfig[lines]{
 		Version: 2, Categories: []string{"cart"}, Events: lineRegistry[A, R](),
 		Document: func(s *lines, d *projector.Document) {
@@ -145,14 +142,14 @@ func cartLines[A, R any, PA lined[A], PR lined[R]](name string) projector.Projec
 		},
 	})
 	projector.On(p, func(s *lines, e A) {
-		l := PA(&e).get()
+		l := e.get()
 		s.lines++
 		s.qty += l.Qty
 		s.total += l.Qty * l.PriceMilli
 		s.item, s.ref = l.Item, l.Ref
 	})
 	projector.On(p, func(s *lines, e R) {
-		l := PR(&e).get()
+		l := e.get()
 		s.qty -= l.Qty
 		s.total -= l.Qty * l.PriceMilli
 	})
@@ -161,14 +158,14 @@ func cartLines[A, R any, PA lined[A], PR lined[R]](name string) projector.Projec
 }
 
 // itemTotals adds up over all carts what was sold of an item.
-func itemTotals[A, R any, PA lined[A], PR lined[R]](name string) projector.Projection {
+func itemTotals[A, R lined](name string) projector.Projection {
 	p := projector.NewDelta(name, projector.DeltaConfig{Version: 2, Categories: []string{"cart"}, Events: lineRegistry[A, R]()})
-	count := func(f *projector.Effects, l *line, sign int64) {
+	count := func(f *projector.Effects, l line, sign int64) {
 		row := f.Row(l.Item)
 		row.Add("qty", sign*l.Qty)
 		row.Add("total", sign*l.Qty*l.PriceMilli)
 	}
-	projector.OnDelta(p, func(f *projector.Effects, e A, _ *eventstore.Recorded) { count(f, PA(&e).get(), 1) })
-	projector.OnDelta(p, func(f *projector.Effects, e R, _ *eventstore.Recorded) { count(f, PR(&e).get(), -1) })
+	projector.OnDelta(p, func(f *projector.Effects, e A, _ *eventstore.Recorded) { count(f, e.get(), 1) })
+	projector.OnDelta(p, func(f *projector.Effects, e R, _ *eventstore.Recorded) { count(f, e.get(), -1) })
 	return p
 }

@@ -34,6 +34,7 @@ type call struct {
 	first, n int // which changes
 	keys     []string
 	args     []any
+	texts    []string // what args point to
 	bytes    int
 }
 

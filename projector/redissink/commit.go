@@ -2,6 +2,7 @@ package redissink
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/redis/go-redis/v9"
 
@@ -20,7 +21,9 @@ func (s *Sink) Commit(ctx context.Context, g projector.Generation, changes []pro
 	var c *call
 	for i := range changes {
 		if c == nil || c.full(width) {
-			c = &call{first: i}
+			n := min(width, len(changes)-i)
+			texts := n * (5 + len(changes[i].Document.Fields())) // about as many as the first has
+			c = &call{first: i, keys: make([]string, 0, n), texts: make([]string, 0, texts), args: make([]any, 0, 2*texts)}
 			calls = append(calls, c)
 		}
 		c.addDocument(s.key(g, changes[i].Key), &changes[i])
@@ -29,24 +32,33 @@ func (s *Sink) Commit(ctx context.Context, g projector.Generation, changes []pro
 }
 
 // noDocument stands in the place of the number of fields.
-const noDocument = -1
+const noDocument = "-1"
 
 func (c *call) addDocument(key string, ch *projector.Change) {
 	position, event := checkpointArgs(ch.From)
 	toPosition, toEvent := checkpointArgs(ch.To)
 	c.n++
 	c.keys = append(c.keys, key)
-	c.args = append(c.args, position, event, toPosition, toEvent)
 	if ch.Document == nil {
-		c.args = append(c.args, noDocument)
+		c.add(position, event, toPosition, toEvent, noDocument)
 		return
 	}
 	fields := ch.Document.Fields()
-	c.args = append(c.args, len(fields))
-	for _, f := range fields {
-		value := f.Value.String()
-		c.args = append(c.args, f.Name, value)
-		c.bytes += len(f.Name) + len(value)
+	c.add(position, event, toPosition, toEvent, strconv.Itoa(len(fields)))
+	for i := range fields {
+		value := fields[i].Value.String()
+		c.args = append(c.args, &fields[i].Name)
+		c.add(value)
+		c.bytes += len(fields[i].Name) + len(value)
+	}
+}
+
+// add adds arguments that are texts. The client takes pointers to them, which fit into
+// an interface as they are, where a string has to be moved to the heap.
+func (c *call) add(texts ...string) {
+	for _, t := range texts {
+		c.texts = append(c.texts, t)
+		c.args = append(c.args, &c.texts[len(c.texts)-1])
 	}
 }
 
