@@ -273,15 +273,6 @@ func (b *build) heads(ctx context.Context) iter.Seq2[lease.Head, error] {
 
 // chunk brings the streams of a chunk to their heads, and ends it.
 func (b *build) chunk(ctx, life context.Context, c *lease.Chunk) error {
-	if b.how.EventsPerSecond > 0 {
-		wait, err := b.builder.Throttle(life, c.Events(), b.how.EventsPerSecond)
-		if err != nil {
-			return err
-		}
-		if pause(ctx, b.session.Done(), wait); ctx.Err() != nil {
-			return nil // it goes to others
-		}
-	}
 	left, all := make([]*folding, len(c.Heads)), make([]folding, len(c.Heads))
 	for i, h := range c.Heads {
 		stream, err := eventstore.ParseStreamID(h.Stream)
@@ -292,17 +283,20 @@ func (b *build) chunk(ctx, life context.Context, c *lease.Chunk) error {
 		left[i] = &all[i]
 	}
 	if b.loader != nil {
+		if on, err := b.await(ctx, life, left); err != nil || !on {
+			return err
+		}
 		if err := b.load(life, c, left); err != nil {
 			return err
 		}
 		left = nil
 	}
 	for len(left) > 0 {
-		if ctx.Err() != nil {
-			return nil // it goes to others
-		}
-		batch := left[:min(len(left), batchStreams)]
+		batch := left[:b.width(left)]
 		left = left[len(batch):]
+		if on, err := b.await(ctx, life, batch); err != nil || !on {
+			return err
+		}
 		again, err := b.bring(life, batch)
 		if err != nil {
 			return err
@@ -311,6 +305,45 @@ func (b *build) chunk(ctx, life context.Context, c *lease.Chunk) error {
 	}
 	_, err := b.builder.Done(life, c)
 	return err
+}
+
+const (
+	// gentleStreams and gentleEvents bound a batch where the building is to leave room
+	// for others: what it asks of a server at a time keeps theirs waiting.
+	gentleStreams = 32
+	gentleEvents  = 500
+)
+
+// width returns how many of the streams go together; at least one does.
+func (b *build) width(left []*folding) int {
+	if b.how.EventsPerSecond == 0 {
+		return min(len(left), batchStreams)
+	}
+	n, events := 1, left[0].head
+	for n < min(len(left), gentleStreams) && events+left[n].head <= gentleEvents {
+		events += left[n].head
+		n++
+	}
+	return n
+}
+
+// await waits until streams may be begun with, and reports false where they go to others
+// instead. Those that are begun anew were waited for before.
+func (b *build) await(ctx, life context.Context, streams []*folding) (on bool, err error) {
+	if b.how.EventsPerSecond > 0 {
+		var events uint64
+		for _, f := range streams {
+			if f.fresh {
+				events += uint64(f.head)
+			}
+		}
+		wait, err := b.builder.Throttle(life, events, b.how.EventsPerSecond)
+		if err != nil {
+			return false, err
+		}
+		pause(ctx, b.session.Done(), wait)
+	}
+	return ctx.Err() == nil, nil
 }
 
 // bring brings streams to their heads, and returns those that are to be begun anew: with

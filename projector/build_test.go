@@ -1,11 +1,14 @@
 package projector_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -217,6 +220,46 @@ func TestBuildingIsNotTheFirst(t *testing.T) {
 			f.Errorf("the building failed with %s", r.Reason)
 		}
 	})
+}
+
+// widest notes the most changes that a commit had.
+type widest struct {
+	projector.Sink
+	most atomic.Int64
+}
+
+func (s *widest) Commit(ctx context.Context, g projector.Generation, changes []projector.Change) ([]error, error) {
+	n := int64(len(changes))
+	for was := s.most.Load(); n > was && !s.most.CompareAndSwap(was, n); was = s.most.Load() {
+	}
+	return s.Sink.Commit(ctx, g, changes)
+}
+
+// A building that is throttled takes the time it is to take, and asks for little at a
+// time.
+func TestThrottledBuilding(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	h := make(history)
+	h.fill(f, 600) // 1800 events
+	all := f.generations()
+	if _, err := all.Start(t.Context(), "totals", 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := all.Add(t.Context(), "totals", 2, generations.Options{EventsPerSecond: 2000}); err != nil {
+		t.Fatal(err)
+	}
+	sink := &widest{Sink: f.sink}
+	f.start("a", f.planned(totalsOf(2, 2)), func(c *projector.WorkerConfig) { c.Projections[0].Sink = sink })
+	r := f.waitState(2, generations.Built)
+	f.waitGeneration(2, h, 2)
+	// The last batch has fewer than 200 events, and begins when all others are paid for.
+	if took := r.Changed.Sub(r.Began); took < 800*time.Millisecond {
+		t.Errorf("1800 events at 2000 a second took %s", took)
+	}
+	if n := sink.most.Load(); n > 32 {
+		t.Errorf("%d documents were committed at once", n)
+	}
 }
 
 func (f *fixture) operator() projector.Operator {
