@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -219,9 +221,40 @@ func (r *rebuildBench) limit() float64 {
 	return r.events() / took.Seconds()
 }
 
+// busy returns the CPU seconds that this process and Redis have taken so far.
+func (r *rebuildBench) busy() (worker, server float64) {
+	r.Helper()
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
+		r.Fatal(err)
+	}
+	text, err := r.client.Info(r.Context(), "cpu").Result()
+	if err != nil {
+		r.Fatal(err)
+	}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if name == "used_cpu_user" || name == "used_cpu_sys" {
+			seconds, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				r.Fatal(err)
+			}
+			server += seconds
+		}
+	}
+	return time.Duration(own.Utime.Nano() + own.Stime.Nano()).Seconds(), server
+}
+
+// building is what building a generation took.
+type building struct {
+	generation     projector.Generation
+	speed          float64 // events per second
+	worker, server float64 // CPU seconds
+}
+
 // build has one worker build a generation, from the moment it starts until the
-// registry says that it is built, and returns the events per second.
-func (r *rebuildBench) build(m rebuilt, how generations.Options) (projector.Generation, float64) {
+// registry says that it is built.
+func (r *rebuildBench) build(m rebuilt, how generations.Options) (did building) {
 	r.Helper()
 	operator := projector.Operator{Store: r.store, Log: r.log, Generations: r.registry}
 	record, err := operator.Rebuild(r.Context(), m.projection, how)
@@ -237,6 +270,7 @@ func (r *rebuildBench) build(m rebuilt, how generations.Options) (projector.Gene
 	}
 	ctx, stop := context.WithCancel(r.Context())
 	done := make(chan error, 1)
+	worker, server := r.busy()
 	start := time.Now()
 	go func() { done <- w.Run(ctx) }()
 	testenv.Wait(r, 10*time.Minute, func() error {
@@ -252,7 +286,9 @@ func (r *rebuildBench) build(m rebuilt, how generations.Options) (projector.Gene
 		}
 		return fmt.Errorf("the generation is %s", record.State)
 	})
-	took := time.Since(start)
+	did = building{generation: record.Generation, speed: r.events() / time.Since(start).Seconds()}
+	did.worker, did.server = r.busy()
+	did.worker, did.server = did.worker-worker, did.server-server
 	stop()
 	if err := <-done; err != nil {
 		r.Fatal(err)
@@ -263,7 +299,7 @@ func (r *rebuildBench) build(m rebuilt, how generations.Options) (projector.Gene
 			r.Fatalf("the document of cart 0 is %v, %v", documents, err)
 		}
 	}
-	return record.Generation, r.events() / took.Seconds()
+	return did
 }
 
 // drop deletes a generation that no worker serves any more.
@@ -296,6 +332,20 @@ func (r *rebuildBench) drop(m rebuilt, g projector.Generation) {
 	}
 }
 
+// measured are values by what they are, one of each round.
+type measured map[string][]float64
+
+func (m measured) add(name string, value float64) { m[name] = append(m[name], value) }
+
+// report reports the medians, one below the other too: the line of results is long.
+func (m measured) report(b *testing.B) {
+	b.ReportMetric(0, "ns/op")
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		b.ReportMetric(median(m[name]), name)
+		b.Logf("%-28s %12.4g   from %.4g to %.4g", name, median(m[name]), slices.Min(m[name]), slices.Max(m[name]))
+	}
+}
+
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
@@ -305,27 +355,25 @@ func median(values []float64) float64 {
 // second and as a share of the limit, which is what one socket reads when it drops
 // the replies. A round measures each of them once, one after another; what is
 // reported are medians over rounds. Those called -hand decode payloads by functions
-// written by hand, the others by struct tags.
+// written by hand, the others by struct tags. The CPU seconds of this process and of
+// Redis depend less on what else the machine does.
 func BenchmarkRebuild(b *testing.B) {
 	r := newRebuildBench(b)
-	speed, share := make(map[string][]float64), make(map[string][]float64)
+	results := make(measured)
 	for b.Loop() {
 		limit := r.limit()
-		speed["xrange"] = append(speed["xrange"], limit)
+		results.add("xrange-events/s", limit)
 		for _, m := range r.models {
 			runtime.GC()
-			g, s := r.build(m, generations.Options{})
-			r.drop(m, g)
-			speed[m.name], share[m.name] = append(speed[m.name], s), append(share[m.name], s/limit)
+			did := r.build(m, generations.Options{})
+			r.drop(m, did.generation)
+			results.add(m.name+"-events/s", did.speed)
+			results.add(m.name+"/xrange", did.speed/limit)
+			results.add(m.name+"-worker-cpu-s", did.worker)
+			results.add(m.name+"-redis-cpu-s", did.server)
 		}
 	}
-	b.ReportMetric(0, "ns/op")
-	for name, values := range speed {
-		b.ReportMetric(median(values), name+"-events/s")
-		if len(share[name]) > 0 {
-			b.ReportMetric(median(share[name]), name+"/xrange")
-		}
-	}
+	results.report(b)
 }
 
 // BenchmarkReadsDuringRebuild measures how long reads of the documents that readers see
@@ -335,41 +383,38 @@ func BenchmarkReadsDuringRebuild(b *testing.B) {
 	r := newRebuildBench(b)
 	m := r.models[1]
 	operator := projector.Operator{Store: r.store, Log: r.log, Generations: r.registry}
-	seen, full := r.build(m, generations.Options{})
-	if _, err := operator.Promote(b.Context(), projector.Assignment{Projection: m.projection, Sink: m.sink, Generation: seen}); err != nil {
+	first := r.build(m, generations.Options{})
+	if _, err := operator.Promote(b.Context(), projector.Assignment{Projection: m.projection, Sink: m.sink, Generation: first.generation}); err != nil {
 		b.Fatal(err)
 	}
-	results := make(map[string][]float64)
-	note := func(name string, p50, p99 time.Duration) {
-		results[name+"-p50-µs"] = append(results[name+"-p50-µs"], float64(p50.Microseconds()))
-		results[name+"-p99-µs"] = append(results[name+"-p99-µs"], float64(p99.Microseconds()))
-	}
-	during := func(name string, how generations.Options) float64 {
-		stop := r.read(m)
-		g, s := r.build(m, how)
-		p50, p99 := stop()
-		note(name, p50, p99)
-		r.drop(m, g)
-		return s
-	}
+	results := make(measured)
 	for b.Loop() {
 		stop := r.read(m)
 		<-time.After(rebuildReading)
-		p50, p99 := stop()
-		note("idle", p50, p99)
-		during("unthrottled", generations.Options{})
-		half := during("throttled", generations.Options{EventsPerSecond: int(full / 2)})
-		results["throttled-speed"] = append(results["throttled-speed"], half/full)
-		for _, of := range []string{"unthrottled", "throttled"} {
-			idle, busy := results["idle-p99-µs"], results[of+"-p99-µs"]
-			results[of+"-p99/idle"] = append(results[of+"-p99/idle"], busy[len(busy)-1]/idle[len(idle)-1])
+		p50, idle := stop()
+		results.add("idle-p50-µs", micros(p50))
+		results.add("idle-p99-µs", micros(idle))
+		full := first.speed
+		for _, name := range []string{"unthrottled", "throttled"} {
+			var how generations.Options
+			if name == "throttled" {
+				how.EventsPerSecond = int(full / 2)
+			}
+			stop := r.read(m)
+			did := r.build(m, how)
+			p50, p99 := stop()
+			r.drop(m, did.generation)
+			results.add(name+"-p50-µs", micros(p50))
+			results.add(name+"-p99-µs", micros(p99))
+			results.add(name+"-p99/idle", micros(p99)/micros(idle))
+			results.add(name+"-events/s", did.speed)
+			full = did.speed
 		}
 	}
-	b.ReportMetric(0, "ns/op")
-	for name, values := range results {
-		b.ReportMetric(median(values), name)
-	}
+	results.report(b)
 }
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 // readerEnv says to a child process what to read: the URL of Redis, the namespace, the
 // projection, the model and the number of documents.
