@@ -15,7 +15,7 @@ type total struct {
 }
 
 // states are the values of the label state.
-var states = [...]projector.ProjectionState{projector.StateStopped, projector.StateRunning, projector.StatePaused, projector.StateStopping}
+var states = [...]projector.ProjectionState{projector.StateStopped, projector.StateRunning, projector.StatePaused, projector.StateStopping, projector.StateIdle, projector.StateBuilding}
 
 // collectStatus collects how the workers stand.
 func (m *Metrics) collectStatus(metrics chan<- prometheus.Metric) {
