@@ -20,13 +20,10 @@ type TendConfig struct {
 	// ignores it: what failed is tried again.
 	Failed func(error)
 	// Unserved, where not nil, is told after each trimming of the groups that have
-	// something outstanding and that nobody has read for a minute.
+	// something outstanding and that nobody has read since the trimming before. Sessions
+	// ask for more every few seconds.
 	Unserved func([]Unserved)
 }
-
-// unservedAfter is how long nobody may read a group before that is told. A session
-// asks for more every few seconds.
-const unservedAfter = time.Minute
 
 // janitor is the role of who tends the logs.
 const janitor = "janitor"
@@ -67,6 +64,7 @@ type tending struct {
 	failed func(error)
 	// unserved is nil where nobody wants to know.
 	unserved func([]Unserved)
+	idle     map[string]bool // the groups that nobody was found to read last
 }
 
 // hold trims until ctx ends or the role is lost, and gives the role back.
@@ -111,11 +109,22 @@ func (t *tending) tell(ctx context.Context) {
 	if t.unserved == nil || ctx.Err() != nil {
 		return
 	}
-	groups, err := t.log.Unserved(ctx, unservedAfter)
-	switch {
-	case err != nil && ctx.Err() == nil:
-		t.failed(err)
-	case len(groups) > 0:
-		t.unserved(groups)
+	groups, err := t.log.Unserved(ctx, t.every)
+	if err != nil {
+		if ctx.Err() == nil {
+			t.failed(err)
+		}
+		return
+	}
+	idle := make(map[string]bool)
+	var told []Unserved
+	for _, g := range groups {
+		idle[g.Group] = true
+		if t.idle[g.Group] {
+			told = append(told, g) // else it may just have been created
+		}
+	}
+	if t.idle = idle; len(told) > 0 {
+		t.unserved(told)
 	}
 }

@@ -56,7 +56,9 @@ func TestTendTellsOfUnserved(t *testing.T) {
 	g := newGroup(t, l)
 	announce(t, l, "cart-1")
 	told := make(chan []Unserved)
-	stop, _ := tended(t, l, TendConfig{TTL: time.Second, Unserved: func(groups []Unserved) {
+	begun := time.Now()
+	const every = 50 * time.Millisecond
+	stop, _ := tended(t, l, TendConfig{TTL: time.Second, Every: every, Unserved: func(groups []Unserved) {
 		select {
 		case told <- groups:
 		case <-t.Context().Done():
@@ -64,6 +66,9 @@ func TestTendTellsOfUnserved(t *testing.T) {
 	}})
 	if groups := <-told; len(groups) != 1 || groups[0].Group != g.name {
 		t.Errorf("told of %v", groups)
+	}
+	if took := time.Since(begun); took < every {
+		t.Errorf("told after %s of a group that was just created", took)
 	}
 	stop()
 }
