@@ -130,6 +130,7 @@ func TestVerifyEffects(t *testing.T) {
 // Code that is wrong is found in a generation of its own: the rows it makes otherwise
 // are listed, and no others.
 func TestVerifyEffectsOfVersions(t *testing.T) {
+	t.Parallel()
 	onSingles(t, func(f *shares) {
 		for i := range 100 {
 			f.append(cart(i), int64(i%10), 20)
@@ -251,6 +252,7 @@ func TestVerifyEffectsNot(t *testing.T) {
 
 // Rows are verified while events are appended and applied.
 func TestVerifyEffectsMeanwhile(t *testing.T) {
+	t.Parallel()
 	onSingles(t, func(f *shares) {
 		p := newShares(1, one)
 		for i := range 50 {
@@ -275,7 +277,7 @@ func TestVerifyEffectsMeanwhile(t *testing.T) {
 			}
 		}()
 		c, verified := projector.VerifyConfig{Assignment: projector.Assignment{Projection: p, Sink: f.rows}}, 0
-		for range 6 {
+		for range 3 {
 			report, err := f.operator().Verify(f.Context(), c)
 			if errors.Is(err, redissink.ErrMoving) {
 				continue
@@ -286,7 +288,7 @@ func TestVerifyEffectsMeanwhile(t *testing.T) {
 		}
 		stop()
 		f.must(<-done)
-		f.Logf("%d of 6 found a moment", verified)
+		f.Logf("%d of 3 found a moment", verified)
 		f.build(p, 1)
 		f.verify(c)
 	})
