@@ -85,9 +85,9 @@ type Snapshotted interface {
 func (r Rule) check() error {
 	switch {
 	case r.MaxAge < 0:
-		return fmt.Errorf("MaxAge is %s; it is 0, for any age, or more", r.MaxAge)
+		return fmt.Errorf("the rule's MaxAge is %s; it is 0, for any age, or more", r.MaxAge)
 	case r.Idle < 0:
-		return fmt.Errorf("Idle is %s; it is 0, for ever, or more", r.Idle)
+		return fmt.Errorf("the rule's Idle is %s; it is 0, for ever, or more", r.Idle)
 	}
 	return nil
 }
