@@ -66,6 +66,41 @@ func newBuild(w *Worker, s *served, group *lease.Group, session *lease.Session) 
 // session ends, and then returns why.
 func (b *build) run(ctx, life context.Context) error {
 	b.status.set(StateBuilding, nil)
+	if b.how.Workers > 0 {
+		return b.inTurn(ctx, life)
+	}
+	return b.all(ctx, life)
+}
+
+// inTurn builds as long as no more workers do than shall, and waits else.
+func (b *build) inTurn(ctx, life context.Context) error {
+	for ctx.Err() == nil {
+		if err := b.session.Err(); err != nil {
+			return err
+		}
+		for i, first := 0, rand.N(b.how.Workers); i < b.how.Workers && ctx.Err() == nil; i++ {
+			var ended error
+			held, err := b.alone(ctx, fmt.Sprintf("build:%d", (first+i)%b.how.Workers), func(ctx context.Context) error {
+				ended = b.all(ctx, life)
+				return ended
+			})
+			if ended != nil {
+				return ended
+			}
+			if err != nil && ctx.Err() == nil {
+				b.trouble(err)
+			}
+			if held {
+				break // the place was lost, or all is done, which the worker is about to see
+			}
+		}
+		pause(ctx, b.session.Done(), planEvery)
+	}
+	return nil
+}
+
+// all builds with all the worker has.
+func (b *build) all(ctx, life context.Context) error {
 	var all errgroup.Group
 	for range inFlight {
 		all.Go(func() error { return b.work(ctx, life) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -259,6 +260,53 @@ func TestThrottledBuilding(t *testing.T) {
 	}
 	if n := sink.most.Load(); n > 32 {
 		t.Errorf("%d documents were committed at once", n)
+	}
+}
+
+// No more workers build than shall, and another one goes on where one stops.
+func TestBuildingInTurn(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	h := make(history)
+	h.fill(f, 600) // 1800 events
+	all := f.generations()
+	if _, err := all.Start(t.Context(), "totals", 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range []generations.Options{{Workers: -1}, {EventsPerSecond: -1}} {
+		if _, err := all.Add(t.Context(), "totals", 2, wrong); err == nil || !strings.Contains(err.Error(), "totals") {
+			t.Errorf("%+v: %v", wrong, err)
+		}
+	}
+	if _, err := all.Add(t.Context(), "totals", 2, generations.Options{Workers: 1, EventsPerSecond: 1500}); err != nil {
+		t.Fatal(err)
+	}
+	stops := make(map[string]func())
+	for _, name := range []string{"a", "b", "c"} {
+		stops[name] = f.start(name, f.planned(totalsOf(2, 2)))
+	}
+	builders := func() []string {
+		p, err := f.operator().Progress(t.Context(), "totals", 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Sorted(maps.Keys(p.Workers))
+	}
+	var first []string
+	testenv.Wait(t, waitLong, func() error {
+		if first = builders(); len(first) == 0 {
+			return errors.New("nobody builds")
+		}
+		return nil
+	})
+	if len(first) > 1 {
+		t.Errorf("%v build", first)
+	}
+	stops[first[0]]()
+	f.waitState(2, generations.Built)
+	f.waitGeneration(2, h, 2)
+	if by := builders(); len(by) != 2 {
+		t.Errorf("%v built, %s of them until it was stopped", by, first[0])
 	}
 }
 

@@ -28,6 +28,9 @@ func (r *Registry) Start(ctx context.Context, projection string, version int) (p
 // Add adds a generation of this version, to be built. Where one of that version is not
 // built yet, it is that one and nothing is added.
 func (r *Registry) Add(ctx context.Context, projection string, version int, o Options) (added Record, err error) {
+	if err := o.check(); err != nil {
+		return Record{}, fmt.Errorf("projection %s: %w", projection, err)
+	}
 	err = r.change(ctx, projection, func(p Projection) (update, error) {
 		if p.Active == 0 || len(p.Records) == 0 {
 			return update{}, ErrNotStarted

@@ -66,6 +66,19 @@ type Options struct {
 	// EventsPerSecond is how many events are applied per second by all workers
 	// together, about; 0 for as many as they can.
 	EventsPerSecond int `json:"events_per_second,omitempty"`
+	// Workers is how many workers build at a time, where there are more; 0 for all.
+	Workers int `json:"workers,omitempty"`
+}
+
+// check returns an error where an option makes no sense.
+func (o Options) check() error {
+	switch {
+	case o.EventsPerSecond < 0:
+		return fmt.Errorf("a generation built at %d events per second: it is 1 or more, or 0 for as many as can be", o.EventsPerSecond)
+	case o.Workers < 0:
+		return fmt.Errorf("a generation built by %d workers: it is 1 or more, or 0 for all", o.Workers)
+	}
+	return nil
 }
 
 var (

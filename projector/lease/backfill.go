@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
@@ -172,14 +173,19 @@ type Progress struct {
 	Streams, StreamsDone, Events, EventsDone uint64
 	// Chunks is how many are left.
 	Chunks int
+	// Workers says which workers, by their names, built in how many of the events.
+	Workers map[string]uint64
 }
+
+// eventsBy is what the fields begin with that say what a worker did.
+const eventsBy = "events_by:"
 
 // Done reports whether nothing is left to do.
 func (p Progress) Done() bool { return p.Filled == p.Partitions && p.Chunks == 0 }
 
 // Progress returns how far the work has come. One round trip.
 func (b *Backfill) Progress(ctx context.Context) (Progress, error) {
-	sum := Progress{Partitions: b.log.Partitions()}
+	sum := Progress{Partitions: b.log.Partitions(), Workers: make(map[string]uint64)}
 	states := make([]*redis.MapStringStringCmd, sum.Partitions)
 	lengths := make([]*redis.IntCmd, sum.Partitions)
 	err := redisx.Retry(ctx, func() error {
@@ -205,6 +211,12 @@ func (b *Backfill) Progress(ctx context.Context) (Progress, error) {
 		} {
 			n, _ := strconv.ParseUint(values[name], 10, 64)
 			*to += n
+		}
+		for name, value := range values {
+			if worker, ok := strings.CutPrefix(name, eventsBy); ok {
+				n, _ := strconv.ParseUint(value, 10, 64)
+				sum.Workers[worker] += n
+			}
 		}
 		sum.Chunks += int(lengths[p].Val())
 	}

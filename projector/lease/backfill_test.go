@@ -107,13 +107,21 @@ func TestBackfill(t *testing.T) {
 		if !slices.Equal(got, names) {
 			t.Errorf("%d streams were handed out of %d", len(got), len(names))
 		}
-		if p := progress(); !p.Done() || p.StreamsDone != 5000 || p.EventsDone != p.Events || p.Events == 0 {
+		p := progress()
+		if !p.Done() || p.StreamsDone != 5000 || p.EventsDone != p.Events || p.Events == 0 {
 			t.Errorf("the progress is %+v", p)
+		}
+		by := uint64(0)
+		for _, n := range p.Workers {
+			by += n
+		}
+		if by != p.Events || len(p.Workers) == 0 {
+			t.Errorf("%d events were done by %v", p.Events, p.Workers)
 		}
 		if err := b.Drop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if p := progress(); p != (Progress{Partitions: 4}) {
+		if p := progress(); p.Filled+p.Chunks+len(p.Workers) > 0 || p.Events+p.Streams > 0 {
 			t.Errorf("the progress is %+v", p)
 		}
 	})

@@ -20,4 +20,5 @@ redis.call('XACK', KEYS[2], group, entry)
 redis.call('XDEL', KEYS[2], entry)
 redis.call('HINCRBY', KEYS[3], 'streams_done', ARGV[4])
 redis.call('HINCRBY', KEYS[3], 'events_done', ARGV[5])
+redis.call('HINCRBY', KEYS[3], 'events_by:' .. string.gsub(me, '%.[^.]*$', ''), ARGV[5])
 return 1
