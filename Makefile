@@ -76,7 +76,8 @@ bench: setup .bin/benchstat ## Run BENCH BENCHCOUNT times; compares with bench-b
 
 bench-rebuild: setup ## Rebuild REBUILDSTREAMS streams in REBUILDROUNDS rounds, and read beside it; see docs/performance.md
 	PROJECTORD_BENCH_STREAMS=$(REBUILDSTREAMS) go test -run '^$$' -bench '^Benchmark(Rebuild|ReadsDuringRebuild)$$' \
-	-benchtime $(REBUILDROUNDS)x -timeout 2h $(ARGS) ./projector
+	-benchtime $(REBUILDROUNDS)x -timeout 2h $(ARGS) ./projector | tr '\t' '\n'
+	go test -run '^$$' -bench '^BenchmarkLoadLongStream$$' -benchtime 200x $(ARGS) ./aggregates | tr '\t' '\n'
 
 lint: .bin/staticcheck ## Check formatting, vet and staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi

@@ -337,12 +337,15 @@ type measured map[string][]float64
 
 func (m measured) add(name string, value float64) { m[name] = append(m[name], value) }
 
-// report reports the medians, one below the other too: the line of results is long.
+// report reports the medians, and of the ratios the extremes too.
 func (m measured) report(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		b.ReportMetric(median(m[name]), name)
-		b.Logf("%-28s %12.4g   from %.4g to %.4g", name, median(m[name]), slices.Min(m[name]), slices.Max(m[name]))
+		if strings.HasSuffix(name, "/xrange") || strings.HasSuffix(name, "/idle") {
+			b.ReportMetric(slices.Min(m[name]), name+"-min")
+			b.ReportMetric(slices.Max(m[name]), name+"-max")
+		}
 	}
 }
 
