@@ -20,6 +20,10 @@ import (
 // buildEvery is how often a worker that has no chunk looks for one.
 const buildEvery = 200 * time.Millisecond
 
+// buildInFlight is how many chunks are under way at a time: enough for the servers to have
+// something to do while others fold. Where a building is throttled they are inFlight.
+const buildInFlight = 2 * inFlight
+
 // build is the work of one session on a generation that is being built. What is
 // appended meanwhile waits in the log until the generation is built.
 type build struct {
@@ -101,8 +105,12 @@ func (b *build) inTurn(ctx, life context.Context) error {
 
 // all builds with all the worker has.
 func (b *build) all(ctx, life context.Context) error {
+	chunks := buildInFlight
+	if b.how.EventsPerSecond > 0 {
+		chunks = inFlight
+	}
 	var all errgroup.Group
-	for range inFlight {
+	for range chunks {
 		all.Go(func() error { return b.work(ctx, life) })
 	}
 	err := all.Wait()
