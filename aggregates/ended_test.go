@@ -1,7 +1,9 @@
 package aggregates_test
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/projectord/projectord/aggregates"
@@ -146,7 +148,7 @@ func TestSnapshotBeforeDeletion(t *testing.T) {
 		wantCart(t, r, "1", 2, 14)
 		want := snapshots.Used
 		if trimmed {
-			want = snapshots.Misfit // there is nothing left to compare it with
+			want = snapshots.Unproven // there is nothing left to compare it with
 		}
 		for v, err := range r.VerifySnapshots(t.Context()) {
 			if err != nil || v.Outcome != want {
@@ -200,6 +202,20 @@ func TestTruncatedEntity(t *testing.T) {
 		}
 	}
 	refuse(bare)
+
+	// While the snapshots are out of reach that is what is wrong, and it passes.
+	away := &troubled{Store: k.Store}
+	down := func(context.Context) error { return errors.New("connection refused") }
+	away.load.Store(&down)
+	config.Snapshots.Store = away
+	config.CacheSize = -1
+	distant := newRepository(h, config)
+	if _, _, err := distant.Load(t.Context(), "1"); !errors.Is(err, eventstore.ErrTruncated) || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("without the store of snapshots: %v", err)
+	}
+	away.load.Store(nil)
+	wantCart(t, distant, "1", 15, 15)
+	k.outcomes.want(t, snapshots.Unavailable, snapshots.Unavailable, snapshots.Used)
 
 	h.trim("1", 11) // the event that the snapshot ends with goes
 	refuse(cold)

@@ -3,6 +3,7 @@ package aggregates
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -30,7 +31,11 @@ func (r *Repository[S]) cold(ctx context.Context, stream eventstore.StreamID, le
 		if least > 0 {
 			return nil, nil
 		}
-		if s, err = r.fold(ctx, stream); err != nil {
+		s, err = r.fold(ctx, stream)
+		if errors.Is(err, eventstore.ErrTruncated) {
+			s, err = r.bridge(ctx, stream, err)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -67,6 +72,31 @@ func (r *Repository[S]) resume(ctx context.Context, stream eventstore.StreamID, 
 	if outcome != snapshots.Used {
 		return nil, nil
 	}
+	return s, nil
+}
+
+// bridge goes on from the snapshot of a stream whose beginning was removed, where there
+// is one: there is no other way, so it waits for the store, and whatever is wrong then is
+// the error.
+func (r *Repository[S]) bridge(ctx context.Context, stream eventstore.StreamID, truncated error) (*folded[S], error) {
+	found, err := r.snapshots.Need(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("%w, and whether there is a snapshot instead is not known: %w", truncated, err)
+	}
+	kept := found[0]
+	if kept.Version == 0 {
+		return nil, truncated
+	}
+	s := &folded[S]{state: kept.State, version: kept.Version, eventID: kept.EventID, asked: kept.Version}
+	switch err := r.read(ctx, stream, s); {
+	case errors.Is(err, errAhead), errors.Is(err, errForked):
+		return nil, fmt.Errorf("%w, and the snapshot at version %d is of another history", truncated, kept.Version)
+	case errors.Is(err, eventstore.ErrTruncated):
+		return nil, truncated
+	case err != nil:
+		return nil, err
+	}
+	r.snapshots.Report(ctx, stream, snapshots.Used, nil)
 	return s, nil
 }
 
