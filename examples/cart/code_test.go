@@ -41,30 +41,30 @@ func wrongProducts(events *eventstore.Registry) projector.Projection {
 
 // wrongCart is the state of the wrong code.
 type wrongCart struct {
-	holdings map[string]int64
-	counts   [5]int64
+	Holdings map[string]int64
+	Counts   [5]int64
 }
 
 func wrongCurrent(events *eventstore.Registry) projector.Projection {
 	p := projector.NewState(shop.CurrentProjection, projector.StateConfig[wrongCart]{
 		Version: wrongCode, Categories: []string{shop.Category}, Events: events,
-		New: func() wrongCart { return wrongCart{holdings: make(map[string]int64)} },
+		New: func() wrongCart { return wrongCart{Holdings: make(map[string]int64)} },
 		Document: func(c *wrongCart, d *projector.Document) {
 			for i, name := range shop.CounterFields {
-				d.SetInt(name, c.counts[i])
+				d.SetInt(name, c.Counts[i])
 			}
-			for item, qty := range c.holdings {
+			for item, qty := range c.Holdings {
 				d.SetInt(shop.ItemField+item, qty)
 			}
 		},
 	})
 	projector.On(p, func(c *wrongCart, e shop.ItemAdded) {
-		c.holdings[e.Item] += e.Qty
-		c.counts[0]++
+		c.Holdings[e.Item] += e.Qty
+		c.Counts[0]++
 	})
-	projector.On(p, func(c *wrongCart, _ shop.ItemRemoved) { c.counts[1]++ })
-	projector.On(p, func(c *wrongCart, _ shop.CheckedOut) { c.counts[2]++ })
-	projector.On(p, func(c *wrongCart, _ shop.ReturnClosed) { c.counts[3]++ })
-	projector.On(p, func(c *wrongCart, _ shop.AdjustmentClosed) { c.counts[4]++ })
+	projector.On(p, func(c *wrongCart, _ shop.ItemRemoved) { c.Counts[1]++ })
+	projector.On(p, func(c *wrongCart, _ shop.CheckedOut) { c.Counts[2]++ })
+	projector.On(p, func(c *wrongCart, _ shop.ReturnClosed) { c.Counts[3]++ })
+	projector.On(p, func(c *wrongCart, _ shop.AdjustmentClosed) { c.Counts[4]++ })
 	return p
 }

@@ -74,6 +74,17 @@ func inRows(projection string, columns []pgsink.Column) func(*shopAt) (projector
 	}
 }
 
+// assigned returns a read model, of which a snapshot is taken every so many events of a
+// cart. It names no generation.
+func (at *shopAt) assigned(m model, every int) (projector.Assignment, error) {
+	sink, err := m.sink(at)
+	if err != nil {
+		return projector.Assignment{}, err
+	}
+	kept, err := at.snapshots(m.projection, every)
+	return projector.Assignment{Projection: m.projection, Sink: sink, Snapshots: kept}, err
+}
+
 // assignment returns the read model in its active generation, which becomes 1
 // where the projection has never run.
 func (at *shopAt) assignment(ctx context.Context, m model) (projector.Assignment, error) {
@@ -92,8 +103,9 @@ func (at *shopAt) active(ctx context.Context, m model) (projector.Assignment, ge
 		return projector.Assignment{}, generations.Record{}, err
 	}
 	record, _ := all.Of(all.Active)
-	sink, err := m.sink(at)
-	return projector.Assignment{Projection: m.projection, Sink: sink, Generation: all.Active}, record, err
+	a, err := at.assigned(m, 0)
+	a.Generation = all.Active
+	return a, record, err
 }
 
 // registry returns which generations of the read models there are.
@@ -116,7 +128,7 @@ func (at *shopAt) catchUp(ctx context.Context, m model, progress func(projector.
 	if err != nil {
 		return projector.Report{}, err
 	}
-	return projector.CatchUp(ctx, at.store, a.Projection, a.Sink, projector.CatchUpConfig{Generation: a.Generation, Log: log, Progress: progress})
+	return projector.CatchUp(ctx, at.store, a.Projection, a.Sink, projector.CatchUpConfig{Generation: a.Generation, Log: log, Snapshots: a.Snapshots, Progress: progress})
 }
 
 // log returns the log of the shop, by which workers share the carts.

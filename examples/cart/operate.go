@@ -49,11 +49,11 @@ func (at *shopAt) operating(name string, s streams) (*operating, error) {
 	if err != nil {
 		return nil, err
 	}
-	sink, err := m.sink(at)
+	a, err := at.assigned(m, 0)
 	if err != nil {
 		return nil, err
 	}
-	o := &operating{streams: s, at: at, a: projector.Assignment{Projection: m.projection, Sink: sink}, name: name}
+	o := &operating{streams: s, at: at, a: a, name: name}
 	o.Operator, err = at.operator()
 	return o, err
 }

@@ -60,7 +60,7 @@ gets out of reach later it waits for.`,
 	flags.DurationVar(&r.ttl, "ttl", lease.DefaultTTL, "`time` after which others take over from a worker that died")
 	flags.IntVar(&r.capacity, "capacity", projector.DefaultCapacity, "`number` of carts held at a time for each projection")
 	flags.BoolVar(&r.leaveOld, "leave-old", false, "have nothing built only because this code is newer; cart rebuild decides that then")
-	flags.IntVar(&r.snapshots, "snapshots", 0, "keep a snapshot of cart_current after every so many `events` of a cart (default never)")
+	flags.IntVar(&r.snapshots, "snapshots", 0, "keep a snapshot of each state of a cart after every so many `events` (default never; those there are get used)")
 	flags.BoolVar(&r.verbose, "verbose", false, "log also what is no cause for concern")
 	return cmd
 }
@@ -97,16 +97,12 @@ func (r *running) run(ctx context.Context, c *connection) error {
 	defer at.close()
 	var assignments []projector.Assignment
 	for _, m := range at.models() {
-		sink, err := m.sink(at)
-		if err != nil {
-			return err
-		}
-		kept, err := at.snapshots(m.projection, r.snapshots)
+		a, err := at.assigned(m, r.snapshots)
 		if err != nil {
 			return err
 		}
 		// Which generations of it there are to serve is the worker's to find out.
-		assignments = append(assignments, projector.Assignment{Projection: m.projection, Sink: sink, Snapshots: kept})
+		assignments = append(assignments, a)
 	}
 	registry, err := at.registry()
 	if err != nil {

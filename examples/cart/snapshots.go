@@ -8,20 +8,25 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/projectord/projectord/examples/cart/shop"
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/snapshots"
 	snapshotsredis "github.com/projectord/projectord/snapshots/redis"
 )
 
-// snapshots returns how the states of a projection are kept in Redis, every so many
-// events; nothing is kept of those whose states are not made for it.
+// snapshots returns how the states of a projection are kept in Redis, one every so many
+// events of a cart. With 0 none is taken, but those that are there are used: of a cart
+// whose first events were removed there is nothing else to begin with. A projection
+// without states has none.
 func (at *shopAt) snapshots(p projector.Projection, every int) (snapshots.Config, error) {
-	if every == 0 || p.Name() != shop.CurrentProjection {
+	if p.Form() != projector.Documents {
 		return snapshots.Config{}, nil
 	}
 	store, err := snapshotsredis.New(at.client, snapshotsredis.Config{Namespace: at.namespace, Partitions: at.store.Partitions()})
-	return snapshots.Config{Store: store, Policy: snapshots.Every(every)}, err
+	policy := snapshots.Policy(snapshots.None)
+	if every > 0 {
+		policy = snapshots.Every(every)
+	}
+	return snapshots.Config{Store: store, Policy: policy}, err
 }
 
 func newSnapshots(c *connection, s streams) *cobra.Command {
@@ -44,18 +49,20 @@ func newVerifySnapshots(c *connection, s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Compare snapshots with what the events add up to",
-		Long: `Folds the events of every cart that has a snapshot of cart_current again, by this code,
-and compares the states. One that differs was made by code that did something else under
-the same version, see --code, or was damaged. Workers may work meanwhile.
+		Long: `Folds the events of every cart that has snapshots again, by this code, and compares the
+states: those of cart_current and cart_chain, and with --postgres of cart_summary too.
+One that differs was made by code that did something else under the same version, see
+--code, or was damaged. Workers may work meanwhile.
 
 It lists what differs, with both states, and ends with status 1 where something does.
 With --drop such snapshots are deleted, which is always safe: the events are folded from
-the first one then. Mend the documents that were made of them by cart drift --heal.`,
+the first one then. Mend the documents that were made of them by cart drift --heal.
+Snapshots of carts whose first events were removed cannot be compared, and stay.`,
 		Example: `  cart snapshots verify
   cart snapshots verify --code 2 --drop`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			at, err := c.open(cmd.Context())
+			at, err := c.openBoth(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -63,6 +70,7 @@ the first one then. Mend the documents that were made of them by cart drift --he
 			return v.run(cmd.Context(), at)
 		},
 	}
+	c.addPostgres(cmd)
 	c.addCode(cmd)
 	cmd.Flags().BoolVar(&v.drop, "drop", false, "delete snapshots that differ")
 	cmd.Flags().IntVar(&v.most, "list", 20, "`number` of snapshots to list")
@@ -82,34 +90,51 @@ func (v *verifyingSnapshots) run(ctx context.Context, at *shopAt) error {
 	if err != nil {
 		return err
 	}
-	a := projector.Assignment{Projection: at.model(shop.CurrentProjection).projection}
-	if a.Snapshots, err = at.snapshots(a.Projection, 1); err != nil {
-		return err
+	var failed []error
+	for _, m := range at.models() {
+		if m.projection.Form() != projector.Documents {
+			continue
+		}
+		a, err := at.assigned(m, 0)
+		if err == nil {
+			err = v.check(ctx, o, a)
+		}
+		failed = append(failed, err)
+		if ctx.Err() != nil {
+			return errors.New("interrupted")
+		}
 	}
+	return errors.Join(failed...)
+}
+
+// check checks the snapshots of a projection.
+func (v *verifyingSnapshots) check(ctx context.Context, o projector.Operator, a projector.Assignment) error {
+	v.bad = 0
 	var latest atomic.Int64
 	stop := showProgress(v.err, "snapshots", func() progress { return progress{unit: "snapshots", done: latest.Load()} })
 	checked, err := snapshots.Check(ctx, a.Snapshots.Store, snapshots.CheckConfig{
 		Drop: v.drop, Found: v.found, Progress: func(c snapshots.Checked) { latest.Store(int64(c.Snapshots)) },
 	}, o.VerifySnapshots(ctx, a))
 	stop()
-	if ctx.Err() != nil {
-		return errors.New("interrupted")
-	}
 	if err != nil {
 		return err
 	}
 	if more := checked.Bad - v.most; more > 0 && v.most > 0 {
 		fmt.Fprintf(v.out, "and %s more\n", count(more))
 	}
+	name := a.Projection.Name()
 	fmt.Fprintf(v.out, "%s: %s snapshots, of which %s are what the events add up to, %s differ, and %s are of other code\n",
-		a.Projection.Name(), count(checked.Snapshots), count(checked.Good), count(checked.Bad), count(checked.Outdated))
+		name, count(checked.Snapshots), count(checked.Good), count(checked.Bad), count(checked.Outdated))
+	if checked.Unproven > 0 {
+		fmt.Fprintf(v.out, "  %s stand for events that were removed, and cannot be compared\n", count(checked.Unproven))
+	}
 	switch {
 	case checked.Bad == 0:
 		return nil
 	case v.drop:
-		return fmt.Errorf("%s snapshots differed, and were deleted: mend the documents that were made of them by cart drift %s --share 1 --heal", count(checked.Dropped), a.Projection.Name())
+		return fmt.Errorf("%s snapshots of %s differed, and were deleted: mend the documents that were made of them by cart drift %[2]s --share 1 --heal", count(checked.Dropped), name)
 	}
-	return errors.New("not all of them are what the events add up to: --drop deletes those that are not")
+	return fmt.Errorf("not all snapshots of %s are what the events add up to: --drop deletes those that are not", name)
 }
 
 // found lists a snapshot that something is wrong with.

@@ -14,8 +14,9 @@ func TestSnapshotsCommand(t *testing.T) {
 	f := generate(39, 800)
 	flags, client, namespace := space(t)
 	mustCart(t, append([]string{"import", written(t, "history", f.ndjson)}, flags...)...)
-	w := startWorker(t, append(slices.Clone(flags), "--snapshots", "20")...)
-	waitForAll(t, opened(t, flags...))
+	both := withPostgres(t, flags)
+	w := startWorker(t, append(slices.Clone(both), "--snapshots", "20")...)
+	waitForAll(t, opened(t, both...))
 	keys := func() []string {
 		return client.Keys(t.Context(), "{"+namespace+":*}:snapshot:cart_current:*").Val()
 	}
@@ -25,6 +26,8 @@ func TestSnapshotsCommand(t *testing.T) {
 	}
 	verify := append([]string{"snapshots", "verify"}, flags...)
 	want(t, 0, verify, fmt.Sprintf("cart_current: %d snapshots, of which %d are what the events add up to, 0 differ, and 0 are of other code", n, n))
+	want(t, 0, append([]string{"snapshots", "verify"}, both...),
+		fmt.Sprintf("cart_chain: %d snapshots, of which %[1]d", n), fmt.Sprintf("cart_summary: %d snapshots, of which %[1]d", n))
 	want(t, 0, append(slices.Clone(verify), "--code", "2", "--drop"), fmt.Sprintf("0 differ, and %d are of other code", n))
 	w.stop()
 
@@ -33,7 +36,7 @@ func TestSnapshotsCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, 1, verify, "1 differ", "is corrupt: ", "--drop deletes")
-	want(t, 1, append(slices.Clone(verify), "--drop"), "1 snapshots differed, and were deleted", "cart drift cart_current --share 1 --heal")
+	want(t, 1, append(slices.Clone(verify), "--drop"), "1 snapshots of cart_current differed, and were deleted", "cart drift cart_current --share 1 --heal")
 	want(t, 0, verify, fmt.Sprintf("%d snapshots", n-1), "0 differ")
 
 	want(t, exitUsage, append([]string{"snapshots"}, flags...), "verify is missing")

@@ -31,9 +31,9 @@ const (
 // was missed, applied twice or out of order gives another hash, which makes this
 // read model a proof that projecting is exact.
 type chain struct {
-	count int64
-	hash  [2 * sha256.Size]byte // hex; meaningless while count is 0
-	text  []byte                // what is hashed, kept for its memory
+	// The fields are exported, so that snapshots of it can be kept.
+	Count int64
+	Hash  [2 * sha256.Size]byte // hex; meaningless while Count is 0
 }
 
 // Chain returns the projection of the hash chains. The registry is that of
@@ -52,37 +52,34 @@ func Chain(events *eventstore.Registry) projector.Projection {
 	return p
 }
 
+// textSize is room enough for what is hashed of most events.
+const textSize = 256
+
 func (c *chain) line(name, item string, qty, priceMilli int64, ref string) {
-	c.begin(name)
-	c.text = append(append(c.text, item...), '\t')
-	c.text = append(strconv.AppendInt(c.text, qty, 10), '\t')
-	c.text = append(strconv.AppendInt(c.text, priceMilli, 10), '\t')
-	c.end(ref)
+	text := append(append(c.begin(name), item...), '\t')
+	text = append(strconv.AppendInt(text, qty, 10), '\t')
+	text = append(strconv.AppendInt(text, priceMilli, 10), '\t')
+	c.end(text, ref)
 }
 
-func (c *chain) closing(name, ref string) {
-	c.begin(name)
-	c.text = append(c.text, "\t\t\t"...)
-	c.end(ref)
-}
+func (c *chain) closing(name, ref string) { c.end(append(c.begin(name), "\t\t\t"...), ref) }
 
-func (c *chain) begin(name string) {
-	c.text = c.text[:0]
-	if c.count > 0 {
-		c.text = append(c.text, c.hash[:]...)
+func (c *chain) begin(name string) []byte {
+	text := make([]byte, 0, textSize)
+	if c.Count > 0 {
+		text = append(text, c.Hash[:]...)
 	}
-	c.text = append(c.text, '\n')
-	c.text = append(append(c.text, name...), '\t')
+	text = append(text, '\n')
+	return append(append(text, name...), '\t')
 }
 
-func (c *chain) end(ref string) {
-	c.text = append(c.text, ref...)
-	sum := sha256.Sum256(c.text)
-	hex.Encode(c.hash[:], sum[:])
-	c.count++
+func (c *chain) end(text []byte, ref string) {
+	sum := sha256.Sum256(append(text, ref...))
+	hex.Encode(c.Hash[:], sum[:])
+	c.Count++
 }
 
 func (c *chain) document(d *projector.Document) {
-	d.SetInt(CountField, c.count)
-	d.SetString(HashField, string(c.hash[:]))
+	d.SetInt(CountField, c.Count)
+	d.SetString(HashField, string(c.Hash[:]))
 }

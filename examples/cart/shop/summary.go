@@ -21,11 +21,12 @@ const (
 )
 
 // summary is what one cart comes to. It has to know what is held to tell how many
-// items there are.
+// items there are. The fields are exported, so that snapshots of it can be kept.
 type summary struct {
-	current
-	units, total int64
-	first, last  time.Time
+	Holdings     map[string]int64
+	Counts       [5]int64 // in the order of [CounterFields]
+	Units, Total int64
+	First, Last  time.Time
 }
 
 // Summary returns the projection of one line about each cart. The registry is
@@ -34,7 +35,7 @@ func Summary(events *eventstore.Registry) projector.Projection {
 	p := projector.NewState(SummaryProjection, projector.StateConfig[summary]{
 		Categories: []string{Category},
 		Events:     events,
-		New:        func() summary { return summary{current: current{Holdings: make(map[string]int64)}} },
+		New:        func() summary { return summary{Holdings: make(map[string]int64)} },
 		Document:   (*summary).document,
 	})
 	projector.OnRecorded(p, func(s *summary, e ItemAdded, r *eventstore.Recorded) { s.line(0, e.Item, e.Qty, e.PriceMilli, r) })
@@ -47,8 +48,8 @@ func Summary(events *eventstore.Registry) projector.Projection {
 
 func (s *summary) line(counter int, item string, qty, priceMilli int64, r *eventstore.Recorded) {
 	change(s.Holdings, item, qty)
-	s.units += qty
-	s.total += amount(qty, priceMilli)
+	s.Units += qty
+	s.Total += amount(qty, priceMilli)
 	s.count(counter, r)
 }
 
@@ -56,11 +57,11 @@ func (s *summary) line(counter int, item string, qty, priceMilli int64, r *event
 // may have an earlier time.
 func (s *summary) count(counter int, r *eventstore.Recorded) {
 	s.Counts[counter]++
-	if s.first.IsZero() || r.Time.Before(s.first) {
-		s.first = r.Time
+	if s.First.IsZero() || r.Time.Before(s.First) {
+		s.First = r.Time
 	}
-	if r.Time.After(s.last) {
-		s.last = r.Time
+	if r.Time.After(s.Last) {
+		s.Last = r.Time
 	}
 }
 
@@ -69,8 +70,8 @@ func (s *summary) document(d *projector.Document) {
 		d.SetInt(name, s.Counts[i])
 	}
 	d.SetInt(ItemsField, int64(len(s.Holdings)))
-	d.SetInt(UnitsField, s.units)
-	d.SetInt(TotalMilliField, s.total)
-	d.SetTime(FirstEventField, s.first)
-	d.SetTime(LastEventField, s.last)
+	d.SetInt(UnitsField, s.Units)
+	d.SetInt(TotalMilliField, s.Total)
+	d.SetTime(FirstEventField, s.First)
+	d.SetTime(LastEventField, s.Last)
 }
