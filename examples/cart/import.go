@@ -162,7 +162,7 @@ func (i *importing) explain(err error, r history.Result) error {
 	switch bad := new(history.LineError); {
 	case errors.As(err, &bad):
 		hint = "; mend the line, or leave such lines out by --on-error skip"
-	case errors.Is(err, history.ErrOtherEvents), errors.Is(err, eventstore.ErrHole), i.unreadable != nil && r.Added+r.Present == 0:
+	case errors.Is(err, history.ErrOtherEvents), errors.Is(err, history.ErrEnded), errors.Is(err, eventstore.ErrHole), i.unreadable != nil && r.Added+r.Present == 0:
 		hint = ""
 	case i.unreadable != nil:
 		hint = "; once the file is whole, the same command goes on where this one stopped"

@@ -40,13 +40,18 @@ type Result struct {
 	Added, Present int
 }
 
-// ErrOtherEvents means that a cart has events that an import of these facts did
-// not write.
-var ErrOtherEvents = errors.New("other events are there")
+var (
+	// ErrOtherEvents means that a cart has events that an import of these facts did
+	// not write.
+	ErrOtherEvents = errors.New("other events are there")
+	// ErrEnded means that a cart was deleted, and facts of it are still to come.
+	ErrEnded = errors.New("the cart was deleted")
+)
 
 // Import appends facts to the streams of their carts, those of one cart in their
 // order. Doing it again adds nothing, and after an interruption goes on where it
-// stopped: an event's id follows from its cart and its place there.
+// stopped: an event's id follows from its cart and its place there. Events that were
+// there and have been removed since, see [eventstore.Remover], count as present.
 //
 // It stops at the first error, and appends nothing that comes after it in the
 // cart concerned. The result counts what was settled until then.
@@ -229,12 +234,13 @@ func (l *lane) append(ctx context.Context, appends []eventstore.StreamAppend) er
 // within it: then its first events are there, and the others are appended.
 func (l *lane) resolve(ctx context.Context, a eventstore.StreamAppend, err error) error {
 	conflict := new(eventstore.ConflictError)
-	if !errors.As(err, &conflict) {
+	if !errors.As(err, &conflict) && !errors.Is(err, eventstore.ErrTombstoned) {
 		return err
 	}
 	first := eventstore.Version(a.Expected) + 1
 	there := int(conflict.Actual) - int(a.Expected)
 	switch {
+	case conflict.Stream.IsZero(): // it is tombstoned
 	case there < 0:
 		return fmt.Errorf("cart %s ends at version %d, but version %d was there a moment ago: %w", a.Stream.ID(), conflict.Actual, a.Expected, err)
 	case there > 0 && there < len(a.Events):
@@ -248,8 +254,17 @@ func (l *lane) resolve(ctx context.Context, a eventstore.StreamAppend, err error
 	}
 	want := first
 	for e, err := range l.store.Read(ctx, a.Stream, eventstore.Range{From: first, Limit: len(a.Events)}) {
+		if cut := new(eventstore.TruncatedError); errors.As(err, &cut) && cut.First > first {
+			return l.behind(ctx, a, cut.First)
+		}
 		if err != nil {
 			return err
+		}
+		if e.EndsStream() && e.Version > want && want == first {
+			return l.behind(ctx, a, e.Version)
+		}
+		if e.EndsStream() {
+			return fmt.Errorf("cart %s: %w at version %d, and the facts go on: import into another namespace", a.Stream.ID(), ErrEnded, e.Version)
 		}
 		if e.Version != want {
 			return fmt.Errorf("cart %s, version %d: %w: the store lost an event, which an import cannot bring back; import into another namespace", a.Stream.ID(), want, eventstore.ErrHole)
@@ -260,4 +275,16 @@ func (l *lane) resolve(ctx context.Context, a eventstore.StreamAppend, err error
 		want++
 	}
 	return err
+}
+
+// behind appends what comes behind events that were removed. They were there: a stream
+// loses only its beginning.
+func (l *lane) behind(ctx context.Context, a eventstore.StreamAppend, first eventstore.Version) error {
+	gone := min(int(first-eventstore.Version(a.Expected)-1), len(a.Events))
+	l.present += gone
+	if a.Events = a.Events[gone:]; len(a.Events) == 0 {
+		return nil
+	}
+	a.Expected = eventstore.Exact(first - 1)
+	return l.append(ctx, []eventstore.StreamAppend{a})
 }

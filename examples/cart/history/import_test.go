@@ -302,3 +302,56 @@ func TestEventIDs(t *testing.T) {
 		t.Error("two places have the same id")
 	}
 }
+
+// What was removed meanwhile was there. What comes behind is added, but to a cart that
+// was deleted.
+func TestImportMeetsWhatWasRemoved(t *testing.T) {
+	store := openStore(t)
+	facts := manyFacts(3_000)
+	config := Config{Batch: 64}
+	if _, err := Import(t.Context(), store, all(facts[:2_000]), config); err != nil {
+		t.Fatal(err)
+	}
+	large, c7, c8 := eventstore.MustStreamID(shop.Category, "large"), eventstore.MustStreamID(shop.Category, "c7"), eventstore.MustStreamID(shop.Category, "c8")
+	for stream, before := range map[eventstore.StreamID]eventstore.Version{large: 500, c7: 3} {
+		if n, err := store.Truncate(t.Context(), stream, before, false); n != uint64(before-1) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	again := func(facts []Fact) Result {
+		t.Helper()
+		result, err := Import(t.Context(), store, all(facts), config)
+		if err != nil || result.Added+result.Present != len(facts) {
+			t.Errorf("Import = %+v, %v", result, err)
+		}
+		return result
+	}
+	if result := again(facts[:2_000]); result.Added != 0 {
+		t.Errorf("%+v", result)
+	}
+	if result := again(facts); result.Added != 1_000 {
+		t.Errorf("%+v", result)
+	}
+	more := slices.Clone(facts)
+	for _, cut := range []bool{false, true} {
+		for stream, end := range map[eventstore.StreamID]func(context.Context, eventstore.StreamID, eventstore.ExpectedVersion, eventstore.Reason) (eventstore.Appended, error){
+			c7: store.Delete, c8: store.Tombstone,
+		} {
+			ended, err := end(t.Context(), stream, eventstore.Any, eventstore.Reason{})
+			if err == nil && cut {
+				_, err = store.Truncate(t.Context(), stream, ended.Last, false)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if result := again(facts); result.Added != 0 {
+				t.Errorf("%+v", result)
+			}
+			next := facts[7]
+			next.Cart = stream.ID()
+			if _, err := Import(t.Context(), store, all(append(more, next)), config); !errors.Is(err, ErrEnded) || !strings.Contains(err.Error(), "cart "+stream.ID()) {
+				t.Errorf("of %s more events: %v", stream, err)
+			}
+		}
+	}
+}
