@@ -6,8 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/projectord/projectord/eventstore"
-	"github.com/projectord/projectord/examples/cart/shop"
 	"github.com/projectord/projectord/projector"
 )
 
@@ -41,10 +39,6 @@ type healing struct {
 }
 
 func (h *healing) run(ctx context.Context, cart string) error {
-	stream, err := eventstore.NewStreamID(shop.Category, cart)
-	if err != nil {
-		return usageError{err}
-	}
 	if h.a.Projection.Form() == projector.EffectsOnly {
 		return h.shared()
 	}
@@ -52,12 +46,9 @@ func (h *healing) run(ctx context.Context, cart string) error {
 	if err != nil {
 		return err
 	}
-	head, err := h.Store.Head(ctx, stream)
+	stream, last, err := h.at.existing(ctx, cart)
 	if err != nil {
 		return err
-	}
-	if head == 0 {
-		return fmt.Errorf("there is no cart %s in namespace %s; cart listing carts prints those there are", cart, h.at.namespace)
 	}
 	a := h.assignment(g.Generation)
 	if err := h.Heal(ctx, a, stream); err != nil {
@@ -70,7 +61,11 @@ func (h *healing) run(ctx context.Context, cart string) error {
 	if at[0].IsZero() {
 		return fmt.Errorf("cart %s has no document in %s yet: a worker makes it, see cart status", cart, known(g))
 	}
-	fmt.Fprintf(h.out, "cart %s in %s is made anew, of %s\n", cart, known(g), standing(at[0], head))
+	if last.EndsStream() && at[0].Position == projector.PositionOf(last.Version) {
+		fmt.Fprintf(h.out, "cart %s %s; it has no document in %s\n", cart, endedText(last), known(g))
+		return nil
+	}
+	fmt.Fprintf(h.out, "cart %s in %s is made anew, of %s\n", cart, known(g), standing(at[0], last.Version))
 	return nil
 }
 

@@ -107,7 +107,8 @@ Postgres if you name one.`,
 	c.addFlags(root)
 	root.AddCommand(newImport(c, s), newProject(c, s), newRun(c, s), newShow(c, s), newListing(c, s),
 		newStatus(c, s), newRebuild(c, s), newPause(c, s), newResume(c, s), newVerify(c, s), newPromote(c, s), newRollback(c, s),
-		newDrift(c, s), newHeal(c, s), newRetire(c, s), newSnapshots(c, s))
+		newDrift(c, s), newHeal(c, s), newRetire(c, s), newSnapshots(c, s),
+		newDelete(c, s), newTruncate(c, s), newForced(c, s), newRetention(c, s))
 	return root
 }
 

@@ -34,17 +34,14 @@ func newShow(c *connection, s streams) *cobra.Command {
 }
 
 func show(ctx context.Context, at *shopAt, cart string, out io.Writer) error {
-	stream, err := eventstore.NewStreamID(shop.Category, cart)
+	_, last, err := at.existing(ctx, cart)
 	if err != nil {
 		return err
 	}
-	head, err := at.store.Head(ctx, stream)
-	if err != nil {
-		return err
+	if last.EndsStream() {
+		return fmt.Errorf("cart %s %s", cart, endedText(last))
 	}
-	if head == 0 {
-		return fmt.Errorf("there is no cart %s in namespace %s; cart listing carts prints those there are", cart, at.namespace)
-	}
+	head := last.Version
 	reader, err := at.reader(ctx, shop.CurrentProjection, shop.CurrentModel)
 	if err != nil {
 		return err
