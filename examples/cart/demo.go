@@ -123,7 +123,7 @@ func demoRefuse(ctx context.Context, at *shopAt, out io.Writer) error {
 
 func demoProject(ctx context.Context, at *shopAt, out io.Writer) error {
 	for _, m := range at.models() {
-		report, err := at.catchUp(ctx, m, nil)
+		report, err := at.catchUp(ctx, m, 0, nil)
 		if err != nil {
 			return err
 		}
@@ -170,7 +170,7 @@ func demoRebuild(ctx context.Context, at *shopAt, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	report, err := at.catchUp(ctx, at.models()[0], nil)
+	report, err := at.catchUp(ctx, at.models()[0], 0, nil)
 	if err != nil {
 		return err
 	}

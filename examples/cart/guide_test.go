@@ -11,10 +11,21 @@ import (
 	"github.com/projectord/projectord/internal/testenv"
 )
 
-// TestGuide runs the commands of the guide as they are written there, in one shell, and
+// TestGuide runs the commands of each guide as they are written there, in one shell, and
 // compares what they print with what the guide says they print, numbers aside.
 func TestGuide(t *testing.T) {
-	blocks := guideBlocks(t, filepath.Join("..", "..", "docs", "guides", "rebuild.md"))
+	t.Parallel()
+	for _, name := range []string{"rebuild.md", "retention.md"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			followGuide(t, filepath.Join("..", "..", "docs", "guides", name))
+		})
+	}
+}
+
+func followGuide(t *testing.T, guide string) {
+	t.Helper()
+	blocks := guideBlocks(t, guide)
 	dir := t.TempDir()
 	script := "go() { :; }\nset -m\n" // the program is built already, and its jobs have numbers
 	for _, b := range blocks {

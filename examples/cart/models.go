@@ -88,12 +88,12 @@ func (at *shopAt) assigned(m model, every int) (projector.Assignment, error) {
 // assignment returns the read model in its active generation, which becomes 1
 // where the projection has never run.
 func (at *shopAt) assignment(ctx context.Context, m model) (projector.Assignment, error) {
-	a, _, err := at.active(ctx, m)
+	a, _, err := at.active(ctx, m, 0)
 	return a, err
 }
 
 // active returns the same, and what is known of that generation.
-func (at *shopAt) active(ctx context.Context, m model) (projector.Assignment, generations.Record, error) {
+func (at *shopAt) active(ctx context.Context, m model, snapshots int) (projector.Assignment, generations.Record, error) {
 	registry, err := at.registry()
 	if err != nil {
 		return projector.Assignment{}, generations.Record{}, err
@@ -103,7 +103,7 @@ func (at *shopAt) active(ctx context.Context, m model) (projector.Assignment, ge
 		return projector.Assignment{}, generations.Record{}, err
 	}
 	record, _ := all.Of(all.Active)
-	a, err := at.assigned(m, 0)
+	a, err := at.assigned(m, snapshots)
 	a.Generation = all.Active
 	return a, record, err
 }
@@ -116,8 +116,9 @@ func (at *shopAt) registry() (*generations.Registry, error) {
 // catchUp brings a read model up to date in its active generation, without the events
 // that were skipped by hand. Code of another version than that generation's is refused:
 // a document would be of whichever wrote it last.
-func (at *shopAt) catchUp(ctx context.Context, m model, progress func(projector.Report)) (projector.Report, error) {
-	a, record, err := at.active(ctx, m)
+// A snapshot is taken every so many events of a cart, none with 0.
+func (at *shopAt) catchUp(ctx context.Context, m model, snapshots int, progress func(projector.Report)) (projector.Report, error) {
+	a, record, err := at.active(ctx, m, snapshots)
 	if err != nil {
 		return projector.Report{}, err
 	}

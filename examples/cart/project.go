@@ -14,6 +14,7 @@ import (
 )
 
 func newProject(c *connection, s streams) *cobra.Command {
+	p := &projecting{streams: s}
 	cmd := &cobra.Command{
 		Use:   "project",
 		Short: "Bring the read models up to date",
@@ -30,21 +31,31 @@ this code, see --code, that read model is left alone, and the error says how to 
   cart project --postgres postgres://shop:secret@127.0.0.1:5432/shop`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkSnapshots(p.snapshots); err != nil {
+				return err
+			}
 			at, err := c.openBoth(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer at.close()
-			return project(cmd.Context(), at, s)
+			return p.run(cmd.Context(), at)
 		},
 	}
 	c.addPostgres(cmd)
 	c.addCode(cmd)
+	addSnapshots(cmd, &p.snapshots)
 	return cmd
 }
 
-// project brings all read models up to date, also where one has a problem.
-func project(ctx context.Context, at *shopAt, s streams) error {
+// projecting is one run of the project command.
+type projecting struct {
+	streams
+	snapshots int
+}
+
+// run brings all read models up to date, also where one has a problem.
+func (p *projecting) run(ctx context.Context, at *shopAt) error {
 	carts := int64(0)
 	for _, err := range at.store.Streams(ctx, shop.Category) {
 		if err != nil {
@@ -54,7 +65,7 @@ func project(ctx context.Context, at *shopAt, s streams) error {
 	}
 	var failed []error
 	for _, m := range at.models() {
-		if err := projectOne(ctx, at, m, carts, s); err != nil {
+		if err := p.one(ctx, at, m, carts); err != nil {
 			failed = append(failed, err)
 		}
 		if ctx.Err() != nil {
@@ -64,21 +75,21 @@ func project(ctx context.Context, at *shopAt, s streams) error {
 	return errors.Join(failed...)
 }
 
-func projectOne(ctx context.Context, at *shopAt, m model, carts int64, s streams) error {
+func (p *projecting) one(ctx context.Context, at *shopAt, m model, carts int64) error {
 	var latest atomic.Pointer[projector.Report]
 	latest.Store(new(projector.Report))
 	start := time.Now()
-	stop := showProgress(s.err, m.projection.Name(), func() progress {
+	stop := showProgress(p.err, m.projection.Name(), func() progress {
 		r := latest.Load()
 		return progress{unit: "carts", done: int64(r.Streams), total: carts, events: int64(r.Events)}
 	})
-	report, err := at.catchUp(ctx, m, func(r projector.Report) { latest.Store(&r) })
+	report, err := at.catchUp(ctx, m, p.snapshots, func(r projector.Report) { latest.Store(&r) })
 	stop()
 	if err != nil && report == (projector.Report{}) {
 		return err // it did not begin
 	}
 	took := time.Since(start)
-	fmt.Fprintf(s.out, "%s: %s events into %s documents (%.1f s, %s events/s)\n",
+	fmt.Fprintf(p.out, "%s: %s events into %s documents (%.1f s, %s events/s)\n",
 		m.projection.Name(), count(report.Events), count(report.Documents), took.Seconds(), count(perSecond(int64(report.Events), took)))
 	return err
 }

@@ -60,7 +60,7 @@ gets out of reach later it waits for.`,
 	flags.DurationVar(&r.ttl, "ttl", lease.DefaultTTL, "`time` after which others take over from a worker that died")
 	flags.IntVar(&r.capacity, "capacity", projector.DefaultCapacity, "`number` of carts held at a time for each projection")
 	flags.BoolVar(&r.leaveOld, "leave-old", false, "have nothing built only because this code is newer; cart rebuild decides that then")
-	flags.IntVar(&r.snapshots, "snapshots", 0, "keep a snapshot of each state of a cart after every so many `events` (default never; those there are get used)")
+	addSnapshots(cmd, &r.snapshots)
 	flags.BoolVar(&r.verbose, "verbose", false, "log also what is no cause for concern")
 	return cmd
 }
@@ -81,12 +81,10 @@ func (r *running) check() error {
 	switch {
 	case r.ttl < leastTTL:
 		return usageError{fmt.Errorf("--ttl is %s or more, not %s: a few seconds outlast the pauses of a healthy worker", leastTTL, r.ttl)}
-	case r.snapshots < 0:
-		return usageError{fmt.Errorf("--snapshots is 1 or more, or 0 for none, not %d", r.snapshots)}
 	case r.capacity < 1:
 		return usageError{fmt.Errorf("--capacity is 1 or more, not %d", r.capacity)}
 	}
-	return nil
+	return checkSnapshots(r.snapshots)
 }
 
 func (r *running) run(ctx context.Context, c *connection) error {

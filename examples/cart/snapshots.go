@@ -29,6 +29,18 @@ func (at *shopAt) snapshots(p projector.Projection, every int) (snapshots.Config
 	return snapshots.Config{Store: store, Policy: policy}, err
 }
 
+// addSnapshots adds the flag of the commands that may take snapshots.
+func addSnapshots(cmd *cobra.Command, every *int) {
+	cmd.Flags().IntVar(every, "snapshots", 0, "keep a snapshot of each state of a cart after every so many `events` (default none; those there are get used)")
+}
+
+func checkSnapshots(every int) error {
+	if every < 0 {
+		return usageError{fmt.Errorf("--snapshots is 1 or more, or 0 for none, not %d", every)}
+	}
+	return nil
+}
+
 func newSnapshots(c *connection, s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "snapshots",
