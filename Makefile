@@ -34,7 +34,7 @@ REBUILDROUNDS  ?= 5
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCHSTAT   := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-.PHONY: help setup build test race chaos memory fuzz bench bench-rebuild lint clean
+.PHONY: help setup build test race chaos memory acceptance fuzz bench bench-rebuild lint clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 15
@@ -61,6 +61,9 @@ chaos: setup ## Break workers and servers by the thousand: KILLS, STALLS, RESTAR
 
 memory: setup ## Pass STREAMS through a worker and print its memory; Redis takes 5 KiB for each
 	PROJECTORD_TEST_STREAMS=$(STREAMS) go test -v -count 1 -timeout 2h -run '^TestScenario34_WorkerMemory$$' $(ARGS) ./projector
+
+acceptance: setup ## Rebuild and trim the carts of a real shop under fire; needs its data, see examples/cart/README.md
+	PROJECTORD_TEST_ACCEPTANCE=1 go test -v -count 1 -timeout 30m -parallel 1 -run '^(TestRebuildUnderFire|TestRemoval)$$/^UCI$$' $(ARGS) ./examples/cart
 
 fuzz: setup ## Run every fuzz target for FUZZTIME (30s) each
 	@for package in $$(go list ./...); do \

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/projectord/projectord/eventstore"
@@ -79,81 +80,6 @@ func (f shopFile) parts(t *testing.T, n int) (files []string) {
 	return files
 }
 
-// A newer version is built by its workers, killed again and again, while others serve
-// the old one and history is appended. It takes the place of the old one, and gives it
-// back, without readers noticing anything but that.
-func TestRebuildUnderFire(t *testing.T) {
-	f := generate(31, 6_000)
-	files := f.parts(t, 6)
-	flags, _, _ := space(t)
-	mustCart(t, append([]string{"import", files[2]}, flags...)...)
-	mustCart(t, append([]string{"project"}, flags...)...)
-	quick := append(slices.Clone(flags), "--ttl", "500ms")
-	old := []*worker{startWorker(t, quick...), startWorker(t, quick...)}
-
-	imported := make(chan result, 1)
-	go func() {
-		var r result
-		for _, file := range files[3:] {
-			if r = cart(t.Context(), "", append([]string{"import", file}, flags...)...); r.status != 0 {
-				break
-			}
-		}
-		imported <- r
-	}()
-	builder, kills, hits := startWorker(t, append(quick, "--code", "2")...), 0, 0
-	for done := uint64(0); kills < 4; kills++ {
-		var g generationStatus
-		testenv.Wait(t, waitLong, func() error {
-			if g, _ = statusOf(t, 2, flags...); g.State == "built" || g.Building != nil && g.Building.EventsDone > done {
-				return nil
-			}
-			return fmt.Errorf("generation 2 is %+v", g)
-		})
-		if g.State == "built" {
-			break
-		}
-		builder.kill()
-		hits++
-		done = g.Building.EventsDone
-		builder = startWorker(t, append(quick, "--code", "2")...)
-	}
-	want(t, 0, current(flags, "rebuild", "--code", "2", "--wait"), "generation 2 of cart_current, of version 2, is built")
-	if r := <-imported; r.status != 0 {
-		t.Fatal(r.err)
-	}
-	t.Logf("%d kills of the builder at work", hits)
-	if hits == 0 {
-		t.Error("no kill hit the builder at work")
-	}
-	waitBuilt(t, 1, flags...)
-	waitBuilt(t, 2, flags...)
-	want(t, 0, current(flags, "verify", "--fold", "--generation", "2", "--code", "2"), "compared with the events, 0 differ")
-	want(t, 0, current(flags, "verify", "--fold"), "generation 1 compared with the events, 0 differ")
-	want(t, 0, current(flags, "verify", "--ignore", "distinct"), "generation 2 compared with generation 1, 0 differ", "which is ignored")
-	want(t, 1, current(flags, "verify", "--list", "1"), `generation 2, nothing in generation 1`, "carts more")
-	before := allListings(t, flags...)
-
-	p := startPoller(t, opened(t, flags...))
-	want(t, 2, current(flags, "promote"), "readers would see generation 2", "--yes does it")
-	p.see("version 1")
-	want(t, 0, current(flags, "promote", "--yes"), "readers see generation 2")
-	p.see("version 2")
-	wantListings(t, f.inRedis, flags...)
-	want(t, 1, append([]string{"project"}, flags...), "of version 2, and this code of version 1", "cart project --code 2")
-	mustCart(t, append([]string{"project", "--code", "2"}, flags...)...)
-	want(t, 2, current(flags, "rollback"), "readers would see generation 1", "0 events behind")
-	want(t, 0, current(flags, "rollback", "--yes"), "readers see generation 1")
-	p.see("version 1")
-	p.stop()
-	if after := allListings(t, flags...); after != before {
-		t.Error("the documents are not those of before")
-	}
-	for _, w := range append(old, builder) {
-		w.stop()
-	}
-}
-
 // allListings returns all listings of what is in Redis.
 func allListings(t *testing.T, flags ...string) string {
 	t.Helper()
@@ -170,6 +96,8 @@ type poller struct {
 	seen chan string // what a read saw
 	end  context.CancelFunc
 	done chan error
+	// reads is how many reads of all carts there were.
+	reads atomic.Int64
 }
 
 func startPoller(t *testing.T, at *shopAt) *poller {
@@ -197,6 +125,7 @@ func startPoller(t *testing.T, at *shopAt) *poller {
 				p.done <- err
 				return
 			}
+			p.reads.Add(1)
 			select {
 			case p.seen <- saw:
 			case <-ctx.Done():
@@ -270,6 +199,7 @@ func (p *poller) stop() {
 // Code that is wrong is found out before readers see what it made: the carts that
 // differ are listed, and no others.
 func TestWrongVersionIsFound(t *testing.T) {
+	t.Parallel()
 	f := generate(32, 600)
 	flags, _, _ := space(t)
 	mustCart(t, append([]string{"import", written(t, "history", f.ndjson)}, flags...)...)
@@ -315,6 +245,7 @@ func listedAs(r result, words string) (listed []string) {
 // What the building waits for is told, and what it fails at; it can be paused, and goes
 // on when it is resumed.
 func TestRebuildCommands(t *testing.T) {
+	t.Parallel()
 	f := generate(33, 50)
 	flags, _, namespace := space(t)
 	at := opened(t, flags...)
@@ -419,6 +350,7 @@ func TestRebuildUsage(t *testing.T) {
 
 // What is in Postgres is built, promoted and gone back from by the same commands.
 func TestRebuildInPostgres(t *testing.T) {
+	t.Parallel()
 	f := generate(34, 300)
 	flags, _, _ := space(t)
 	both := withPostgres(t, flags)

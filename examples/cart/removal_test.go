@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -32,16 +33,25 @@ func allWithout(listings map[string]string, cart string) map[string]string {
 	return left
 }
 
-// longest returns the cart with most events, and how many those are.
-func (f shopFile) longest() (cart string, events int) {
-	for line := range strings.Lines(f.inRedis["chain"]) {
-		var name, hash string
-		var n int
-		if fmt.Sscan(line, &name, &n, &hash); n > events {
-			cart, events = name, n
+// longest returns the cart with most events in the listing chain, and how many those are.
+func longest(chain string) (cart string, events int) {
+	for line := range strings.Lines(chain) {
+		fields := strings.Split(line, "\t")
+		if n, err := strconv.Atoi(fields[1]); err == nil && n > events {
+			cart, events = fields[0], n
 		}
 	}
 	return cart, events
+}
+
+// retained runs the retention command, and returns its report.
+func retained(t *testing.T, args ...string) (report retentionReport) {
+	t.Helper()
+	text := mustCart(t, append(args, "-o", "json")...)
+	if err := json.Unmarshal([]byte(text), &report); err != nil {
+		t.Fatalf("retention prints %q: %v", text, err)
+	}
+	return report
 }
 
 // A cart that is deleted is gone from what shows carts, whatever the command is called
@@ -54,7 +64,7 @@ func TestDeleteCommand(t *testing.T) {
 	command := func(words ...string) []string { return append(words, flags...) }
 	mustCart(t, command("import", written(t, "history", f.ndjson))...)
 	mustCart(t, append([]string{"project"}, both...)...)
-	cart, events := f.longest()
+	cart, events := longest(f.inRedis["chain"])
 
 	want(t, exitUsage, command("delete", cart), "--reason is missing")
 	want(t, 1, command("delete", "nobody", "--reason", "r", "--yes"), "there is no cart nobody in namespace "+namespace)
@@ -106,7 +116,7 @@ func TestTruncateCommand(t *testing.T) {
 	both := withPostgres(t, flags)
 	command := func(words ...string) []string { return append(words, both...) }
 	mustCart(t, append([]string{"import", written(t, "history", f.ndjson)}, flags...)...)
-	cart, events := f.longest()
+	cart, events := longest(f.inRedis["chain"])
 	truncate := func(more ...string) []string {
 		return command(append([]string{"truncate", cart, "--before", "40"}, more...)...)
 	}
@@ -155,15 +165,7 @@ func TestRetentionCommand(t *testing.T) {
 	mustCart(t, append([]string{"import", files[0]}, flags...)...)
 	mustCart(t, command("project")...)
 
-	var report retentionReport
-	parse := func(words ...string) {
-		t.Helper()
-		report = retentionReport{}
-		if err := json.Unmarshal([]byte(mustCart(t, command(append(words, "-o", "json")...)...)), &report); err != nil {
-			t.Fatal(err)
-		}
-	}
-	parse("retention", "--max-count", "10", "--list", "3")
+	report := retained(t, command("retention", "--max-count", "10", "--list", "3")...)
 	if h := report.HeldStreams; report.Cut != 0 || report.Held < 20 || len(h) != 3 || h[0].Needed != 1 || h[0].By != "projection cart_current, generation 1, has no snapshot" {
 		t.Errorf("without snapshots: %+v", report)
 	}
@@ -171,7 +173,7 @@ func TestRetentionCommand(t *testing.T) {
 	mustCart(t, append([]string{"import", files[1]}, flags...)...)
 	waitForAll(t, opened(t, both...))
 	w.stop()
-	parse("retention", "--max-count", "10")
+	report = retained(t, command("retention", "--max-count", "10")...)
 	if report.Cut < 20 || report.Events == 0 || report.Held > report.Streams/2 {
 		t.Errorf("with snapshots: %+v", report)
 	}
