@@ -6,7 +6,7 @@ import (
 )
 
 // count writes a number with separators: 567,809.
-func count[N int | int64](n N) string {
+func count[N int | int64 | uint64](n N) string {
 	digits := strconv.FormatInt(int64(n), 10)
 	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
 		digits = digits[:i] + "," + digits[i:]

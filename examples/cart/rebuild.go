@@ -29,8 +29,8 @@ With --wait it shows how far that is, and ends with status 0 when the generation
 built and with 1 when the building has failed. Ctrl-C ends only the waiting.
 
 An event that cannot be applied makes the building fail, for somebody to look at it, or
-with --park has its cart parked and all others built. --rate leaves room for others
-where the building would take all that a server can do.`,
+with --park has its cart parked and all others built. --rate and --workers leave room for
+others where the building would take all that the servers or the workers can do.`,
 		Example: `  cart rebuild cart_current --wait
   cart rebuild cart_current --code 2 --wait
   cart rebuild product_totals --park --rate 20000`,
@@ -40,12 +40,16 @@ where the building would take all that a server can do.`,
 		if r.rate < 0 {
 			return usageError{fmt.Errorf("--rate is 1 or more, or 0 for as fast as possible, not %d", r.rate)}
 		}
+		if r.workers < 0 {
+			return usageError{fmt.Errorf("--workers is 1 or more, or 0 for all, not %d", r.workers)}
+		}
 		return r.run(ctx)
 	})
 	flags := cmd.Flags()
 	flags.BoolVar(&r.wait, "wait", false, "wait until it is built, and show how far it is")
 	flags.BoolVar(&r.park, "park", false, "park carts with an event that cannot be applied, instead of failing")
 	flags.IntVar(&r.rate, "rate", 0, "`events` a second that all workers together apply at the most, about (default as many as they can)")
+	flags.IntVar(&r.workers, "workers", 0, "`number` of workers that build at a time at the most (default all)")
 	flags.BoolVar(&r.again, "again", false, "build one more, also where one is built that nobody has seen")
 	return cmd
 }
@@ -54,7 +58,7 @@ where the building would take all that a server can do.`,
 type rebuilding struct {
 	*operating
 	wait, park, again bool
-	rate              int
+	rate, workers     int
 }
 
 func (r *rebuilding) run(ctx context.Context) error {
@@ -89,10 +93,10 @@ func (r *rebuilding) begin(ctx context.Context) (generations.Record, error) {
 	if ok && !r.again {
 		return fresh, nil
 	}
-	how := generations.Options{Park: r.park, EventsPerSecond: r.rate}
+	how := generations.Options{Park: r.park, EventsPerSecond: r.rate, Workers: r.workers}
 	record, err := r.Rebuild(ctx, r.a.Projection, how)
 	if errors.Is(err, projector.ErrOptions) {
-		err = fmt.Errorf("%s was begun with %s, and goes on so: leave out --park and --rate to follow it", known(record), optionsText(record.Options))
+		err = fmt.Errorf("%s was begun with %s, and goes on so: leave out --park, --rate and --workers to follow it", known(record), optionsText(record.Options))
 	}
 	return record, err
 }
@@ -102,6 +106,9 @@ func optionsText(o generations.Options) string {
 	text := "nothing parked"
 	if o.Park {
 		text = "--park"
+	}
+	if o.Workers > 0 {
+		text += fmt.Sprintf(", --workers %d", o.Workers)
 	}
 	if o.EventsPerSecond > 0 {
 		return fmt.Sprintf("%s and --rate %d", text, o.EventsPerSecond)
@@ -176,7 +183,7 @@ func (w *watching) run(ctx context.Context) (generations.Record, error) {
 }
 
 func (w *watching) show(p projector.Progress, now time.Time) {
-	if p.Progress != w.last.Progress || p.State != w.last.State {
+	if p.EventsDone != w.last.EventsDone || p.Events != w.last.Events || p.Chunks != w.last.Chunks || p.State != w.last.State {
 		w.last, w.moved, w.still = p, now, false
 	}
 	if now.Sub(w.moved) >= stillAfter && !w.still {

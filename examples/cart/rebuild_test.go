@@ -299,7 +299,7 @@ func TestRebuildCommands(t *testing.T) {
 	want(t, 0, current(flags, "resume"), "generation 2 of cart_current is being built again")
 	want(t, 1, current(flags, "rebuild", "--code", "2", "--wait"), "building generation 2 of cart_current failed: ", "cart-bad", "cart resume cart_current")
 	want(t, 1, current(flags, "rebuild", "--code", "2", "--park"), "was begun with nothing parked and at full speed")
-	want(t, 1, current(flags, "rebuild", "--code", "2", "--rate", "5"), "leave out --park and --rate")
+	want(t, 1, current(flags, "rebuild", "--code", "2", "--rate", "5"), "leave out --park, --rate and --workers")
 	want(t, 0, append([]string{"status"}, flags...), "cart_current@2 failed: ", "cart-bad")
 	testenv.Wait(t, waitLong, func() error {
 		if n := strings.Count(idle.err.String(), "does nothing for"); n != 2 { // before, and since it failed
@@ -369,4 +369,15 @@ func TestRebuildInPostgres(t *testing.T) {
 	}
 	wantListings(t, f.inPostgres, both...)
 	w.stop()
+}
+
+// Who builds is told by name.
+func TestBuilders(t *testing.T) {
+	g := generationStatus{Building: &buildingState{Workers: map[string]uint64{"red": 2_000, "blue": 17}}}
+	if by := g.builders(); by != "blue (17 events), red (2,000 events)" {
+		t.Errorf("it is built by %s", by)
+	}
+	if by := (generationStatus{}).builders(); by != "" {
+		t.Errorf("what is built is built by %s", by)
+	}
 }

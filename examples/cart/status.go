@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -91,7 +92,9 @@ type buildingState struct {
 	StreamsDone     uint64  `json:"streams_done"`
 	EventsPerSecond float64 `json:"events_per_second"`
 	LeftSeconds     float64 `json:"left_seconds"`
-	text            string
+	// Workers says which workers built in how many of the events.
+	Workers map[string]uint64 `json:"workers,omitempty"`
+	text    string
 }
 
 // behindState is how far a generation is behind.
@@ -187,7 +190,7 @@ func (s *stating) generation(ctx context.Context, o projector.Operator, r genera
 		p = s.paces[group].Of(p, time.Now())
 		g.Building = &buildingState{
 			Share: shareDone(p), Events: p.Events, EventsDone: p.EventsDone, Streams: p.Streams, StreamsDone: p.StreamsDone,
-			EventsPerSecond: p.Rate, LeftSeconds: p.Left.Seconds(), text: howFar(p),
+			EventsPerSecond: p.Rate, LeftSeconds: p.Left.Seconds(), Workers: p.Workers, text: howFar(p),
 		}
 		return g, err
 	}
@@ -221,22 +224,25 @@ func (s *stating) print(out io.Writer, all []projectionStatus) error {
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprint(table, "projection\tgeneration\tversion\tstate\tbehind\tparked\n")
-	var reasons []string
+	var notes []string
 	for _, p := range all {
 		name := p.Projection
 		for _, g := range p.Generations {
 			fmt.Fprintf(table, "%s\t%d\t%d\t%s\t%s\t%s%s\n", name, g.Generation, g.Version, g.state(), g.behind(), count(g.Parked), g.bar())
 			name = ""
+			if by := g.builders(); by != "" {
+				notes = append(notes, fmt.Sprintf("%s@%d is built by %s\n", p.Projection, g.Generation, by))
+			}
 			if g.Reason != "" {
-				reasons = append(reasons, fmt.Sprintf("%s@%d %s: %s\n", p.Projection, g.Generation, g.State, g.Reason))
+				notes = append(notes, fmt.Sprintf("%s@%d %s: %s\n", p.Projection, g.Generation, g.State, g.Reason))
 			}
 		}
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	for _, reason := range reasons {
-		io.WriteString(out, reason)
+	for _, note := range notes {
+		io.WriteString(out, note)
 	}
 	return nil
 }
@@ -253,6 +259,18 @@ func (g generationStatus) behind() string {
 		return "-"
 	}
 	return g.Behind.text
+}
+
+// builders says who built how many events of a generation that is not built.
+func (g generationStatus) builders() string {
+	if g.Building == nil {
+		return ""
+	}
+	var all []string
+	for _, worker := range slices.Sorted(maps.Keys(g.Building.Workers)) {
+		all = append(all, fmt.Sprintf("%s (%s events)", worker, count(g.Building.Workers[worker])))
+	}
+	return strings.Join(all, ", ")
 }
 
 // bar shows how far a generation is that is not built.
