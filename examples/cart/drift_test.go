@@ -29,6 +29,7 @@ func waitBuiltAs(t *testing.T, projection string, generation int, flags ...strin
 // Code of totals that is wrong is found out before readers see what it made: the rows
 // that differ are listed, and no others, against the other generation and the events.
 func TestWrongTotalsAreFound(t *testing.T) {
+	t.Parallel()
 	f := generate(36, 600)
 	flags, _, _ := space(t)
 	both := withPostgres(t, flags)
@@ -85,6 +86,7 @@ func TestWrongTotalsAreFound(t *testing.T) {
 // Documents that something else wrote to are found by looking at all carts or at a share
 // of them that a seed decides, and are made anew, one or all.
 func TestDriftAndHeal(t *testing.T) {
+	t.Parallel()
 	f := generate(37, 300)
 	flags, client, namespace := space(t)
 	mustCart(t, append([]string{"import", written(t, "history", f.ndjson)}, flags...)...)
@@ -127,6 +129,7 @@ func TestDriftAndHeal(t *testing.T) {
 // A generation that nobody sees is deleted when that is said, and the memory it took is
 // free.
 func TestRetireCommand(t *testing.T) {
+	t.Parallel()
 	f := generate(38, 100)
 	flags, client, namespace := space(t)
 	mustCart(t, append([]string{"import", written(t, "history", f.ndjson)}, flags...)...)

@@ -116,6 +116,7 @@ func TestEnvironment(t *testing.T) {
 }
 
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	f := generate(5, 100)
 	flags := []string{"--cluster", "--redis", testenv.ClusterURLs(t)[0], "--namespace", testenv.Namespace(t)}
 	mustCart(t, append([]string{"import", written(t, "history", f.csv)}, flags...)...)

@@ -116,6 +116,7 @@ func (h *hanging) freezeRedis() {
 // A worker ends soon after it was told to, whatever hangs, and does not claim to have
 // given back what it could not.
 func TestRunStopsWhateverHangs(t *testing.T) {
+	t.Parallel()
 	t.Run("Redis", func(t *testing.T) {
 		t.Parallel()
 		h := startHanging(t)
@@ -151,6 +152,7 @@ func TestRunStopsWhateverHangs(t *testing.T) {
 
 // A second signal ends a worker at once.
 func TestRunStoppedTwice(t *testing.T) {
+	t.Parallel()
 	h := startHanging(t)
 	h.freezeRedis()
 	h.terminate()
@@ -168,6 +170,7 @@ func TestRunStoppedTwice(t *testing.T) {
 
 // A worker that waits for a server when it begins can be stopped too.
 func TestRunStopsWhileConnecting(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name  string
 		flags func(addr string) []string

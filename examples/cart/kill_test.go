@@ -11,6 +11,7 @@ import (
 // moments, and starts it again. The read models must come out as if nothing had
 // happened.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	const kills = 20
 	flags, client, namespace := space(t)
 

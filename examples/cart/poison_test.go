@@ -114,6 +114,7 @@ func fifth(t *testing.T, history string, more int) (cart string, rest []told) {
 // after the fold is fixed, a retry completes it, and the listings are those of a
 // history in which nothing was wrong.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	const seed, invoices = 31, 300
 	whole := generate(seed, invoices)
 	cart, rest := fifth(t, whole.ndjson, 10)

@@ -153,6 +153,7 @@ func waitForAll(t *testing.T, at *shopAt) {
 // A worker applies what is there when it begins and what is appended while it
 // works, drains when told to stop, and leaves nothing that others have to wait for.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	f := generate(11, 400)
 	flags, client, namespace := space(t)
 	both := withPostgres(t, flags)
@@ -199,6 +200,7 @@ func wantSummaries(t *testing.T, at *shopAt, want string) {
 
 // Without a Postgres a worker does what is in Redis, and leaves the rest to others.
 func TestRunWithoutPostgres(t *testing.T) {
+	t.Parallel()
 	f := generate(12, 100)
 	flags := []string{"--redis", "redis://" + testenv.Embedded(t).Options().Addr}
 	mustCart(t, append([]string{"import", written(t, "history", f.csv)}, flags...)...)
@@ -223,6 +225,7 @@ func TestRunWithoutPostgres(t *testing.T) {
 }
 
 func TestRunOnCluster(t *testing.T) {
+	t.Parallel()
 	f := generate(13, 200)
 	flags := []string{"--cluster", "--redis", testenv.ClusterURLs(t)[0], "--namespace", testenv.Namespace(t)}
 	both := withPostgres(t, flags)
@@ -242,6 +245,7 @@ func TestRunOnCluster(t *testing.T) {
 
 // A name has one worker; its next one waits for it to be free.
 func TestRunNameTaken(t *testing.T) {
+	t.Parallel()
 	flags, _, _ := space(t)
 	flags = append(flags, "--name", "blue", "--ttl", "300ms")
 	first := startWorker(t, flags...)
@@ -258,6 +262,7 @@ func TestRunNameTaken(t *testing.T) {
 
 // A worker tells which carts are parked and why, and goes on with the others.
 func TestRunParked(t *testing.T) {
+	t.Parallel()
 	f := generate(14, 50)
 	flags, _, _ := space(t)
 	at := opened(t, flags...)
@@ -288,6 +293,7 @@ func TestRunParked(t *testing.T) {
 
 // A worker that is told to stop while it waits for its name was not in the wrong.
 func TestRunStoppedBeforeItBegins(t *testing.T) {
+	t.Parallel()
 	flags, client, namespace := space(t)
 	if err := client.Set(t.Context(), "{"+namespace+"}:worker:blue", "somebody", time.Hour).Err(); err != nil {
 		t.Fatal(err)
@@ -305,6 +311,7 @@ func TestRunStoppedBeforeItBegins(t *testing.T) {
 // A Redis that is away for longer than the TTL stops no worker, whether its name is
 // guarded or not.
 func TestRunOutlastsAnOutage(t *testing.T) {
+	t.Parallel()
 	f := generate(15, 200)
 	server := testenv.RedisAOF(t)
 	flags := []string{"--redis", server.URL(), "--namespace", testenv.Namespace(t)}

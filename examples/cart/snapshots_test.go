@@ -11,6 +11,7 @@ import (
 // Snapshots that a worker kept are what the events add up to. Of code that was changed
 // without a new version they are not: they are listed and dropped.
 func TestSnapshotsCommand(t *testing.T) {
+	t.Parallel()
 	f := generate(39, 800)
 	flags, client, namespace := space(t)
 	mustCart(t, append([]string{"import", written(t, "history", f.ndjson)}, flags...)...)

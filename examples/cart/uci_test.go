@@ -96,6 +96,7 @@ func drop(t *testing.T, client *redis.Client, pattern string) {
 // TestRealHistory imports a real shop's history from both of its forms and
 // compares the read models with answers that no engine computed.
 func TestRealHistory(t *testing.T) {
+	t.Parallel()
 	dir, found := uci(t)
 	if !found {
 		t.Skip("the UCI data is not there, or the test is to be short")

@@ -106,6 +106,7 @@ func (c *crew) stop() {
 // one after the other is killed. The read models must come out as if nothing had
 // happened.
 func TestWorkersKilled(t *testing.T) {
+	t.Parallel()
 	t.Run("Generated", func(t *testing.T) {
 		f := generate(21, 6_000)
 		// In parts, so that there is something new to do after every kill; each
