@@ -216,7 +216,7 @@ func hashes(texts map[string]string) string {
 	return strings.Join(all, ", ")
 }
 
-// damage flips a bit of some snapshots, each in another byte, and returns how many
+// damage flips a bit of some snapshots, in bytes all over them, and returns how many
 // snapshots there are, and the streams of those.
 func damage(t *testing.T, client *redis.Client, namespace string) (n int, damaged []string) {
 	t.Helper()
@@ -230,7 +230,7 @@ func damage(t *testing.T, client *redis.Client, namespace string) (n int, damage
 		if err != nil {
 			t.Fatal(err)
 		}
-		text[len(damaged)%len(text)] ^= 1 << (len(damaged) % 8)
+		text[31*len(damaged)%len(text)] ^= 1 << (len(damaged) % 8)
 		if err := client.Set(t.Context(), keys[i], text, 0).Err(); err != nil {
 			t.Fatal(err)
 		}
