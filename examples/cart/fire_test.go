@@ -21,7 +21,7 @@ func TestRebuildUnderFire(t *testing.T) {
 		t.Parallel()
 		f := generate(31, 4_000)
 		files := f.parts(t, 6)
-		r := firing{first: files[2], rest: files[3:], kills: 4, hits: 1}
+		r := firing{first: files[2], rest: files[3:5], last: files[5], kills: 4, hits: 1}
 		r.run(t, func(flags, both []string) {
 			wantListings(t, f.inRedis, flags...)
 			wantListings(t, map[string]string{"products": f.inPostgres["products"]}, both...)
@@ -32,7 +32,7 @@ func TestRebuildUnderFire(t *testing.T) {
 		want := readTruth(t, dir)
 		all := filepath.Join(dir, "events.ndjson.zst")
 		files := parts(t, all, 10)
-		r := firing{first: files[4], rest: append(files[5:9:9], all), every: 2 * time.Second, rate: 30_000, kills: 1_000, hits: 3}
+		r := firing{first: files[4], rest: files[5:9], last: all, every: 2 * time.Second, rate: 30_000, kills: 1_000, hits: 3}
 		r.run(t, func(flags, both []string) {
 			wantTruth(t, want, inRedis, flags...)
 			wantTruth(t, want, []string{"products"}, both...)
@@ -44,6 +44,7 @@ func TestRebuildUnderFire(t *testing.T) {
 type firing struct {
 	first string   // to import before
 	rest  []string // to import one after the other meanwhile; each begins with those before
+	last  string   // to import while readers are sent to and fro
 	every time.Duration
 	rate  int // events a second that are built; 0 for as many as can be
 	kills int // at the most
@@ -76,16 +77,7 @@ func (r firing) run(t *testing.T, check func(flags, both []string)) {
 		u.workers[2*i].begun() // else generation 1 might be of the newer code
 	}
 	start := time.Now()
-	imported := make(chan result, 1)
-	go func() {
-		var r result
-		for _, file := range u.rest {
-			if r = cart(t.Context(), "", append([]string{"import", file}, flags...)...); r.status != 0 {
-				break
-			}
-		}
-		imported <- r
-	}()
+	imported := u.importing(u.rest...)
 	for name, code := range built {
 		want(t, 0, slices.Concat([]string{"rebuild", name, "--code", code, "--rate", fmt.Sprint(r.rate)}, u.both), "generation 2 of "+name)
 	}
@@ -94,20 +86,46 @@ func (r firing) run(t *testing.T, check func(flags, both []string)) {
 	importing := u.fire(imported)
 	for name, code := range built {
 		want(t, 0, slices.Concat([]string{"rebuild", name, "--code", code, "--wait"}, u.both), "generation 2 of "+name+", of version "+code+", is built")
-		waitBuiltAs(t, name, 1, u.both...)
-		waitBuiltAs(t, name, 2, u.both...)
 	}
+	u.upToDate()
 	t.Logf("seed %d: %.1f s of importing meanwhile, all built and up to date after %.1f s, %d workers killed, %d of them while they built",
 		seed, importing.Seconds(), time.Since(start).Seconds(), u.killed, u.hit)
 	if u.hit < u.hits {
 		t.Errorf("%d kills hit a worker that built; want %d or more", u.hit, u.hits)
 	}
+	p := startPoller(t, opened(t, flags...))
+	u.sendAround(p)
+	u.upToDate()
 	u.verify()
-	u.switchOver()
+	u.switchOver(p)
 	check(flags, u.both)
 	for _, w := range u.workers {
 		w.begun()
 		w.stop()
+	}
+}
+
+// importing imports files one after the other in the background.
+func (u *underFire) importing(files ...string) <-chan result {
+	imported := make(chan result, 1)
+	go func() {
+		var r result
+		for _, file := range files {
+			if r = cart(u.Context(), "", append([]string{"import", file}, u.flags...)...); r.status != 0 {
+				break
+			}
+		}
+		imported <- r
+	}()
+	return imported
+}
+
+// upToDate waits until all generations are.
+func (u *underFire) upToDate() {
+	u.Helper()
+	for name := range built {
+		waitBuiltAs(u.T, name, 1, u.both...)
+		waitBuiltAs(u.T, name, 2, u.both...)
 	}
 }
 
@@ -194,15 +212,36 @@ func (u *underFire) verify() {
 	want(u.T, 1, current(u.flags, "verify", "--list", "1"), `generation 2, nothing in generation 1`, "carts more")
 }
 
+// sendAround has readers see the new generation and the old one again, as long as the
+// last of the history is imported.
+func (u *underFire) sendAround(p *poller) {
+	u.Helper()
+	imported := u.importing(u.last)
+	for times := 1; ; times++ {
+		want(u.T, 0, current(u.flags, "promote", "--yes"), "readers see generation 2")
+		p.see("version 2")
+		want(u.T, 0, current(u.flags, "rollback", "--yes"), "readers see generation 1")
+		p.see("version 1")
+		select {
+		case r := <-imported:
+			if r.status != 0 {
+				u.Fatal(r.err)
+			}
+			u.Logf("readers were sent to the new generation and back %d times while history was imported", times)
+			return
+		default:
+		}
+	}
+}
+
 // switchOver has readers see the new generations, and then the old ones again.
-func (u *underFire) switchOver() {
+func (u *underFire) switchOver(p *poller) {
 	t := u.T
 	t.Helper()
 	all := func() string {
 		return allListings(t, u.flags...) + mustCart(t, append([]string{"listing", "products"}, u.both...)...)
 	}
 	before := all()
-	p := startPoller(t, opened(t, u.flags...))
 	want(t, 2, current(u.flags, "promote"), "readers would see generation 2", "--yes does it")
 	p.see("version 1")
 	want(t, 0, current(u.flags, "promote", "--yes"), "readers see generation 2")
