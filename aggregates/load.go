@@ -45,12 +45,10 @@ func (r *Repository[S]) fold(ctx context.Context, stream eventstore.StreamID) (*
 // the state the initial one, whatever was before.
 func (r *Repository[S]) read(ctx context.Context, stream eventstore.StreamID, s *folded[S]) error {
 	anchored := s.version == 0
-	seen := false
 	visit := func(_ int, e *eventstore.Recorded) error {
-		// The first event may end the stream at any later version: then what came
-		// before was removed, the event that s ends with among it.
-		begins := !seen && e.EndsStream() && e.Version > s.version
-		seen = true
+		// The next event may end the stream at any later version: then what came
+		// before was removed, maybe since the reading began.
+		begins := e.EndsStream() && e.Version > s.version
 		if !anchored && !begins {
 			if e.Version != s.version || e.ID != s.eventID {
 				return errForked

@@ -28,6 +28,8 @@ var (
 	// ErrTombstoned is wrapped by errors of appends to a stream that was ended for
 	// good. Nothing was written, and no other append to it will succeed.
 	ErrTombstoned = errors.New("tombstoned")
+	// ErrBeyondEnd is wrapped by errors about truncating a stream beyond its last event.
+	ErrBeyondEnd = errors.New("beyond the end")
 	// ErrNoStream is wrapped by errors about deleting a stream that never existed.
 	ErrNoStream = errors.New("no such stream")
 )

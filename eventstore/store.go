@@ -102,7 +102,7 @@ type Remover interface {
 	// Truncate removes the events of a stream below a version, for good, and
 	// returns how many were removed; with approximate, the store may leave some of
 	// them where that saves it work. The last event is never removed: a version
-	// above it is refused and nothing is removed. Where there is nothing below it
+	// above it is [ErrBeyondEnd] and nothing is removed. Where there is nothing below it
 	// (before is at most 1, the stream does not exist, or it was truncated
 	// already), 0 are removed. After a lost reply the count may be too low.
 	//

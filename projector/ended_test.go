@@ -111,7 +111,7 @@ func TestEndsAreSeenFirst(t *testing.T) {
 	if err := r.catchUp(1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.generations().Add(t.Context(), "totals", 2, generations.Options{}); err != nil {
+	if _, err := f.generations().Add(t.Context(), "totals", 1, generations.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	r.end(cart(0), false)

@@ -84,10 +84,10 @@ func (f *folding) start(p Projection) eventstore.Version {
 func (f *folding) take(p Projection, e *eventstore.Recorded) error {
 	f.read++
 	if want := f.to.Position.Major + 1; uint64(e.Version) != want {
-		switch begins := f.read == 1 && e.EndsStream(); {
-		case !begins:
+		switch {
+		case !e.EndsStream():
 			return f.halt(p, eventstore.Version(want), eventstore.ErrHole, fmt.Errorf("version %d follows %d", e.Version, want-1))
-		case p.Form() == EffectsOnly && !f.from.IsZero():
+		case p.Form() == EffectsOnly && (!f.from.IsZero() || f.read > 1):
 			return f.halt(p, eventstore.Version(want+1), eventstore.ErrTruncated, fmt.Errorf("it was deleted at version %d, and the events before were removed before they took effect here", e.Version))
 		}
 		f.removed = true // what came before this event counts no longer

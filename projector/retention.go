@@ -25,6 +25,8 @@ import (
 //   - The event at the snapshot of every generation of a state projection, and all behind
 //     it: a worker that has no state warm folds from there. Without a snapshot it is
 //     every event.
+//   - Everything, for a generation of another version than the code here, whose categories
+//     and snapshots this code does not know, until it is retired.
 //   - The same for what else folds the streams, see [Rule].
 //
 // Of a stream that was deleted nobody needs what came before, once every projection has
@@ -63,13 +65,15 @@ type Rule struct {
 	MaxAge time.Duration
 	// Before is the first version that is wanted; 0 for all.
 	Before eventstore.Version
-	// Idle is how long a stream may go without a new event before it is deleted, see
-	// [eventstore.Remover]; 0 for ever.
+	// Idle is how long a stream may go without a new event, by the time the last one
+	// carries, before it is deleted, see [eventstore.Remover]; 0 for ever. History that
+	// is imported is as old as it says.
 	Idle time.Duration
 	// Approximate lets the store keep some more events, where that saves it work.
 	Approximate bool
 	// Folded are what else folds the streams, such as repositories of aggregates. What
-	// none of their snapshots covers stays.
+	// their snapshots do not cover stays. One that is left out is not asked, and fails
+	// to load streams that were cut without regard to it.
 	Folded []Snapshotted
 }
 
@@ -102,6 +106,9 @@ type RetentionReport struct {
 	Deleted int
 	// Held is how many streams have events that are not wanted, but needed.
 	Held int
+	// Failed is how many streams could not be cut because they are damaged; an audit
+	// tells more.
+	Failed int
 }
 
 // Held is a stream with events that are not wanted, but needed.
@@ -280,11 +287,20 @@ func (p *retaining) remove(ctx context.Context, rule Rule, much []excess) error 
 			if p.held != nil {
 				p.held(Held{Stream: e.stream, Wanted: e.before, Needed: max(e.needed, 1), By: e.by})
 			}
-			if e.needed <= 1 {
+			// Cut anywhere but at its end, what is left of a stream that has ended is
+			// no beginning for anybody.
+			if e.needed <= 1 || e.ended {
 				continue
 			}
 		}
 		n, err := p.Store.Truncate(ctx, e.stream, min(e.before, e.needed), rule.Approximate)
+		if errors.Is(err, eventstore.ErrCorrupt) || errors.Is(err, eventstore.ErrBeyondEnd) {
+			p.report.Failed++ // which is this stream's own trouble
+			if p.held != nil {
+				p.held(Held{Stream: e.stream, Wanted: e.before, Needed: 1, By: err.Error()})
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -19,25 +19,9 @@ func (r *Retention) guard(ctx context.Context, folded []Snapshotted, much []exce
 	for i := range much {
 		much[i].needed, much[i].by = much[i].before, ""
 	}
-	for _, a := range needing {
-		if !slices.Contains(a.Projection.Categories(), much[0].stream.Category()) {
-			continue
-		}
-		if err := checkpointed(ctx, a.Assignment, much); err != nil {
+	for _, n := range needing {
+		if err := n.guard(ctx, much); err != nil {
 			return err
-		}
-		if a.Projection.Form() == Documents {
-			kept, err := a.keeper()
-			if err != nil {
-				return err
-			}
-			who := fmt.Sprintf("projection %s, generation %d,", a.Projection.Name(), a.Generation)
-			if a.foreign {
-				kept, who = nil, who+" which is of another version than the code here,"
-			}
-			if err := snapshotted(ctx, kept, who, much); err != nil {
-				return err
-			}
 		}
 	}
 	for _, f := range folded {
@@ -58,7 +42,32 @@ func (e *excess) need(from eventstore.Version, by string) {
 // need is a generation whose needs count.
 type need struct {
 	Assignment
-	foreign bool // whose snapshots nobody here can read
+	version int // of its code
+}
+
+// guard notes what the generation needs.
+func (n need) guard(ctx context.Context, much []excess) error {
+	who := fmt.Sprintf("projection %s, generation %d,", n.Projection.Name(), n.Generation)
+	if n.version != n.Projection.Version() {
+		for i := range much {
+			much[i].need(0, fmt.Sprintf("%s is of version %d, and what that needs is not known to version %d: retire it", who, n.version, n.Projection.Version()))
+		}
+		return nil
+	}
+	if !slices.Contains(n.Projection.Categories(), much[0].stream.Category()) {
+		return nil
+	}
+	if err := checkpointed(ctx, n.Assignment, who, much); err != nil {
+		return err
+	}
+	if n.Projection.Form() != Documents {
+		return nil
+	}
+	kept, err := n.keeper()
+	if err != nil {
+		return err
+	}
+	return snapshotted(ctx, kept, who, much)
 }
 
 // needing returns the generations whose needs count.
@@ -72,12 +81,12 @@ func (r *Retention) needing(ctx context.Context) ([]need, error) {
 		known := all[a.Projection.Name()]
 		delete(all, a.Projection.Name())
 		if len(known.Records) == 0 {
-			needing = append(needing, need{Assignment: a.withDefaults()})
+			needing = append(needing, need{a.withDefaults(), a.Projection.Version()})
 		}
 		for _, record := range known.Records {
 			if record.State != generations.Retiring {
 				a.Generation = record.Generation
-				needing = append(needing, need{a, record.Version != a.Projection.Version()})
+				needing = append(needing, need{a, record.Version})
 			}
 		}
 	}
@@ -90,18 +99,18 @@ func (r *Retention) needing(ctx context.Context) ([]need, error) {
 }
 
 // checkpointed notes what a generation needs by its checkpoints.
-func checkpointed(ctx context.Context, a Assignment, much []excess) error {
+func checkpointed(ctx context.Context, a Assignment, who string, much []excess) error {
 	keys := make([]string, len(much))
 	for i, e := range much {
 		keys[i] = a.Projection.key(e.stream)
 	}
 	checkpoints, failed, err := a.Sink.Checkpoints(ctx, a.Generation, keys)
 	if err != nil {
-		return fmt.Errorf("projection %s: %w", a.Projection.Name(), err)
+		return fmt.Errorf("%s whose checkpoints say what it needs: %w", who, err)
 	}
 	for i := range much {
 		at := eventstore.Version(checkpoints[i].Position.Major)
-		by := fmt.Sprintf("projection %s, generation %d, is at version %d", a.Projection.Name(), a.Generation, at)
+		by := fmt.Sprintf("%s is at version %d", who, at)
 		if failed != nil && failed[i] != nil {
 			at, by = 0, failed[i].Error()
 		}

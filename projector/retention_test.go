@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -412,13 +413,15 @@ func (f folded) Anchors(_ context.Context, streams ...eventstore.StreamID) ([]sn
 	return anchors, nil
 }
 
-// What the snapshots of code of another version cover cannot be told, so all of it is
-// kept for that.
+// What code of another version needs cannot be told, so all of it is kept for that, also
+// in categories that only that may have.
 func TestRetentionOfOtherVersion(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, testenv.Redis(t))
 	r := newRetained(f)
 	r.grow(cart(0), 100)
+	order := eventstore.MustStreamID("order", "1")
+	f.append(order, make([]int64, 20)...)
 	if _, err := f.generations().Add(t.Context(), "totals", 2, generations.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -427,10 +430,154 @@ func TestRetentionOfOtherVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	held := r.apply(projector.Rule{MaxCount: 10}, projector.RetentionReport{Streams: 1, Held: 1})
-	if h := held[cart(0)]; h.Needed != 1 || !strings.Contains(h.By, "generation 2, which is of another version") {
-		t.Errorf("held: %+v", h)
+	retention := r.retention(projector.Rule{MaxCount: 10})
+	retention.Rules["order"] = projector.Rule{MaxCount: 10}
+	all := make(map[eventstore.StreamID]projector.Held)
+	report, err := retention.Apply(t.Context(), func(h projector.Held) { all[h.Stream] = h })
+	if want := (projector.RetentionReport{Streams: 2, Held: 2}); err != nil || report != want {
+		t.Errorf("Apply = %+v, %v", report, err)
 	}
+	for _, s := range []eventstore.StreamID{cart(0), order} {
+		if h := all[s]; h.Needed != 1 || !strings.Contains(h.By, "generation 2, is of version 2") || !strings.Contains(h.By, "retire it") {
+			t.Errorf("held: %+v", h)
+		}
+	}
+}
+
+// A stream that was deleted loses what came before its end, or nothing: what is left in
+// between would be no beginning for anybody.
+func TestEndIsCutAtOnce(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		r := newRetained(f)
+		for i := range 3 {
+			r.grow(cart(i), 5)
+		}
+		if err := r.catchUp(1); err != nil {
+			f.Fatal(err)
+		}
+		for i := range 3 {
+			r.grow(cart(i), 2)
+		}
+		r.end(cart(0), false)
+		r.end(cart(1), false)
+		r.grow(cart(1), 1)
+		held := r.apply(projector.Rule{Idle: 1}, projector.RetentionReport{Streams: 3, Held: 2, Deleted: 2})
+		r.heads[cart(1)]++
+		r.heads[cart(2)]++
+		r.states[cart(1)], r.states[cart(2)] = kept{}, kept{}
+		if h := held[cart(0)]; h.Wanted != 8 || h.Needed != 5 {
+			f.Errorf("held: %+v", h)
+		}
+		if err := r.catchUp(1); err != nil {
+			f.Fatal(err)
+		}
+		r.wantOthers(1, cart(0), cart(1), cart(2))
+		r.apply(projector.Rule{}, projector.RetentionReport{Streams: 3, Cut: 3, Events: 7 + 9 + 7})
+	})
+}
+
+// A damaged stream keeps no other from being cut.
+func TestRetentionOfDamagedStream(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	for i := range 50 {
+		f.append(cart(i), make([]int64, 20)...)
+	}
+	// One has lost its end, and of another nobody knows the head.
+	for v := 5; v <= 20; v++ {
+		if err := f.client.XDel(t.Context(), f.keys.Stream("cart-7"), fmt.Sprintf("%d-0", v)).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := &projector.Retention{Store: f.store, Log: f.log(), Generations: f.generations(), Rules: map[string]projector.Rule{"cart": {MaxCount: 10}}}
+	report, err := r.Apply(t.Context(), nil)
+	if want := (projector.RetentionReport{Streams: 50, Cut: 49, Events: 490, Failed: 1}); err != nil || report != want {
+		t.Errorf("Apply = %+v, %v; want %+v", report, err, want)
+	}
+}
+
+// A snapshot goes on being good when an event is registered that the fold does not know.
+func TestSnapshotsOutlastOtherEvents(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	r := newRetained(f)
+	r.grow(cart(0), 100)
+	if err := r.catchUp(1); err != nil {
+		t.Fatal(err)
+	}
+	r.grow(cart(0), 10)
+	r.apply(projector.Rule{MaxCount: 1}, projector.RetentionReport{Streams: 1, Cut: 1, Events: 99, Held: 1})
+	events := registry()
+	eventstore.Register[struct{ Rate int64 }](events, "rated", 1)
+	r.Projection = newKeptOf(events, addKept)
+	if err := r.catchUp(1); err != nil {
+		t.Fatal(err)
+	}
+	r.wantAll(1)
+}
+
+// Whatever is appended, deleted, removed and rebuilt at the same time: in the end every
+// generation holds what the streams come to.
+func TestRetentionUnderWork(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		r := newRetained(f)
+		for _, name := range []string{"a", "b"} {
+			f.start(name, func(c *projector.WorkerConfig) {
+				c.Generations, c.CacheBytes, c.Projections[0] = f.generations(), 3000, r.Assignment
+			})
+		}
+		seed := rand.Uint64()
+		f.Logf("seed %d", seed)
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		retention := r.retention(projector.Rule{MaxCount: 5})
+		deleted := make(map[eventstore.StreamID]bool)
+		var removed uint64
+		for range 600 {
+			s := cart(rnd.IntN(20))
+			switch n := rnd.IntN(100); {
+			case n < 75:
+				r.grow(s, 1+rnd.IntN(60))
+				deleted[s] = false
+			case n < 85:
+				if r.heads[s] > 0 && !deleted[s] {
+					r.end(s, false)
+					deleted[s] = true
+				}
+			case n < 98:
+				report, err := retention.Apply(f.Context(), nil)
+				if err != nil {
+					f.Fatal(err)
+				}
+				removed += report.Events
+			default:
+				if _, err := f.operator().Rebuild(f.Context(), r.Projection, generations.Options{}); err != nil {
+					f.Fatal(err)
+				}
+			}
+		}
+		all, err := f.generations().Get(f.Context(), "totals")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Logf("%d events removed, %d generations", removed, len(all.Records))
+		for _, record := range all.Records {
+			f.waitState(record.Generation, generations.Built)
+			for s, want := range r.states {
+				testenv.Wait(f, waitLong, func() error {
+					got, at, err := f.sink.Document(f.Context(), record.Generation, s.ID())
+					switch {
+					case err != nil:
+						return err
+					case at.Position != projector.PositionOf(r.heads[s]):
+						return fmt.Errorf("%s of generation %d is at %s; want %d", s, record.Generation, at, r.heads[s])
+					case deleted[s] != (got == nil), got != nil && (got["qty"] != fmt.Sprint(want.Qty) || got["trail"] != fmt.Sprint(want.Trail)):
+						return fmt.Errorf("%s of generation %d is %v; want %+v", s, record.Generation, got, want)
+					}
+					return nil
+				})
+			}
+		}
+	})
 }
 
 // Documents of streams that have ended, or were cut, are compared and healed as others

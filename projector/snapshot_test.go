@@ -17,9 +17,11 @@ import (
 // kept is a state that can be kept.
 type kept struct{ Qty, Trail int64 }
 
-func newKept(fold func(s *kept, e added)) *projector.State[kept] {
+func newKept(fold func(s *kept, e added)) *projector.State[kept] { return newKeptOf(registry(), fold) }
+
+func newKeptOf(events *eventstore.Registry, fold func(s *kept, e added)) *projector.State[kept] {
 	p := projector.NewState("totals", projector.StateConfig[kept]{
-		Categories: []string{"cart"}, Events: registry(),
+		Categories: []string{"cart"}, Events: events,
 		Document: func(s *kept, d *projector.Document) { d.SetInt("qty", s.Qty); d.SetInt("trail", s.Trail) },
 	})
 	projector.On(p, fold)

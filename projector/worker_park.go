@@ -56,6 +56,10 @@ func worthTrying(why *StreamError) bool {
 
 // outdated reports whether newer code may know what to do.
 func outdated(why *StreamError) bool {
+	// Other code may have a snapshot of what was removed.
+	if why.Reason == eventstore.ErrTruncated {
+		return true
+	}
 	return errors.Is(why, eventstore.ErrUnknownType) || errors.Is(why, eventstore.ErrNewerSchema)
 }
 

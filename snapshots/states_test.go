@@ -468,7 +468,7 @@ func TestOutcomesHaveNames(t *testing.T) {
 			seen[name] = true
 		}
 	}
-	if len(seen) != 14 || snapshots.Outcome(50).String() != "outcome 50" {
+	if len(seen) != 15 || snapshots.Outcome(50).String() != "outcome 50" {
 		t.Errorf("the names are %v", seen)
 	}
 }

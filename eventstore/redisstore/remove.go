@@ -81,9 +81,9 @@ func (s *Store) Truncate(ctx context.Context, stream eventstore.StreamID, before
 		case int64(codeTruncated):
 			return uint64(n), nil
 		case int64(codeBeyondLast):
-			return failed(fmt.Errorf("the last event is version %d, which stays, so version %d cannot be the first: truncate before version %d at most", n, before, n))
+			return failed(fmt.Errorf("%w: the last event is version %d, which stays: truncate before version %d at most", eventstore.ErrBeyondEnd, n, n))
 		case int64(codeDamaged):
-			return failed(fmt.Errorf("key %s: it holds %q, which is no head", heads, reply[1]))
+			return failed(fmt.Errorf("%w: key %s holds %q, which is no head", eventstore.ErrCorrupt, heads, reply[1]))
 		}
 	}
 	return failed(fmt.Errorf("key %s: the truncate script returned %v", key, reply))
