@@ -2,7 +2,6 @@ package projector_test
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -222,9 +221,8 @@ func (f *fixture) waitFor(r *retained, streams int) {
 	f.Helper()
 	testenv.Wait(f, waitLong, func() error {
 		for i := range streams {
-			_, at, err := f.sink.Document(f.Context(), 1, cart(i).ID())
-			if err != nil || at.Position != projector.PositionOf(r.heads[cart(i)]) {
-				return fmt.Errorf("%s is at %s, %v", cart(i), at, err)
+			if err := r.at(1, cart(i)); err != nil {
+				return err
 			}
 		}
 		return nil
