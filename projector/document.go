@@ -142,3 +142,20 @@ func (v Value) String() string {
 	}
 	return v.str
 }
+
+// says reports whether a text that a sink gives means the value. Sinks may write numbers
+// and times in other forms than String does.
+func (v Value) says(text string) bool {
+	if text == v.String() {
+		return true
+	}
+	switch v.kind {
+	case Float:
+		f, err := strconv.ParseFloat(text, 64)
+		return err == nil && f == v.Float()
+	case Time:
+		t, err := time.Parse(time.RFC3339Nano, text)
+		return err == nil && t.Equal(v.Time())
+	}
+	return false
+}

@@ -103,7 +103,7 @@ func (c *expected) allows(text string, value bool) bool {
 		return text == strconv.FormatInt(c.sum, 10)
 	}
 	for v := range c.set {
-		if v.String() == text {
+		if v.says(text) {
 			return true
 		}
 	}

@@ -109,7 +109,7 @@ func (v *verification) look(ctx context.Context, streams []eventstore.StreamID) 
 			apart = append(apart, s)
 		default:
 			v.report.Compared++
-			if !maps.Equal(documents[i], o.document) || (documents[i] == nil) != (o.document == nil) {
+			if !o.same(documents[i]) {
 				differ = append(differ, s)
 				v.found(Difference{Stream: s, At: at[i], Document: documents[i], Other: o.document})
 			}
@@ -138,8 +138,22 @@ func (v *verification) heal(ctx context.Context, streams []eventstore.StreamID) 
 // other is what the document of a stream is compared with.
 type other struct {
 	document map[string]string
+	values   map[string]Value // what it consists of, where it was folded
 	at       Checkpoint
 	halted   *StreamError // why there is none
+}
+
+// same reports whether a document that a sink gave is the same.
+func (o other) same(document map[string]string) bool {
+	if o.values == nil || len(document) != len(o.values) {
+		return maps.Equal(document, o.document) && (document == nil) == (o.document == nil)
+	}
+	for name, value := range o.values {
+		if text, ok := document[name]; !ok || !value.says(text) {
+			return false
+		}
+	}
+	return true
 }
 
 // others returns the documents of the other generation.
@@ -180,9 +194,9 @@ func (v *verification) refold(ctx context.Context, streams []eventstore.StreamID
 		if c.Document == nil {
 			continue // the stream has ended
 		}
-		o.document = make(map[string]string)
+		o.document, o.values = make(map[string]string), make(map[string]Value)
 		for _, field := range c.Document.Fields() {
-			o.document[field.Name] = field.Value.String()
+			o.document[field.Name], o.values[field.Name] = field.Value.String(), field.Value
 		}
 	}
 	return all, nil
