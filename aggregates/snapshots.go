@@ -139,6 +139,15 @@ func (r *Repository[S]) Anchors(ctx context.Context, streams ...eventstore.Strea
 	return r.snapshots.Anchors(ctx, streams...)
 }
 
+// Forget deletes the snapshots of streams that are older than a version each, in their
+// order, see [snapshots.States.Forget].
+func (r *Repository[S]) Forget(ctx context.Context, streams []eventstore.StreamID, before []eventstore.Version) error {
+	if r.snapshots == nil {
+		return nil
+	}
+	return r.snapshots.Forget(ctx, streams, before)
+}
+
 // VerifySnapshots compares the snapshots there are with what the streams' events add up
 // to, see [snapshots.States.Verify]. It yields nothing where the repository has no
 // snapshots.

@@ -83,6 +83,9 @@ type Snapshotted interface {
 	// Anchors returns where the snapshots stand that folding the streams would begin
 	// with, in their order, with Version 0 where there is none.
 	Anchors(ctx context.Context, streams ...eventstore.StreamID) ([]snapshots.Anchor, error)
+	// Forget deletes the snapshots of streams that are older than a version each, in
+	// their order.
+	Forget(ctx context.Context, streams []eventstore.StreamID, before []eventstore.Version) error
 }
 
 // check returns an error where a rule makes no sense.
@@ -278,7 +281,11 @@ func (p *retaining) remove(ctx context.Context, rule Rule, much []excess) error 
 	if len(much) == 0 {
 		return nil
 	}
-	if err := p.guard(ctx, rule.Folded, much); err != nil {
+	kept, err := p.guard(ctx, rule.Folded, much)
+	if err == nil {
+		err = forget(ctx, kept, much)
+	}
+	if err != nil {
 		return err
 	}
 	for _, e := range much {

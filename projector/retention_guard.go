@@ -10,26 +10,51 @@ import (
 	"github.com/projectord/projectord/snapshots"
 )
 
-// guard finds out which events of streams of one category are needed.
-func (r *Retention) guard(ctx context.Context, folded []Snapshotted, much []excess) error {
+// guard finds out which events of streams of one category are needed, and returns what
+// keeps snapshots of them.
+func (r *Retention) guard(ctx context.Context, folded []Snapshotted, much []excess) (kept []Snapshotted, err error) {
 	needing, err := r.needing(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i := range much {
 		much[i].needed, much[i].by = much[i].before, ""
 	}
 	for _, n := range needing {
-		if err := n.guard(ctx, much); err != nil {
-			return err
+		k, err := n.guard(ctx, much)
+		if err != nil {
+			return nil, err
+		}
+		if k != nil {
+			kept = append(kept, k)
 		}
 	}
 	for _, f := range folded {
 		if err := snapshotted(ctx, f, fmt.Sprintf("a %T", f), much); err != nil {
+			return nil, err
+		}
+	}
+	return append(kept, folded...), r.anchored(ctx, much)
+}
+
+// forget deletes the snapshots that were made of what goes of streams that have ended.
+func forget(ctx context.Context, kept []Snapshotted, much []excess) error {
+	var streams []eventstore.StreamID
+	var before []eventstore.Version
+	for _, e := range much {
+		if e.ended && e.needed >= e.before {
+			streams, before = append(streams, e.stream), append(before, e.before)
+		}
+	}
+	for _, k := range kept {
+		if len(streams) == 0 {
+			return nil
+		}
+		if err := k.Forget(ctx, streams, before); err != nil {
 			return err
 		}
 	}
-	return r.anchored(ctx, much)
+	return nil
 }
 
 // need notes what somebody needs.
@@ -45,29 +70,33 @@ type need struct {
 	version int // of its code
 }
 
-// guard notes what the generation needs.
-func (n need) guard(ctx context.Context, much []excess) error {
+// guard notes what the generation needs, and returns what keeps its snapshots, nil for
+// nothing.
+func (n need) guard(ctx context.Context, much []excess) (Snapshotted, error) {
 	who := fmt.Sprintf("projection %s, generation %d,", n.Projection.Name(), n.Generation)
 	if n.version != n.Projection.Version() {
 		for i := range much {
 			much[i].need(0, fmt.Sprintf("%s is of version %d, and what that needs is not known to version %d: retire it", who, n.version, n.Projection.Version()))
 		}
-		return nil
+		return nil, nil
 	}
 	if !slices.Contains(n.Projection.Categories(), much[0].stream.Category()) {
-		return nil
+		return nil, nil
 	}
 	if err := checkpointed(ctx, n.Assignment, who, much); err != nil {
-		return err
+		return nil, err
 	}
 	if n.Projection.Form() != Documents {
-		return nil
+		return nil, nil
 	}
 	kept, err := n.keeper()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return snapshotted(ctx, kept, who, much)
+	if kept == nil {
+		return nil, snapshotted(ctx, nil, who, much)
+	}
+	return kept, snapshotted(ctx, kept, who, much)
 }
 
 // needing returns the generations whose needs count.

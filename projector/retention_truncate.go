@@ -57,7 +57,7 @@ func (r *Retention) held(ctx context.Context, stream eventstore.StreamID, before
 		return nil, nil
 	}
 	one := []excess{{stream: stream, before: before}}
-	if err := r.guard(ctx, r.Rules[stream.Category()].Folded, one); err != nil {
+	if _, err := r.guard(ctx, r.Rules[stream.Category()].Folded, one); err != nil {
 		return nil, err
 	}
 	if one[0].needed >= before {

@@ -82,6 +82,10 @@ func (k *stateKeeper[S]) Anchors(ctx context.Context, streams ...eventstore.Stre
 	return k.states.Anchors(ctx, streams...)
 }
 
+func (k *stateKeeper[S]) Forget(ctx context.Context, streams []eventstore.StreamID, before []eventstore.Version) error {
+	return k.states.Forget(ctx, streams, before)
+}
+
 // begin makes what streams begin with of snapshots.
 func begin[S any](entries []snapshots.Entry[S]) []*warmState {
 	found := make([]*warmState, len(entries))

@@ -127,6 +127,27 @@ func (s *States[S]) Anchors(ctx context.Context, streams ...eventstore.StreamID)
 	return anchors, err
 }
 
+// Forget deletes the snapshots of streams that are older than a version each, in their
+// order, by whatever fold they were made: what they were made of is to be forgotten. It
+// waits for the store as long as ctx lasts, and the error is the store's.
+func (s *States[S]) Forget(ctx context.Context, streams []eventstore.StreamID, before []eventstore.Version) error {
+	keys := s.keys(streams)
+	found, failed, err := s.config.Store.Load(ctx, keys)
+	var old []Key
+	for i := range found {
+		if found[i].Version < before[i] && (found[i].Version > 0 || failed != nil && failed[i] != nil) {
+			old = append(old, keys[i])
+		}
+	}
+	if err == nil && len(old) > 0 {
+		err = s.config.Store.Delete(ctx, old)
+	}
+	if err != nil {
+		return fmt.Errorf("snapshots of %s: %w", s.definition, err)
+	}
+	return nil
+}
+
 // loaded is what a store has of some keys.
 type loaded struct {
 	found  []Snapshot
