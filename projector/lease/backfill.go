@@ -88,7 +88,7 @@ func (b *Backfill) Fill(ctx context.Context, heads iter.Seq2[Head, error]) error
 		if err := f.flush(ctx, p); err != nil {
 			return err
 		}
-		if _, err := f.call(ctx, p, "end"); err != nil {
+		if _, err := f.call(ctx, p, "end", c.number); err != nil {
 			return err
 		}
 	}
@@ -137,7 +137,7 @@ func (f *filling) flush(ctx context.Context, p int) error {
 		return err
 	}
 	c.number++
-	_, err = f.call(ctx, p, "add", packed, len(c.heads), c.events, c.number)
+	_, err = f.call(ctx, p, "add", c.number, packed, len(c.heads), c.events)
 	c.heads, c.events = c.heads[:0], 0
 	return err
 }

@@ -262,6 +262,69 @@ func TestBackfillFilledByTwo(t *testing.T) {
 	}
 }
 
+// Each call to fill a partition may come a second time, long after the next ones.
+func TestBackfillCallsComeLate(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		l := newLog(t, client, 1)
+		b := l.Backfill(newGroup(t, l).name)
+		me := filling{Backfill: b, me: "me"}
+		add := func(number int) []any { return []any{number, "chunk", 10, 20} }
+		call := func(f filling, before bool, what string, args ...any) {
+			t.Helper()
+			filled, err := f.call(t.Context(), 0, what, args...)
+			if before != filled && what != "end" || err != nil {
+				t.Errorf("%s: %t, %v", what, filled, err)
+			}
+		}
+		want := func(chunks, filled int) {
+			t.Helper()
+			p, err := b.Progress(t.Context())
+			if err != nil || p.Chunks != chunks || p.Streams != uint64(10*chunks) || p.Events != uint64(20*chunks) || p.Filled != filled {
+				t.Errorf("the progress is %+v, %v; want %d chunks", p, err, chunks)
+			}
+		}
+		refuse := func(f filling, what string, args ...any) {
+			t.Helper()
+			if _, err := f.call(t.Context(), 0, what, args...); !errors.Is(err, ErrFilling) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		call(me, false, "begin")
+		call(me, false, "add", add(1)...)
+		call(me, false, "begin")
+		want(1, 0)
+		call(me, false, "add", add(2)...)
+		call(me, false, "add", add(1)...)
+		want(2, 0)
+
+		// Another one begins, and what the first has sent comes late.
+		other := filling{Backfill: b, me: "other"}
+		call(other, false, "begin")
+		refuse(me, "add", add(2)...)
+		refuse(me, "end", 2)
+		call(other, false, "add", add(1)...)
+		want(1, 0)
+		call(me, false, "begin")
+		refuse(other, "add", add(2)...)
+		refuse(me, "add", add(3)...) // the first two are gone
+		refuse(me, "end", 2)
+		want(0, 0)
+
+		call(other, false, "begin")
+		for n := range 3 {
+			call(other, false, "add", add(n+1)...)
+		}
+		call(other, false, "end", 3)
+		for _, f := range []filling{me, other} {
+			call(f, true, "begin")
+			call(f, true, "add", add(1)...)
+			call(f, true, "add", add(4)...)
+			call(f, true, "end", 3)
+			want(3, 1)
+		}
+	})
+}
+
 // However many ask, no more is allowed than the rate.
 func TestThrottle(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {

@@ -7,13 +7,18 @@
 -- ARGV[2]  who fills; of two the one that began last goes on
 -- ARGV[3]  'begin', 'add' or 'end'
 -- for 'add':
--- ARGV[4]  a chunk
--- ARGV[5]  how many streams it has
--- ARGV[6]  how many events those have
--- ARGV[7]  its number, from 1; one that was added before is not added again
+-- ARGV[4]  the number of a chunk, from 1; one that was added before is not added again
+-- ARGV[5]  the chunk
+-- ARGV[6]  how many streams it has
+-- ARGV[7]  how many events those have
+-- for 'end':
+-- ARGV[4]  the number of the last chunk, 0 where there is none
 --
--- Returns 1 where it was done, 0 where another one fills, 2 where the partition was
--- filled before.
+-- Returns 1 where it was done, 0 where another one fills or has filled in between, 2
+-- where the partition was filled before.
+--
+-- Each call may come twice, the second time long after the next ones: a connection was
+-- cut, and the packet that was sent again is not the one that is late.
 
 local group, me, what = ARGV[1], ARGV[2], ARGV[3]
 local filler = redis.call('HGET', KEYS[2], 'filler')
@@ -23,6 +28,7 @@ if redis.call('HGET', KEYS[2], 'filled') then
 end
 
 if what == 'begin' then
+  if filler == me then return 1 end
   -- What somebody left who did not come to the end is not gone on with: where they
   -- stopped is a cursor that may mean nothing any more.
   redis.call('DEL', KEYS[1], KEYS[2])
@@ -32,13 +38,17 @@ if what == 'begin' then
 end
 
 if filler ~= me then return 0 end
+local had, number = tonumber(redis.call('HGET', KEYS[2], 'number')) or 0, tonumber(ARGV[4])
 if what == 'add' then
-  if tonumber(ARGV[7]) <= (tonumber(redis.call('HGET', KEYS[2], 'number')) or 0) then return 1 end
-  redis.call('HSET', KEYS[2], 'number', ARGV[7])
-  redis.call('XADD', KEYS[1], '*', 'c', ARGV[4])
-  redis.call('HINCRBY', KEYS[2], 'streams', ARGV[5])
-  redis.call('HINCRBY', KEYS[2], 'events', ARGV[6])
+  if number <= had then return 1 end
+  -- What is missing was deleted by another one, from whom a late 'begin' took over.
+  if number > had + 1 then return 0 end
+  redis.call('HSET', KEYS[2], 'number', number)
+  redis.call('XADD', KEYS[1], '*', 'c', ARGV[5])
+  redis.call('HINCRBY', KEYS[2], 'streams', ARGV[6])
+  redis.call('HINCRBY', KEYS[2], 'events', ARGV[7])
 else
+  if number ~= had then return 0 end
   redis.call('HSET', KEYS[2], 'filled', 1)
 end
 return 1
