@@ -325,34 +325,74 @@ func (b *build) chunk(ctx, life context.Context, c *lease.Chunk) error {
 		all[i] = folding{stream: stream, head: eventstore.Version(h.Head), fresh: true}
 		left[i] = &all[i]
 	}
+	bring := b.bringAll
 	if b.loader != nil {
-		if on, err := b.await(ctx, life, left); err != nil || !on {
-			return err
-		}
-		if err := b.load(life, c, left); err != nil {
-			return err
-		}
-		left = nil
+		bring = b.loadAll
 	}
-	for len(left) > 0 {
-		batch := left[:b.width(left)]
-		left = left[len(batch):]
-		if on, err := b.await(ctx, life, batch); err != nil || !on {
-			return err
-		}
-		again, err := b.bring(life, batch)
-		if err != nil {
-			return err
-		}
-		left = append(left, again...)
+	if on, err := bring(ctx, life, c, left); err != nil || !on {
+		return err
 	}
 	_, err := b.builder.Done(life, c)
 	return err
 }
 
+// bringAll brings the streams of a chunk to their heads by commits. It reports whether it
+// came to the end.
+func (b *build) bringAll(ctx, life context.Context, c *lease.Chunk, left []*folding) (on bool, err error) {
+	owed := make(map[*folding]uint64, len(left)) // events that have to be waited for
+	for _, f := range left {
+		owed[f] = uint64(f.head)
+	}
+	if c.Again && b.how.EventsPerSecond > 0 {
+		if left, err = b.behind(life, left, owed); err != nil {
+			return false, err
+		}
+	}
+	for len(left) > 0 {
+		batch := left[:b.width(left)]
+		left = left[len(batch):]
+		events := uint64(0)
+		for _, f := range batch {
+			n := owed[f]
+			if b.Projection.incremental() {
+				n = min(n, deltaEvents) // the others come in their turn
+			}
+			events += n
+		}
+		if on, err := b.await(ctx, life, events); err != nil || !on {
+			return false, err
+		}
+		again, err := b.bring(life, batch, owed)
+		if err != nil {
+			return false, err
+		}
+		if err := b.spend(life, events); err != nil {
+			return false, err
+		}
+		left = append(left, again...)
+	}
+	return true, nil
+}
+
+// behind returns the streams of a chunk that are not at their heads, so that nobody waits
+// for what was done by whoever had the chunk before.
+func (b *build) behind(life context.Context, streams []*folding, owed map[*folding]uint64) ([]*folding, error) {
+	if err := b.ask(life, streams); err != nil {
+		return nil, err
+	}
+	return only(streams, func(f *folding) bool {
+		f.fresh = false
+		if b.Projection.incremental() {
+			owed[f] -= min(owed[f], f.from.Position.Major)
+		}
+		return f.halted != nil || f.from.Position.Compare(PositionOf(f.head)) < 0
+	}), nil
+}
+
 const (
 	// gentleStreams and gentleEvents bound a batch where the building is to leave room
-	// for others: what it asks of a server at a time keeps theirs waiting.
+	// for others: what it asks of a server at a time keeps theirs waiting. It has the
+	// events of a second at most.
 	gentleStreams = 32
 	gentleEvents  = 500
 )
@@ -362,37 +402,47 @@ func (b *build) width(left []*folding) int {
 	if b.how.EventsPerSecond == 0 {
 		return min(len(left), batchStreams)
 	}
+	most := eventstore.Version(min(gentleEvents, b.how.EventsPerSecond))
 	n, events := 1, left[0].head
-	for n < min(len(left), gentleStreams) && events+left[n].head <= gentleEvents {
+	for n < min(len(left), gentleStreams) && events+left[n].head <= most {
 		events += left[n].head
 		n++
 	}
 	return n
 }
 
-// await waits until streams may be begun with, and reports false where they go to others
-// instead. Those that are begun anew were waited for before.
-func (b *build) await(ctx, life context.Context, streams []*folding) (on bool, err error) {
-	if b.how.EventsPerSecond > 0 {
-		var events uint64
-		for _, f := range streams {
-			if f.fresh {
-				events += uint64(f.head)
-			}
+// await waits until so many events may be begun with, and reports false where they go to
+// others instead.
+func (b *build) await(ctx, life context.Context, events uint64) (on bool, err error) {
+	for b.how.EventsPerSecond > 0 && events > 0 && ctx.Err() == nil {
+		if err := b.session.Err(); err != nil {
+			return false, err
 		}
 		wait, err := b.builder.Throttle(life, events, b.how.EventsPerSecond)
 		if err != nil {
 			return false, err
+		}
+		if wait == 0 {
+			return true, nil
 		}
 		pause(ctx, b.session.Done(), wait)
 	}
 	return ctx.Err() == nil, nil
 }
 
+// spend counts events that are done, where await did not count them all.
+func (b *build) spend(life context.Context, events uint64) error {
+	if b.how.EventsPerSecond == 0 {
+		return nil
+	}
+	return b.builder.Spend(life, events, b.how.EventsPerSecond)
+}
+
 // bring brings streams to their heads, and returns those that are to be begun anew: with
 // what the sink says of them where they were taken for fresh and are not, or cannot go
-// on, or because somebody else got on with them.
-func (b *build) bring(life context.Context, batch []*folding) (again []*folding, err error) {
+// on, or because somebody else got on with them. It notes for which events those still
+// have to be waited for.
+func (b *build) bring(life context.Context, batch []*folding, owed map[*folding]uint64) (again []*folding, err error) {
 	took, err := b.project(life, batch)
 	if err != nil {
 		return nil, b.hung(life, err)
@@ -401,7 +451,11 @@ func (b *build) bring(life context.Context, batch []*folding) (again []*folding,
 	for _, f := range batch {
 		switch {
 		case f.refused != nil, f.more, f.fresh && f.halted != nil:
-			again = append(again, &folding{stream: f.stream, head: f.head})
+			anew := &folding{stream: f.stream, head: f.head}
+			if f.more {
+				owed[anew] = uint64(f.head) - min(uint64(f.head), f.to.Position.Major)
+			}
+			again = append(again, anew)
 		case f.halted != nil:
 			if err := b.halt(life, f); err != nil {
 				return nil, err
@@ -411,8 +465,49 @@ func (b *build) bring(life context.Context, batch []*folding) (again []*folding,
 	return again, nil
 }
 
-// load loads what the streams of a chunk come to, up to their ends.
-func (b *build) load(life context.Context, c *lease.Chunk, streams []*folding) error {
+// loadAll loads the streams of a chunk. It reports whether it came to the end. Where the
+// building is throttled that is done part by part, each a chunk for the loader, so that
+// what is loaded stays when the others wait or go to another worker. It depends on the
+// heads alone which streams are in which part.
+func (b *build) loadAll(ctx, life context.Context, c *lease.Chunk, left []*folding) (on bool, err error) {
+	name := fmt.Sprintf("%d %s", c.Partition, c.ID)
+	if b.how.EventsPerSecond == 0 {
+		if ctx.Err() != nil {
+			return false, nil
+		}
+		return true, b.load(life, name, left)
+	}
+	if c.Again {
+		if err := b.ask(life, left); err != nil {
+			return false, err
+		}
+	}
+	for first := 0; first < len(left); {
+		part := left[first:][:b.width(left[first:])]
+		events, loaded := uint64(0), false
+		for _, f := range part {
+			events += uint64(f.head)
+			loaded = loaded || !f.from.IsZero() // and so are the others of the part
+		}
+		if !loaded {
+			if on, err := b.await(ctx, life, events); err != nil || !on {
+				return false, err
+			}
+			err := b.load(life, fmt.Sprintf("%s %d", name, first), part)
+			if err == nil {
+				err = b.spend(life, events)
+			}
+			if err != nil {
+				return false, err
+			}
+		}
+		first += len(part)
+	}
+	return true, nil
+}
+
+// load loads what some streams come to, up to their ends.
+func (b *build) load(life context.Context, chunk string, streams []*folding) error {
 	e := b.engine
 	e.Projection = whole{e.Projection}
 	start := time.Now()
@@ -441,7 +536,7 @@ func (b *build) load(life context.Context, c *lease.Chunk, streams []*folding) e
 		}
 	}
 	start = time.Now()
-	refused, err := b.loader.Load(life, b.Generation, fmt.Sprintf("%d %s", c.Partition, c.ID), changes)
+	refused, err := b.loader.Load(life, b.Generation, chunk, changes)
 	t.commit = time.Since(start)
 	if err != nil {
 		return err

@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/generations"
 	"github.com/projectord/projectord/projector/lease"
+	"github.com/projectord/projectord/projector/pgsink"
 )
 
 // version returns totals by code of a version, which counts quantities so many times.
@@ -260,6 +262,80 @@ func TestThrottledBuilding(t *testing.T) {
 	}
 	if n := sink.most.Load(); n > 32 {
 		t.Errorf("%d documents were committed at once", n)
+	}
+}
+
+// A building that is throttled gets on however often it is interrupted: what was waited
+// for and not begun costs nothing, and what is done is not paid for again.
+func TestThrottledBuildingInterrupted(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(*fixture) projector.Sink{
+		"Commit": func(f *fixture) projector.Sink { return f.sink },
+		"Load": func(f *fixture) projector.Sink {
+			pool, err := pgxpool.New(f.Context(), testenv.Postgres(f.T))
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Cleanup(pool.Close)
+			sink, err := pgsink.New(pool, f.store.Namespace(), "totals")
+			if err != nil {
+				f.Fatal(err)
+			}
+			return sink
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, sharedRedis(t))
+			h := make(history)
+			h.fill(f, 400) // 1200 events
+			sink, all, reads := open(f), f.generations(), &counting{Reader: f.store}
+			if _, err := all.Start(t.Context(), "totals", 1); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := all.Add(t.Context(), "totals", 2, generations.Options{EventsPerSecond: 300}); err != nil {
+				t.Fatal(err)
+			}
+			var keys []string
+			for i := range h {
+				keys = append(keys, cart(i).ID())
+			}
+			// done returns how many documents there are, once there is a table.
+			done := func() int {
+				at, _, err := sink.Checkpoints(t.Context(), 2, keys)
+				if err != nil {
+					return 0
+				}
+				return len(at) - len(slices.DeleteFunc(at, func(c projector.Checkpoint) bool { return !c.IsZero() }))
+			}
+			var record generations.Record
+			start, runs := time.Now(), 0
+			for ; record.State != generations.Built; runs++ {
+				before := done()
+				stop := f.start(fmt.Sprint("w", runs), f.planned(totalsOf(2, 2)), func(c *projector.WorkerConfig) {
+					c.Projections[0].Sink, c.Store = sink, reads
+				})
+				testenv.Wait(t, waitLong, func() error {
+					p, err := all.Get(t.Context(), "totals")
+					if err != nil {
+						return err
+					}
+					if record, _ = p.Of(2); record.State != generations.Built && done() == before {
+						return fmt.Errorf("run %d does nothing: %d documents, the generation is %+v", runs, before, record)
+					}
+					return nil
+				})
+				stop()
+			}
+			// The last part has fewer than a hundred events, and begins when all others are paid
+			// for; a loss of a part with every run would be several times that.
+			if took := time.Since(start); took < 3500*time.Millisecond || took > 12*time.Second || runs < 5 {
+				t.Errorf("1200 events at 300 a second took %s and %d runs", took, runs)
+			}
+			if n := done(); n != len(h) || reads.n > 1250 {
+				t.Errorf("there are %d documents, and %d events were read for them", n, reads.n)
+			}
+		})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/projectord/projectord/internal/testenv"
 )
@@ -325,21 +326,63 @@ func TestBackfillCallsComeLate(t *testing.T) {
 	})
 }
 
-// However many ask, no more is allowed than the rate.
+// However many ask, no more is begun than the rate allows, and not much less.
 func TestThrottle(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		b := newBackfill(t, client)
-		start, latest := time.Now(), time.Duration(0)
-		for range 10 {
-			wait, err := b.Throttle(t.Context(), 500, 1000)
-			if err != nil {
-				t.Fatal(err)
+		var all errgroup.Group
+		start := time.Now()
+		for range 8 {
+			all.Go(func() error {
+				for range 5 {
+					for {
+						wait, err := b.Throttle(t.Context(), 20, 1000)
+						if err != nil {
+							return err
+						}
+						if wait == 0 {
+							break
+						}
+						<-time.After(wait)
+					}
+				}
+				return nil
+			})
+		}
+		if err := all.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		// 39 times 20 ms lie before the last of them, and the first may be said to be late.
+		if took := time.Since(start); took < 39*20*time.Millisecond-throttleLate || took > 2*time.Second {
+			t.Errorf("800 events at 1000 a second took %s", took)
+		}
+	})
+}
+
+// Who asks and does not come again keeps nobody waiting, and of work that was begun and
+// may never be done others wait for a second's worth.
+func TestThrottleForgetsWhoGoes(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		b := newBackfill(t, client)
+		ask := func(least, most time.Duration) {
+			t.Helper()
+			wait, err := b.Throttle(t.Context(), 1_000_000, 100)
+			if err != nil || wait < least || wait > most {
+				t.Errorf("Throttle = %s, %v; want %s to %s", wait, err, least, most)
 			}
-			latest = max(latest, wait)
 		}
-		// Nine times half a second lie before the tenth.
-		if least := 4500*time.Millisecond - time.Since(start); latest < least || latest > 4500*time.Millisecond {
-			t.Errorf("the last may begin in %v; want between %v and 4.5s", latest, least)
+		ask(0, 0)
+		for range 10 {
+			ask(time.Millisecond, throttleAhead)
 		}
+		// Once it is done it counts.
+		if err := b.Spend(t.Context(), 1_000_000, 100); err != nil {
+			t.Fatal(err)
+		}
+		ask(9990*time.Second, 10_000*time.Second)
+		if err := b.Spend(t.Context(), 100, 100); err != nil {
+			t.Fatal(err)
+		}
+		ask(9990*time.Second, 10_000*time.Second)
 	})
 }

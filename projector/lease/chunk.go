@@ -20,6 +20,8 @@ type Chunk struct {
 	ID        string
 	// Heads are the streams and the versions they have to be brought to, at least.
 	Heads []Head
+	// Again says that it was handed out before: some of it may be done.
+	Again bool
 }
 
 // Events returns how many events a chunk has, by its heads.
@@ -53,6 +55,7 @@ func (b *Builder) Take(ctx context.Context, partition int, known func(id string)
 		return nil, b.failed(partition, "taking a chunk", err)
 	}
 	entry, err := b.read(ctx, key, ">")
+	again := entry == nil
 	if err == nil && entry == nil {
 		entry, err = b.sweep(ctx, partition, key)
 	}
@@ -68,7 +71,12 @@ func (b *Builder) Take(ctx context.Context, partition int, known func(id string)
 	if err != nil || entry == nil {
 		return nil, b.failed(partition, "taking a chunk", err)
 	}
-	return b.unpack(partition, entry)
+	c, err := b.unpack(partition, entry)
+	if err != nil {
+		return nil, err
+	}
+	c.Again = again
+	return c, nil
 }
 
 // read reads the next entry, nil where there is none.
