@@ -204,6 +204,9 @@ func (b *build) step(ctx, life context.Context) (worked, over bool, err error) {
 func (b *build) finish(ctx context.Context) (worked, over bool, err error) {
 	if b.loader != nil {
 		had, err := b.alone(ctx, "finish", func(ctx context.Context) error { return b.loader.Finish(ctx, b.Generation) })
+		if errors.Is(err, ErrUnrecoverable) {
+			err = b.fail(ctx, err)
+		}
 		if err != nil || !had {
 			return false, false, err
 		}
@@ -581,9 +584,13 @@ func (b *build) halt(life context.Context, f *folding) error {
 var errFailed = errors.New("the building has failed")
 
 // fail ends the building until somebody has looked.
-func (b *build) fail(life context.Context, why *StreamError) error {
+func (b *build) fail(life context.Context, why error) error {
 	b.failed.Do(func() {
-		b.logger.Error("the building fails", "stream", why.Stream.String(), "version", uint64(why.Version), "reason", why)
+		logger := b.logger
+		if stream := new(StreamError); errors.As(why, &stream) {
+			logger = logger.With("stream", stream.Stream.String(), "version", uint64(stream.Version))
+		}
+		logger.Error("the building fails", "reason", why)
 	})
 	err := b.registry.Set(life, b.Projection.Name(), b.Generation, generations.Failed, why.Error(), generations.Building)
 	if err != nil && !errors.Is(err, generations.ErrState) && !errors.Is(err, generations.ErrUnknown) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
@@ -46,6 +48,17 @@ func (f *fixture) planned(p projector.Projection) func(*projector.WorkerConfig) 
 		c.Generations = f.generations()
 		c.Projections[0] = projector.Assignment{Projection: p, Sink: f.sink}
 	}
+}
+
+// postgres returns a pool of a database.
+func (f *fixture) postgres() *pgxpool.Pool {
+	f.Helper()
+	pool, err := pgxpool.New(f.Context(), testenv.Postgres(f.T))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(pool.Close)
+	return pool
 }
 
 // waitState waits until a generation is in a state.
@@ -186,6 +199,64 @@ func TestPoisonInBuilding(t *testing.T) {
 	})
 }
 
+// A sum that cannot be stored is found at the end of the loading, and fails the building
+// with the row. Trouble of the server does not: the end is tried again.
+func TestFinishThatCannotSucceed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	for i := range 4 {
+		f.append(cart(i), math.MaxInt64/2)
+	}
+	pool := f.postgres()
+	sink, err := pgsink.NewDelta(pool, f.store.Namespace(), "totals", pgsink.Column{Name: "n", Kind: projector.Int})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := func(version int, of int64) projector.Projection {
+		p := projector.NewDelta("totals", projector.DeltaConfig{Version: version, Categories: []string{"cart"}, Events: registry()})
+		projector.OnDelta(p, func(e *projector.Effects, a added, _ *eventstore.Recorded) { e.Row("all").Add("n", a.Qty/of) })
+		return p
+	}
+	if _, err := f.generations().Start(t.Context(), "totals", 1); err != nil {
+		t.Fatal(err)
+	}
+	serve := func(p projector.Projection) func(*projector.WorkerConfig) {
+		return func(c *projector.WorkerConfig) { f.planned(p)(c); c.Projections[0].Sink = sink }
+	}
+	f.start("large", serve(parts(2, 1)))
+	r := f.waitState(2, generations.Failed)
+	for _, says := range []string{"all", "column n", "64 bits", "build it again"} {
+		if !strings.Contains(r.Reason, says) {
+			t.Errorf("the building failed with %q, which does not say %q", r.Reason, says)
+		}
+	}
+
+	// A table of the generation is locked when the loading is finished.
+	if err := sink.BeginLoad(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background())
+	if _, err := tx.Exec(t.Context(), fmt.Sprintf("SET LOCAL statement_timeout = 0; LOCK TABLE %s.totals_3", f.store.Namespace())); err != nil {
+		t.Fatal(err)
+	}
+	f.start("small", serve(parts(3, 100)))
+	testenv.Wait(t, waitLong, func() error {
+		tag, err := pool.Exec(t.Context(), "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT%'||$1||'%totals_3%'", f.store.Namespace())
+		if err == nil && tag.RowsAffected() == 0 {
+			err = errors.New("nobody waits")
+		}
+		return err
+	})
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.waitState(3, generations.Built)
+}
+
 // A building takes streams for fresh without asking. Those that are not are told by the
 // commit, and gone on with; a document that was made of other events fails the building.
 func TestBuildingIsNotTheFirst(t *testing.T) {
@@ -272,12 +343,7 @@ func TestThrottledBuildingInterrupted(t *testing.T) {
 	for name, open := range map[string]func(*fixture) projector.Sink{
 		"Commit": func(f *fixture) projector.Sink { return f.sink },
 		"Load": func(f *fixture) projector.Sink {
-			pool, err := pgxpool.New(f.Context(), testenv.Postgres(f.T))
-			if err != nil {
-				f.Fatal(err)
-			}
-			f.Cleanup(pool.Close)
-			sink, err := pgsink.New(pool, f.store.Namespace(), "totals")
+			sink, err := pgsink.New(f.postgres(), f.store.Namespace(), "totals")
 			if err != nil {
 				f.Fatal(err)
 			}

@@ -58,7 +58,8 @@ func OnReact[E any](p *Reactor, handle func(ctx context.Context, e E, r *eventst
 // ErrUnrecoverable is what errors made by [Unrecoverable] are.
 var ErrUnrecoverable = errors.New("unrecoverable")
 
-// Unrecoverable marks an error of a handler that trying again cannot mend.
+// Unrecoverable marks an error of a handler, or of [Loader.Finish], that trying again cannot
+// mend.
 func Unrecoverable(err error) error { return fmt.Errorf("%w: %w", ErrUnrecoverable, err) }
 
 // ErrTransient is what errors made by [Transient] are.

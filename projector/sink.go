@@ -78,7 +78,8 @@ type Loader interface {
 
 	// Finish ends the loading, and may take long. From then on the generation is
 	// committed to, and Load fails. Doing it again, also at the same time
-	// elsewhere, changes nothing.
+	// elsewhere, changes nothing. The error is [ErrUnrecoverable] where it is
+	// because of what was loaded, so that trying again cannot help.
 	Finish(ctx context.Context, g Generation) error
 }
 

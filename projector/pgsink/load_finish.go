@@ -2,6 +2,7 @@ package pgsink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -50,10 +51,15 @@ func (m *model) finish(ctx context.Context, g projector.Generation, drop []strin
 		}
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("pgsink: finishing to load %s: %w", m.target(g), explainLoad(err))
+	if err == nil {
+		return nil
 	}
-	return nil
+	explained := explainLoad(err)
+	if pgerr.OfData(err) || errors.Is(err, projector.ErrEffect) {
+		// What is loaded stays as it is.
+		explained = projector.Unrecoverable(explained)
+	}
+	return fmt.Errorf("pgsink: finishing to load %s: %w", m.target(g), explained)
 }
 
 // makeKey makes the primary key of a table that was filled without, as it would have

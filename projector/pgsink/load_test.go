@@ -484,7 +484,11 @@ func TestStreamInTwoChunks(t *testing.T) {
 			beginLoad(t, s)
 			load(t, s, "1", c.change("twice"))
 			load(t, s, "2", c.change("twice"))
-			wantError(t, s.Finish(t.Context(), 2), "twice", "two chunks", "m_2")
+			err := s.Finish(t.Context(), 2)
+			wantError(t, err, "twice", "two chunks", "m_2")
+			if !errors.Is(err, projector.ErrUnrecoverable) {
+				t.Errorf("%v does not say that trying again is no use", err)
+			}
 		})
 	}
 }
