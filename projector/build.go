@@ -448,7 +448,7 @@ func (b *build) spend(life context.Context, events uint64) error {
 func (b *build) bring(life context.Context, batch []*folding, owed map[*folding]uint64) (again []*folding, err error) {
 	took, err := b.project(life, batch)
 	if err != nil {
-		return nil, b.hung(life, err)
+		return b.hung(life, batch, err)
 	}
 	b.report(b.observer, batch, took)
 	for _, f := range batch {
@@ -460,7 +460,7 @@ func (b *build) bring(life context.Context, batch []*folding, owed map[*folding]
 			}
 			again = append(again, anew)
 		case f.halted != nil:
-			if err := b.halt(life, f); err != nil {
+			if err := b.halt(life, f.halted); err != nil {
 				return nil, err
 			}
 		}
@@ -511,50 +511,88 @@ func (b *build) loadAll(ctx, life context.Context, c *lease.Chunk, left []*foldi
 
 // load loads what some streams come to, up to their ends.
 func (b *build) load(life context.Context, chunk string, streams []*folding) error {
+	for {
+		filled, changes, t, err := b.changes(life, streams)
+		if hung := new(hungError); errors.As(err, &hung) {
+			if streams, err = b.hung(life, streams, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, f := range streams {
+			if f.halted != nil {
+				if err := b.halt(life, f.halted); err != nil {
+					return err
+				}
+			}
+		}
+		start := time.Now()
+		if filled, err = b.loadChanges(life, chunk, filled, changes); err != nil {
+			return err
+		}
+		t.commit = time.Since(start)
+		for _, f := range filled {
+			f.committed = true
+		}
+		b.report(b.observer, streams, t)
+		return nil
+	}
+}
+
+// changes returns what streams come to, with those of them that come to something.
+func (b *build) changes(life context.Context, streams []*folding) (filled []*folding, changes []Change, t took, err error) {
 	e := b.engine
 	e.Projection = whole{e.Projection}
 	start := time.Now()
 	if err := e.skips.refresh(life); err != nil {
-		return err
+		return nil, nil, t, err
 	}
 	for _, f := range streams {
 		f.skips = e.skips.of(f.stream)
 	}
 	e.resume(life, streams)
 	if err := e.fold(life, streams); err != nil {
-		return b.hung(life, err)
+		return nil, nil, t, err
 	}
-	t := took{fold: time.Since(start)}
-	filled := only(streams, (*folding).got)
+	t.fold = time.Since(start)
+	filled = only(streams, (*folding).got)
 	all, err := e.fill(life, filled)
 	if err != nil {
-		return b.hung(life, err)
+		return nil, nil, t, err
 	}
-	filled, changes := made(filled, all)
-	for _, f := range streams {
-		if f.halted != nil {
-			if err := b.halt(life, f); err != nil {
-				return err
+	filled, changes = made(filled, all)
+	return filled, changes, t, nil
+}
+
+// loadChanges loads the changes of streams, and returns those that it loaded: others,
+// whose changes the sink refuses, are halted.
+func (b *build) loadChanges(life context.Context, chunk string, streams []*folding, changes []Change) ([]*folding, error) {
+	for {
+		refused, err := b.loader.Load(life, b.Generation, chunk, changes)
+		if err != nil || refused == nil {
+			return streams, err
+		}
+		var rest []*folding
+		var others []Change
+		for i, err := range refused {
+			if err == nil {
+				rest, others = append(rest, streams[i]), append(others, changes[i])
+				continue
+			}
+			at := eventstore.Version(changes[i].To.Position.Major)
+			err = b.halt(life, &StreamError{Projection: b.Projection.Name(), Stream: changes[i].Stream, Version: at, Reason: ErrPoison, Err: err})
+			if err != nil {
+				return nil, err
 			}
 		}
-	}
-	start = time.Now()
-	refused, err := b.loader.Load(life, b.Generation, chunk, changes)
-	t.commit = time.Since(start)
-	if err != nil {
-		return err
-	}
-	for i, err := range refused {
-		if err != nil {
-			at := eventstore.Version(changes[i].To.Position.Major)
-			return b.fail(life, &StreamError{Projection: b.Projection.Name(), Stream: changes[i].Stream, Version: at, Reason: ErrPoison, Err: err})
+		if len(others) == len(changes) {
+			return nil, fmt.Errorf("loading chunk %s to generation %d: the sink refuses it, but none of its changes", chunk, b.Generation)
 		}
+		streams, changes = rest, others
 	}
-	for _, f := range filled {
-		f.committed = true
-	}
-	b.report(b.observer, streams, t)
-	return nil
 }
 
 // whole is a projection whose streams are applied to their ends at once.
@@ -562,22 +600,32 @@ type whole struct{ Projection }
 
 func (whole) enough(any, int) bool { return false }
 
-// hung fails the building where the error is that of a function that hangs; any other
-// is returned.
-func (b *build) hung(life context.Context, err error) error {
-	if hung := new(hungError); errors.As(err, &hung) {
-		return b.fail(life, &StreamError{Projection: b.Projection.Name(), Stream: hung.stream, Version: hung.version, Reason: ErrPoison, Err: hung})
+// hung halts the stream whose function hangs, where that is the error, and returns the
+// others, which are to be begun anew. Any other error is returned.
+func (b *build) hung(life context.Context, streams []*folding, err error) (others []*folding, _ error) {
+	hung := new(hungError)
+	if !errors.As(err, &hung) {
+		return nil, err
 	}
-	return err
+	why := &StreamError{Projection: b.Projection.Name(), Stream: hung.stream, Version: hung.version, Reason: ErrPoison, Err: hung}
+	if err := b.halt(life, why); err != nil {
+		return nil, err
+	}
+	for _, f := range streams {
+		if f.stream != hung.stream {
+			others = append(others, &folding{stream: f.stream, head: f.head, fresh: f.fresh})
+		}
+	}
+	return others, nil
 }
 
 // halt leaves a stream that cannot go on to be parked, by a worker that comes to it by
 // the log once all is built, or fails the building.
-func (b *build) halt(life context.Context, f *folding) error {
+func (b *build) halt(life context.Context, why *StreamError) error {
 	if b.how.Park {
-		return b.log.Announce(life, []string{f.stream.String()})
+		return b.log.Announce(life, []string{why.Stream.String()})
 	}
-	return b.fail(life, f.halted)
+	return b.fail(life, why)
 }
 
 // errFailed ends the work on a generation that failed.

@@ -61,6 +61,24 @@ func (f *fixture) postgres() *pgxpool.Pool {
 	return pool
 }
 
+type buildSink interface {
+	projector.Sink
+	Document(ctx context.Context, g projector.Generation, key string) (map[string]string, projector.Checkpoint, error)
+}
+
+// buildSinks open sinks for documents, one for each way to build.
+var buildSinks = map[string]func(*fixture) buildSink{
+	"Commit": func(f *fixture) buildSink { return f.sink },
+	"Load": func(f *fixture) buildSink {
+		sink, err := pgsink.New(f.postgres(), f.store.Namespace(), "totals", pgsink.Column{Name: "qty", Kind: projector.Int},
+			pgsink.Column{Name: "events", Kind: projector.Int}, pgsink.Column{Name: "trail", Kind: projector.String})
+		if err != nil {
+			f.Fatal(err)
+		}
+		return sink
+	},
+}
+
 // waitState waits until a generation is in a state.
 func (f *fixture) waitState(g generations.Generation, want generations.State) generations.Record {
 	f.Helper()
@@ -82,13 +100,18 @@ func (f *fixture) waitState(g generations.Generation, want generations.State) ge
 // waitGeneration waits until the documents of a generation are those of a pure fold.
 func (f *fixture) waitGeneration(g projector.Generation, h history, times int64) {
 	f.Helper()
+	f.waitDocuments(f.sink, g, h, times)
+}
+
+func (f *fixture) waitDocuments(sink buildSink, g projector.Generation, h history, times int64) {
+	f.Helper()
 	testenv.Wait(f, waitLong, func() error {
 		for i, quantities := range h {
 			var state total
 			for _, q := range quantities {
 				state.add(times * q)
 			}
-			got, at, err := f.sink.Document(f.Context(), g, cart(i).ID())
+			got, at, err := sink.Document(f.Context(), g, cart(i).ID())
 			if err != nil {
 				return err
 			}
@@ -197,6 +220,65 @@ func TestPoisonInBuilding(t *testing.T) {
 			return errors.New("the stream is not parked")
 		})
 	})
+}
+
+// With Park a stream whose fold hangs, or whose document the sink refuses, is left to be
+// parked, and all others are built.
+func TestParkInBuilding(t *testing.T) {
+	t.Parallel()
+	for name, open := range buildSinks {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, sharedRedis(t))
+			sink := open(f)
+			h := make(history)
+			h.fill(f, 60)
+			f.append(cart(1000), 1, 2, hanging)
+			f.append(cart(1001), 5, hanging+1)
+			release := make(chan struct{})
+			defer close(release)
+			p := projector.NewState("totals", projector.StateConfig[total]{
+				Version: 2, Categories: []string{"cart"}, Events: registry(), Document: func(s *total, d *projector.Document) {
+					document(s, d)
+					if s.qty > hanging {
+						d.SetString("trail", "\x00") // refused by Postgres, not by Redis
+					}
+				},
+			})
+			projector.On(p, func(s *total, e added) {
+				if e.Qty == hanging {
+					<-release
+				}
+				s.add(e.Qty)
+			})
+			if _, err := f.generations().Start(t.Context(), "totals", 1); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.generations().Add(t.Context(), "totals", 2, generations.Options{Park: true}); err != nil {
+				t.Fatal(err)
+			}
+			f.start("w", f.planned(p), quick, func(c *projector.WorkerConfig) { c.Projections[0].Sink = sink })
+			f.waitState(2, generations.Built)
+			f.waitDocuments(sink, 2, h, 1)
+			want := map[string]eventstore.Version{"cart-1000": 3}
+			if name == "Load" {
+				want["cart-1001"] = 2
+			}
+			testenv.Wait(t, waitLong, func() error {
+				got := make(map[string]eventstore.Version)
+				for p, err := range projector.ParkedStreams(t.Context(), f.log(), projector.Assignment{Projection: p, Generation: 2}) {
+					if err != nil {
+						return err
+					}
+					got[p.Stream.String()] = p.Version
+				}
+				if !maps.Equal(got, want) {
+					return fmt.Errorf("parked are %v; want %v", got, want)
+				}
+				return nil
+			})
+		})
+	}
 }
 
 // A sum that cannot be stored is found at the end of the loading, and fails the building
@@ -340,16 +422,7 @@ func TestThrottledBuilding(t *testing.T) {
 // for and not begun costs nothing, and what is done is not paid for again.
 func TestThrottledBuildingInterrupted(t *testing.T) {
 	t.Parallel()
-	for name, open := range map[string]func(*fixture) projector.Sink{
-		"Commit": func(f *fixture) projector.Sink { return f.sink },
-		"Load": func(f *fixture) projector.Sink {
-			sink, err := pgsink.New(f.postgres(), f.store.Namespace(), "totals")
-			if err != nil {
-				f.Fatal(err)
-			}
-			return sink
-		},
-	} {
+	for name, open := range buildSinks {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t, sharedRedis(t))
