@@ -191,7 +191,9 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 //
 // It fails if it cannot begin, because the store's Redis or a sink is out of
 // reach or not fit. Once it has begun, it outlasts failures: it pauses while a
-// backend is in trouble, and goes on with a new session when its own is dead.
+// backend is in trouble, and goes on with a new session when its own is dead. A sink
+// that cannot begin then, with a generation that is new or after an outage, pauses that
+// generation alone, and is tried again.
 // The one exception is the loss of a guarded name, after which another process
 // may be this worker: the error wraps [lease.ErrNameLost].
 //
@@ -221,7 +223,7 @@ func (w *Worker) run(ctx context.Context) error {
 	var remind reminder
 	for begun := false; ; {
 		start, worked := time.Now(), false
-		err := w.arrange(ctx)
+		err := w.arrange(ctx, !begun)
 		if err == nil {
 			worked, err = w.session(ctx)
 			begun = begun || worked
@@ -258,7 +260,7 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
 	if len(w.working()) == 0 {
-		w.watchPlan(ctx)
+		w.watch(ctx)
 		return true, nil
 	}
 	// The groups are created anew where Redis lost them.
@@ -298,7 +300,7 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 		})
 	})
 	chores.Go(func() {
-		if w.watchPlan(ctx) {
+		if w.watch(ctx) {
 			leave()
 		}
 	})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/projectord/projectord/projector/generations"
@@ -13,12 +15,17 @@ import (
 // planEvery is how often a worker looks which generations there are.
 const planEvery = time.Second
 
+// beginTime is how long others wait for a sink to begin. One that takes longer goes on
+// beside them.
+const beginTime = 2 * time.Second
+
 // part is what a worker does about one generation of a projection.
 type part struct {
 	Assignment
 	build bool                // it is to be built
 	how   generations.Options // if so
 	idle  error               // why there is nothing to do, and no generation
+	bad   error               // why its sink could not begin
 }
 
 // begin prepares the sink.
@@ -27,6 +34,17 @@ func (p part) begin(ctx context.Context) error {
 		return loader.BeginLoad(ctx, p.Generation)
 	}
 	return p.Sink.Begin(ctx, p.Generation)
+}
+
+// beginWithin is begin that does not wait long, so that a server that hangs does not hold
+// up what has others; but at first there is nothing to hold up.
+func (p part) beginWithin(ctx context.Context, first bool) error {
+	if !first {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, beginTime)
+		defer cancel()
+	}
+	return p.begin(ctx)
 }
 
 // served is a part and what the worker keeps of it from session to session.
@@ -56,7 +74,7 @@ func (w *Worker) serving() []*served {
 func (w *Worker) working() []*served {
 	var some []*served
 	for _, s := range w.serving() {
-		if s.idle == nil {
+		if s.idle == nil && s.bad == nil {
 			some = append(some, s)
 		}
 	}
@@ -141,8 +159,10 @@ func same(a []*served, b []part) bool {
 	})
 }
 
-// arrange makes a plan and what it needs. What was served before keeps what it has.
-func (w *Worker) arrange(ctx context.Context) error {
+// arrange makes a plan and what it needs. What was served before keeps what it has. A sink
+// that cannot begin is an error at first; later its part is left out, and all others are
+// served.
+func (w *Worker) arrange(ctx context.Context, first bool) error {
 	parts, err := w.plan(ctx)
 	if err != nil {
 		return err
@@ -160,8 +180,15 @@ func (w *Worker) arrange(ctx context.Context) error {
 		}
 		if p.idle != nil {
 			next[i].status.set(StateIdle, p.idle)
-		} else if err := p.begin(ctx); err != nil {
+			continue
+		}
+		err := p.beginWithin(ctx, first)
+		if err != nil && first {
 			return fmt.Errorf("projection %s: %w", p.Projection.Name(), err)
+		}
+		if err != nil {
+			next[i].bad = err
+			next[i].status.set(StatePaused, err)
 		}
 	}
 	w.mu.Lock()
@@ -183,6 +210,65 @@ func (w *Worker) watchPlan(ctx context.Context) bool {
 		}
 	}
 	return false
+}
+
+// watchBad tries again to begin with what could not, until one can, and reports whether
+// one does, or ctx ended. The sinks wait for each other no more than that.
+func (w *Worker) watchBad(ctx context.Context) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mended atomic.Bool
+	var all sync.WaitGroup
+	for _, s := range w.serving() {
+		if s.bad == nil {
+			continue
+		}
+		all.Go(func() {
+			if w.beginBad(ctx, s) {
+				mended.Store(true)
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	return mended.Load()
+}
+
+// beginBad begins with one that could not, and reports whether it did before ctx ended.
+func (w *Worker) beginBad(ctx context.Context, s *served) bool {
+	var remind reminder
+	wait := newBackOff()
+	for err := s.bad; err != nil; err = s.begin(ctx) {
+		if ctx.Err() != nil {
+			return false
+		}
+		s.status.set(StatePaused, err)
+		if remind.due(time.Now()) {
+			w.config.Logger.Warn("a sink cannot begin; it is tried again every now and then, and all others are served",
+				"projection", s.Projection.Name(), "generation", int(s.Generation), "reason", err)
+		}
+		pause(ctx, nil, wait.NextBackOff())
+	}
+	return ctx.Err() == nil
+}
+
+// watch waits until something else is to be served, or can be, and reports whether that is
+// so, or ctx ended.
+func (w *Worker) watch(ctx context.Context) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var seen atomic.Bool
+	var all sync.WaitGroup
+	for _, see := range []func(context.Context) bool{w.watchPlan, w.watchBad} {
+		all.Go(func() {
+			if see(ctx) {
+				seen.Store(true)
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	return seen.Load()
 }
 
 // unserved warns about groups that nobody serves: the logs grow by what they leave. A

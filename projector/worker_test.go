@@ -19,7 +19,9 @@ import (
 	"github.com/projectord/projectord/internal/faultconn"
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/generations"
 	"github.com/projectord/projectord/projector/lease"
+	"github.com/projectord/projectord/projector/redissink"
 )
 
 const (
@@ -637,4 +639,55 @@ func TestWorkerThatCannotBegin(t *testing.T) {
 	if err := w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "is the server running") {
 		t.Errorf("Run without a server = %v", err)
 	}
+}
+
+// refusing is a sink that cannot begin with later generations, until it is mended.
+type refusing struct {
+	projector.Sink
+	mended atomic.Bool
+}
+
+func (s *refusing) Begin(ctx context.Context, g projector.Generation) error {
+	if g > 1 && !s.mended.Load() {
+		return errors.New("permission denied to create a table")
+	}
+	return s.Sink.Begin(ctx, g)
+}
+
+// A generation whose sink cannot begin is paused alone, until it can.
+func TestSinkThatCannotBeginLater(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	h := make(history)
+	h.fill(f, 5)
+	other := projector.NewState("other", projector.StateConfig[total]{Categories: []string{"cart"}, Events: registry(), Document: document})
+	projector.On(other, func(s *total, e added) { s.add(e.Qty) })
+	own, err := redissink.New(f.client, f.store.Namespace(), "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := &refusing{Sink: own}
+	w, _ := f.worker("w", f.planned(totalsOf(1, 1)), func(c *projector.WorkerConfig) {
+		c.Projections = append(c.Projections, projector.Assignment{Projection: other, Sink: bad})
+	})
+	f.waitGeneration(1, h, 1)
+	if _, err := f.operator().Rebuild(t.Context(), other, generations.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	state := func(want projector.ProjectionState) {
+		t.Helper()
+		testenv.Wait(t, waitLong, func() error {
+			for _, s := range w.Status() {
+				if s.Projection.Name() == "other" && s.Generation == 2 && s.State == want && (want != projector.StatePaused || s.Reason != nil) {
+					return nil
+				}
+			}
+			return fmt.Errorf("generation 2 of other is not %s: %v", want, w.Status())
+		})
+	}
+	state(projector.StatePaused)
+	h.fill(f, 5)
+	f.waitGeneration(1, h, 1)
+	bad.mended.Store(true)
+	state(projector.StateRunning)
 }
