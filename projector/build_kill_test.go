@@ -177,7 +177,7 @@ func TestScenario29_RebuildInterrupted(t *testing.T) {
 				t.Errorf("after %d deaths the progress is %+v, %v", deaths, p, err)
 			}
 			t.Logf("%d deaths", deaths)
-			if _, err := o.Promote(t.Context(), projector.Assignment{Projection: totalsOf(2, 2), Sink: f.sink, Generation: 2}); err != nil {
+			if _, err := o.Promote(t.Context(), projector.Assignment{Projection: totalsOf(2, 2), Sink: f.sink, Generation: 2}, nil); err != nil {
 				t.Error(err)
 			}
 		})

@@ -555,7 +555,7 @@ func TestScenario29_LoadInterrupted(t *testing.T) {
 				t.Errorf("after %d deaths the progress is %+v, %v", len(points), p, err)
 			}
 			t.Logf("%d deaths at %s", len(points), strings.Join(points, ", "))
-			if _, err := o.Promote(t.Context(), projector.Assignment{Projection: kind.projection(2, 2), Sink: sink, Generation: 2}); err != nil {
+			if _, err := o.Promote(t.Context(), projector.Assignment{Projection: kind.projection(2, 2), Sink: sink, Generation: 2}, nil); err != nil {
 				t.Error(err)
 			}
 			wantSeen("promoted", kind.want(h, 2))

@@ -558,7 +558,7 @@ func TestOperator(t *testing.T) {
 		}
 		a := projector.Assignment{Projection: p, Sink: f.sink, Generation: 2}
 		for range 2 {
-			if was, err := o.Promote(f.Context(), a); err != nil || was > 2 {
+			if was, err := o.Promote(f.Context(), a, nil); err != nil || was > 2 {
 				f.Fatal(was, err)
 			}
 		}
@@ -577,7 +577,7 @@ func TestOperator(t *testing.T) {
 			f.Errorf("back from the rollback: %d, %v", to, err)
 		}
 
-		if _, err := o.Promote(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 7}); !errors.Is(err, generations.ErrUnknown) {
+		if _, err := o.Promote(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 7}, nil); !errors.Is(err, generations.ErrUnknown) {
 			f.Errorf("promoting what is not: %v", err)
 		}
 		if record, err = o.Rebuild(f.Context(), totalsOf(9, 1), generations.Options{}); err != nil { // nobody runs that
@@ -590,7 +590,7 @@ func TestOperator(t *testing.T) {
 			f.Errorf("the progress is %+v, %v", progress, err)
 		}
 		a.Generation = record.Generation
-		if _, err := o.Promote(f.Context(), a); !errors.Is(err, generations.ErrState) {
+		if _, err := o.Promote(f.Context(), a, nil); !errors.Is(err, generations.ErrState) {
 			f.Errorf("promoting what is paused: %v", err)
 		}
 		if err := o.Resume(f.Context(), "totals", record.Generation); err != nil {
@@ -717,7 +717,7 @@ func TestRetire(t *testing.T) {
 		if err := o.Retire(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 1}, nil); !errors.Is(err, generations.ErrState) {
 			f.Errorf("retiring what readers see: %v", err)
 		}
-		if _, err := o.Promote(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 2}); err != nil {
+		if _, err := o.Promote(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 2}, nil); err != nil {
 			f.Fatal(err)
 		}
 		var steps []int

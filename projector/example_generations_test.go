@@ -68,7 +68,7 @@ func ExampleOperator_Promote() {
 	report, err := o.Verify(ctx, projector.VerifyConfig{Assignment: newer})
 	check(err)
 	fmt.Println(report.Compared, "compared,", report.Different, "different")
-	_, err = o.Promote(ctx, newer)
+	_, err = o.Promote(ctx, newer, nil)
 	check(err)
 	read()
 	stop()

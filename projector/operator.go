@@ -105,9 +105,29 @@ func (p *Progress) setRate(events uint64, in time.Duration) {
 }
 
 // Promote has readers see a generation, from one moment to the next, and returns the
-// one they saw. It is built, or the error wraps [generations.ErrState]. Others go on
-// being kept up to date by workers of their version, so that they can be gone back to.
-func (o Operator) Promote(ctx context.Context, a Assignment) (was Generation, err error) {
+// one they saw. It is built, or the error wraps [generations.ErrState]. First it waits
+// until what was appended before the call is in it, so that readers miss nothing they
+// have seen, or until ctx ends. That takes a worker of its version; [Operator.PromoteNow]
+// does not wait. behind is called now and then with how far it is behind, where not nil.
+//
+// Others go on being kept up to date by workers of their version, so that they can be
+// gone back to.
+func (o Operator) Promote(ctx context.Context, a Assignment, behind func(Generation, Lag)) (was Generation, err error) {
+	all, err := o.Generations.Get(ctx, a.Projection.Name())
+	if err != nil {
+		return 0, err
+	}
+	if record, _ := all.Of(a.Generation); record.State == generations.Built && all.Active != a.Generation {
+		if err := o.await(ctx, a, record.Version, behind); err != nil {
+			return 0, err
+		}
+	}
+	return o.PromoteNow(ctx, a)
+}
+
+// PromoteNow is [Operator.Promote] that does not wait. Readers miss for a while what is
+// not in the generation yet, whole documents among it.
+func (o Operator) PromoteNow(ctx context.Context, a Assignment) (was Generation, err error) {
 	name := a.Projection.Name()
 	all, err := o.Generations.Get(ctx, name)
 	if err != nil {
@@ -121,6 +141,43 @@ func (o Operator) Promote(ctx context.Context, a Assignment) (was Generation, er
 		}
 	}
 	return o.Generations.Promote(ctx, name, a.Generation)
+}
+
+// await waits until a generation has what was appended before the call. What comes
+// meanwhile does not count, or it would not end while there are writers.
+func (o Operator) await(ctx context.Context, a Assignment, version int, behind func(Generation, Lag)) error {
+	begin := time.Now()
+	var last Lag
+	var oldest time.Time // when the oldest outstanding pointer came, at first
+	looked, moved := false, false
+	for wait := newBackOff(); ; pause(ctx, nil, wait.NextBackOff()) {
+		now := time.Now()
+		lag, err := MeasureLag(ctx, o.Log, a)
+		switch {
+		case ctx.Err() != nil && looked:
+			hint := "it gets on; wait longer:"
+			if !moved {
+				hint = "is a worker of that version running?"
+			}
+			return fmt.Errorf("projection %s: generation %d, of version %d, is %d events behind: %s %w",
+				a.Projection.Name(), a.Generation, version, last.Events, hint, ctx.Err())
+		case err != nil:
+			return err
+		}
+		came := now.Add(-lag.Oldest)
+		if looked {
+			moved = moved || lag.Events < last.Events || came.After(oldest.Add(time.Second))
+		} else {
+			looked, oldest = true, came
+		}
+		if last = lag; behind != nil {
+			behind(a.Generation, lag)
+		}
+		// Ages are in whole milliseconds, by the clock of the server.
+		if lag.Events == 0 && !lag.Estimated || came.After(begin.Add(time.Millisecond)) {
+			return nil
+		}
+	}
 }
 
 // Previous returns the generation that readers saw before the one they see now, as far
@@ -139,33 +196,16 @@ func (o Operator) Previous(ctx context.Context, projection string) (generations.
 	return slices.MaxFunc(seen, func(a, b generations.Record) int { return a.Left.Compare(b.Left) }), nil
 }
 
-// Rollback has readers see the generation again that they saw before, once that is up
-// to date, for which it waits until ctx ends. That takes a worker of its version. Where
-// there is none, or to see it at once, Promote it; behind is called now and then with
-// how far it is behind, where not nil.
+// Rollback has readers see the generation again that they saw before, once that has what
+// was appended before the call, for which it waits as [Operator.Promote] does. To see it
+// at once, use [Operator.PromoteNow]; behind is called now and then with how far it is
+// behind, where not nil.
 func (o Operator) Rollback(ctx context.Context, a Assignment, behind func(Generation, Lag)) (to Generation, err error) {
 	previous, err := o.Previous(ctx, a.Projection.Name())
 	if err != nil {
 		return 0, err
 	}
 	a.Generation = previous.Generation
-	for wait := newBackOff(); ; {
-		lag, err := MeasureLag(ctx, o.Log, a)
-		if err != nil {
-			return 0, err
-		}
-		if behind != nil {
-			behind(a.Generation, lag)
-		}
-		if lag.Events == 0 && !lag.Estimated {
-			break
-		}
-		pause(ctx, nil, wait.NextBackOff())
-		if err := ctx.Err(); err != nil {
-			return 0, fmt.Errorf("projection %s: generation %d, of version %d, is %d events behind: is a worker of that version running? %w",
-				a.Projection.Name(), a.Generation, previous.Version, lag.Events, err)
-		}
-	}
-	_, err = o.Promote(ctx, a)
+	_, err = o.Promote(ctx, a, behind)
 	return a.Generation, err
 }

@@ -1,10 +1,13 @@
 package projector_test
 
 import (
+	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/generations"
 )
@@ -26,5 +29,91 @@ func TestRebuildWithOtherOptions(t *testing.T) {
 	record, err := o.Rebuild(t.Context(), p, generations.Options{Park: true})
 	if !errors.Is(err, projector.ErrOptions) || record.Generation != 2 || !strings.Contains(err.Error(), "generation 2 is being built with other options: {Park:true EventsPerSecond:5}") {
 		t.Errorf("with others: %+v, %v", record, err)
+	}
+}
+
+// both are two generations of the same code, both built, of which readers see the first.
+func (f *fixture) both(h history) (projector.Assignment, func()) {
+	f.Helper()
+	p := totalsOf(1, 1)
+	stop := f.start("w", f.planned(p))
+	f.waitGeneration(1, h, 1)
+	if _, err := f.operator().Rebuild(f.Context(), p, generations.Options{}); err != nil {
+		f.Fatal(err)
+	}
+	f.waitState(2, generations.Built)
+	return projector.Assignment{Projection: p, Sink: f.sink, Generation: 2}, stop
+}
+
+func (f *fixture) wantActive(want generations.Generation) {
+	f.Helper()
+	if g, err := f.generations().Active(f.Context(), "totals"); g != want || err != nil {
+		f.Errorf("generation %d is active, %v; want %d", g, err, want)
+	}
+}
+
+// Readers are sent to a generation once it has what they have seen, and not before.
+func TestPromoteWaits(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		h := make(history)
+		h.fill(f, 5)
+		a, stop := f.both(h)
+		stop()
+		h.fill(f, 50)
+		o := f.operator()
+		ctx, cancel := context.WithCancel(f.Context())
+		_, err := o.Promote(ctx, a, func(generations.Generation, projector.Lag) { cancel() })
+		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "150 events behind: is a worker") {
+			f.Errorf("without a worker: %v", err)
+		}
+		f.wantActive(1)
+		start := sync.OnceFunc(func() { f.start("again", f.planned(a.Projection)) })
+		if was, err := o.Promote(f.Context(), a, func(generations.Generation, projector.Lag) { start() }); was != 1 || err != nil {
+			f.Fatalf("Promote = %d, %v", was, err)
+		}
+		f.wantActive(2)
+		for i := range h {
+			if d, _, err := f.sink.Document(f.Context(), 2, cart(i).ID()); d == nil || err != nil {
+				f.Fatalf("cart %d is missing for readers: %v", i, err)
+			}
+		}
+		if was, err := o.PromoteNow(f.Context(), projector.Assignment{Projection: a.Projection, Sink: f.sink, Generation: 1}); was != 2 || err != nil {
+			f.Errorf("PromoteNow = %d, %v", was, err)
+		}
+		f.wantActive(1)
+	})
+}
+
+// Going back ends also while there is never nothing outstanding.
+func TestRollbackUnderLoad(t *testing.T) {
+	f := newFixture(t, sharedRedis(t))
+	h := make(history)
+	h.fill(f, 20)
+	a, _ := f.both(h)
+	if _, err := f.operator().Promote(t.Context(), a, nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	defer cancel()
+	writers.Go(func() {
+		for ctx.Err() == nil {
+			appends := make([]eventstore.StreamAppend, 20)
+			for i := range appends {
+				appends[i] = eventstore.StreamAppend{Stream: cart(i), Expected: eventstore.Any, Events: []eventstore.Event{event("added", added{1})}}
+			}
+			f.store.AppendMany(ctx, appends)
+		}
+	})
+	within, stop := context.WithTimeout(t.Context(), waitLong)
+	defer stop()
+	behind := func(_ generations.Generation, l projector.Lag) {
+		if l.Events == 0 {
+			t.Log("for a moment nothing was outstanding")
+		}
+	}
+	if to, err := f.operator().Rollback(within, a, behind); to != 1 || err != nil {
+		t.Errorf("Rollback = %d, %v", to, err)
 	}
 }

@@ -387,7 +387,7 @@ func BenchmarkReadsDuringRebuild(b *testing.B) {
 	m := r.models[1]
 	operator := projector.Operator{Store: r.store, Log: r.log, Generations: r.registry}
 	first := r.build(m, generations.Options{})
-	if _, err := operator.Promote(b.Context(), projector.Assignment{Projection: m.projection, Sink: m.sink, Generation: first.generation}); err != nil {
+	if _, err := operator.Promote(b.Context(), projector.Assignment{Projection: m.projection, Sink: m.sink, Generation: first.generation}, nil); err != nil {
 		b.Fatal(err)
 	}
 	results := make(measured)

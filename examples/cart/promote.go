@@ -20,9 +20,14 @@ func newPromote(c *connection, s streams) *cobra.Command {
 next: the newest that is built, if it is newer than the one they see. The old one stays,
 and its workers go on keeping it up to date, so that cart rollback can go back to it.
 
+It waits until the new one has what was appended before, for which a worker of its
+version has to run, and says how far behind it is. With --now it does not wait, and
+readers miss what is not in it yet.
+
 Without --yes it says what it would do, with status 2.`,
 		Example: `  cart promote cart_current
-  cart promote cart_current --yes`,
+  cart promote cart_current --yes
+  cart promote cart_current --yes --now`,
 	}
 	operatingCommand(c, s, cmd, func(ctx context.Context, o *operating) error {
 		p.operating = o
@@ -30,6 +35,7 @@ Without --yes it says what it would do, with status 2.`,
 	})
 	flags := cmd.Flags()
 	flags.IntVar(&p.number, "generation", 0, "`number` of the generation (default the newest that is built)")
+	flags.BoolVar(&p.now, "now", false, "do not wait until it is up to date")
 	flags.BoolVar(&p.yes, "yes", false, "do it")
 	return cmd
 }
@@ -37,8 +43,8 @@ Without --yes it says what it would do, with status 2.`,
 // promoting is one run of the promote command.
 type promoting struct {
 	*operating
-	number int
-	yes    bool
+	number   int
+	now, yes bool
 }
 
 func (p *promoting) run(ctx context.Context) error {
@@ -62,13 +68,21 @@ func (p *promoting) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if lag.Events > 0 {
-		fmt.Fprintf(p.err, "%s is %s events behind: %s\n", known(to), behindText(lag), workerHint(to))
-	}
 	if !p.yes {
+		if lag.Events > 0 {
+			fmt.Fprintf(p.err, "%s is %s events behind: %s\n", known(to), behindText(lag), workerHint(to))
+		}
 		return unsaidError{fmt.Errorf("readers would see %s, version %d of the code, in place of generation %d: --yes does it", known(to), to.Version, all.Active)}
 	}
-	was, err := p.Promote(ctx, p.assignment(to.Generation))
+	was := all.Active
+	if p.now {
+		was, err = p.PromoteNow(ctx, p.assignment(to.Generation))
+	} else {
+		err = p.await(ctx, to, func(behind func(generations.Generation, projector.Lag)) error {
+			was, err = p.Promote(ctx, p.assignment(to.Generation), behind)
+			return err
+		})
+	}
 	if err != nil {
 		return err
 	}
@@ -82,9 +96,9 @@ func newRollback(c *connection, s streams) *cobra.Command {
 		Use:   "rollback NAME",
 		Short: "Have readers see again what they saw before",
 		Long: `Has readers of the projection NAME see the generation again that they saw before
-cart promote. It waits until that one is up to date, for which a worker of its version
-has to run, and says how far behind it is. With --now it does not wait, and readers see
-documents as old as that.
+cart promote. It waits until that one has what was appended before, for which a worker of
+its version has to run, and says how far behind it is. With --now it does not wait, and
+readers see documents as old as that.
 
 Without --yes it says what it would do, with status 2.`,
 		Example: `  cart rollback cart_current
@@ -123,9 +137,12 @@ func (r *rollingBack) run(ctx context.Context) error {
 		return unsaidError{fmt.Errorf("readers would see %s again, version %d of the code, which is %s events behind: --yes does it", known(to), to.Version, behindText(lag))}
 	}
 	if r.now {
-		_, err = r.Promote(ctx, r.assignment(to.Generation))
+		_, err = r.PromoteNow(ctx, r.assignment(to.Generation))
 	} else {
-		err = r.await(ctx, to)
+		err = r.await(ctx, to, func(behind func(generations.Generation, projector.Lag)) error {
+			_, err := r.Rollback(ctx, r.a, behind)
+			return err
+		})
 	}
 	if err != nil {
 		return err
@@ -134,22 +151,26 @@ func (r *rollingBack) run(ctx context.Context) error {
 	return nil
 }
 
-// await goes back once the generation is up to date, and tells how far behind it is.
-func (r *rollingBack) await(ctx context.Context, to generations.Record) error {
-	s, begin, still := newScreen(r.err), time.Now(), false
+// await has readers see a generation once that is up to date, and tells how far behind it
+// is.
+func (o *operating) await(ctx context.Context, to generations.Record, see func(behind func(generations.Generation, projector.Lag)) error) error {
+	s, moved, still, last := newScreen(o.err), time.Now(), false, -1
 	defer s.close()
-	_, err := r.Rollback(ctx, r.a, func(g projector.Generation, l projector.Lag) {
-		if l.Events == 0 {
+	err := see(func(g projector.Generation, l projector.Lag) {
+		if last < 0 || l.Events < last {
+			moved = time.Now()
+		}
+		if last = l.Events; last == 0 {
 			return
 		}
-		s.show(fmt.Sprintf("generation %d of %s is %s events behind", g, r.name, behindText(l)))
-		if time.Since(begin) > stillAfter && !still {
+		s.show(fmt.Sprintf("generation %d of %s is %s events behind", g, o.name, behindText(l)))
+		if time.Since(moved) > stillAfter && !still {
 			still = true
 			fmt.Fprintf(s, "%s, or --now does not wait\n", workerHint(to))
 		}
 	})
 	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted while %s was behind, so readers see what they saw: %s, or --now does not wait", known(to), workerHint(to))
+		return fmt.Errorf("interrupted while %s was behind, so readers see what they saw; --now does not wait: %w", known(to), err)
 	}
 	return err
 }
