@@ -126,21 +126,50 @@ func (o Operator) Promote(ctx context.Context, a Assignment, behind func(Generat
 }
 
 // PromoteNow is [Operator.Promote] that does not wait. Readers miss for a while what is
-// not in the generation yet, whole documents among it.
+// not in the generation yet, whole documents among it. Where somebody else decides about
+// generations of the projection for seconds, the error wraps [lease.ErrRoleTaken].
 func (o Operator) PromoteNow(ctx context.Context, a Assignment) (was Generation, err error) {
 	name := a.Projection.Name()
-	all, err := o.Generations.Get(ctx, name)
-	if err != nil {
-		return 0, err
-	}
-	if record, _ := all.Of(a.Generation); record.State == generations.Built {
-		if p, ok := a.Sink.(Promoter); ok {
-			if err := p.Promote(ctx, a.Generation); err != nil {
-				return 0, fmt.Errorf("projection %s: %w", name, err)
+	err = o.deciding(ctx, name, func(ctx context.Context) error {
+		all, err := o.Generations.Get(ctx, name)
+		if err != nil {
+			return err
+		}
+		if record, _ := all.Of(a.Generation); record.State == generations.Built {
+			if p, ok := a.Sink.(Promoter); ok {
+				if err := p.Promote(ctx, a.Generation); err != nil {
+					return fmt.Errorf("projection %s: %w", name, err)
+				}
 			}
 		}
+		was, err = o.Generations.Promote(ctx, name, a.Generation)
+		return err
+	})
+	return was, err
+}
+
+const (
+	// decideTime is how long is waited for others who decide about the same projection,
+	// and decideTTL how long those who died meanwhile are taken to do so.
+	decideTime = 5 * time.Second
+	decideTTL  = 10 * time.Second
+)
+
+// deciding has one at a time decide what readers of a projection see: what they follow is
+// in two places, where the sink is a [Promoter].
+func (o Operator) deciding(ctx context.Context, projection string, decide func(context.Context) error) error {
+	begin := time.Now()
+	for wait := newBackOff(); ; pause(ctx, nil, wait.NextBackOff()) {
+		role, err := lease.AcquireRole(ctx, o.Log.Client(), lease.RoleConfig{
+			Namespace: o.Log.Namespace(), Role: "promote:" + projection, TTL: decideTTL,
+		})
+		switch {
+		case err == nil:
+			return holding(ctx, role, decide)
+		case !errors.Is(err, lease.ErrRoleTaken) || ctx.Err() != nil || time.Since(begin) > decideTime:
+			return fmt.Errorf("projection %s: promoting and retiring is done by one at a time: %w", projection, err)
+		}
 	}
-	return o.Generations.Promote(ctx, name, a.Generation)
 }
 
 // await waits until a generation has what was appended before the call. What comes

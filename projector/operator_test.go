@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/projector"
@@ -115,5 +116,77 @@ func TestRollbackUnderLoad(t *testing.T) {
 	}
 	if to, err := f.operator().Rollback(within, a, behind); to != 1 || err != nil {
 		t.Errorf("Rollback = %d, %v", to, err)
+	}
+}
+
+// slowPromoter is a sink whose readers follow something of its own, which takes a while.
+type slowPromoter struct {
+	projector.Sink
+	mu        sync.Mutex
+	seen      projector.Generation // guarded by mu
+	begun, on chan struct{}        // for the first time
+}
+
+func (s *slowPromoter) Promote(_ context.Context, g projector.Generation) error {
+	s.mu.Lock()
+	s.seen = g
+	s.mu.Unlock()
+	if g == 2 {
+		close(s.begun)
+		<-s.on
+	}
+	return nil
+}
+
+// Of several who decide what readers see, one does at a time.
+func TestPromoteAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	all, o, p := f.generations(), f.operator(), totalsOf(1, 1)
+	if _, err := all.Start(t.Context(), "totals", 1); err != nil {
+		t.Fatal(err)
+	}
+	for g := projector.Generation(2); g <= 3; g++ {
+		if _, err := all.Add(t.Context(), "totals", 1, generations.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := all.Set(t.Context(), "totals", g, generations.Built, "", generations.Building); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sink := &slowPromoter{Sink: f.sink, begun: make(chan struct{}), on: make(chan struct{})}
+	of := func(g projector.Generation) projector.Assignment {
+		return projector.Assignment{Projection: p, Sink: sink, Generation: g}
+	}
+	first := make(chan error, 1)
+	go func() {
+		_, err := o.PromoteNow(t.Context(), of(2))
+		first <- err
+	}()
+	hasClosed(t, sink.begun, "the first one does not begin")
+	within, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := o.PromoteNow(within, of(3)); err == nil {
+		t.Error("two promote at once")
+	}
+	if err := o.Retire(within, projector.Assignment{Projection: p, Sink: f.sink, Generation: 2}, nil); err == nil {
+		t.Error("what is being promoted was retired")
+	}
+	if r, err := all.Get(t.Context(), "totals"); err != nil || r.Records[1].State != generations.Built {
+		t.Errorf("what is being promoted is %+v, %v", r.Records[1], err)
+	}
+	second := make(chan error, 1)
+	go func() {
+		_, err := o.PromoteNow(t.Context(), of(3)) // waits
+		second <- err
+	}()
+	close(sink.on)
+	for _, ended := range []chan error{first, second} {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if active, err := all.Active(t.Context(), "totals"); active != 3 || sink.seen != active || err != nil {
+		t.Errorf("readers see generation %d by the pointer and %d by the sink, %v", active, sink.seen, err)
 	}
 }

@@ -44,7 +44,11 @@ func (o Operator) Retire(ctx context.Context, a Assignment, dropped func(streams
 	if !whole && !single {
 		return fmt.Errorf("projection %s: a %T: %w", name, a.Sink, ErrNoDrop)
 	}
-	since, err := o.Generations.Retire(ctx, name, a.Generation)
+	var since time.Time
+	err := o.deciding(ctx, name, func(ctx context.Context) (err error) {
+		since, err = o.Generations.Retire(ctx, name, a.Generation)
+		return err
+	})
 	if err != nil {
 		return err
 	}
