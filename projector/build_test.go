@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -743,4 +744,51 @@ func TestRetire(t *testing.T) {
 			f.Errorf("the generations are %+v, %v", all, err)
 		}
 	})
+}
+
+// slow is a sink that takes its time to begin with generation 2.
+type slow struct {
+	projector.Sink
+	begun, on chan struct{}
+	once      sync.Once
+}
+
+func (s *slow) Begin(ctx context.Context, g projector.Generation) error {
+	if g == 2 {
+		s.once.Do(func() { close(s.begun) })
+		<-s.on
+	}
+	return s.Sink.Begin(context.WithoutCancel(ctx), g) // as a server does that hung
+}
+
+// A worker that is slow to begin does not bring back what was retired meanwhile.
+func TestRetiredStaysAway(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	h := make(history)
+	h.fill(f, 5)
+	p := totalsOf(1, 1)
+	sink := &slow{Sink: f.sink, begun: make(chan struct{}), on: make(chan struct{})}
+	f.start("w", func(c *projector.WorkerConfig) {
+		c.Generations = f.generations()
+		c.Projections[0] = projector.Assignment{Projection: p, Sink: sink}
+	})
+	f.waitGeneration(1, h, 1)
+	if _, err := f.operator().Rebuild(t.Context(), p, generations.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	hasClosed(t, sink.begun, "the worker does not begin with generation 2")
+	err := f.operator().Retire(t.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 2}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(sink.on)
+	h.fill(f, 5)
+	f.waitGeneration(1, h, 1) // in a new session
+	if _, err := f.log().Existing("totals@2").Lag(t.Context()); !errors.Is(err, lease.ErrNoGroup) {
+		t.Errorf("the group is there again: %v", err)
+	}
+	if left := f.client.HGetAll(t.Context(), keyspace.Walks(f.store.Namespace())).Val(); len(left) > 1 {
+		t.Errorf("walks are noted for %v", left)
+	}
 }

@@ -65,7 +65,12 @@ func (o Operator) Retire(ctx context.Context, a Assignment, dropped func(streams
 	if err != nil {
 		return fmt.Errorf("projection %s: retiring generation %d: %w", name, a.Generation, err)
 	}
-	return o.Generations.Remove(ctx, name, a.Generation)
+	if err := o.Generations.Remove(ctx, name, a.Generation); err != nil {
+		return err
+	}
+	// A worker that was slow to begin may have made the group again before the record
+	// had gone. After that it looks for itself.
+	return o.Log.Drop(ctx, a.Group())
 }
 
 func (o Operator) dropDocuments(ctx context.Context, a Assignment, from DocumentDropper, dropped func(int)) error {

@@ -231,10 +231,10 @@ func (w *Worker) run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case !begun || errors.Is(err, lease.ErrNameLost):
-			return fmt.Errorf("worker: %w", err)
 		case err == nil:
 			continue // there is something else to serve
+		case !begun || errors.Is(err, lease.ErrNameLost):
+			return fmt.Errorf("worker: %w", err)
 		}
 		if worked && time.Since(start) > 2*wait.MaxInterval {
 			wait.Reset()
@@ -270,6 +270,9 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 		if groups[i], err = w.config.Log.Group(ctx, a.Group()); err != nil {
 			return false, err
 		}
+	}
+	if gone, err := w.undo(ctx, serving); gone || err != nil {
+		return false, err
 	}
 	s, err := w.config.Log.Register(ctx, lease.SessionConfig{Worker: w.config.Worker, Name: w.config.Name, TTL: w.config.TTL})
 	if err != nil {

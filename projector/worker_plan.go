@@ -22,6 +22,7 @@ const beginTime = 2 * time.Second
 // part is what a worker does about one generation of a projection.
 type part struct {
 	Assignment
+	named bool                // the configuration names it, whatever the registry says
 	build bool                // it is to be built
 	how   generations.Options // if so
 	idle  error               // why there is nothing to do, and no generation
@@ -93,7 +94,7 @@ func (w *Worker) plan(ctx context.Context) ([]part, error) {
 	var parts []part
 	for _, a := range w.config.Projections {
 		if a.Generation > 0 {
-			parts = append(parts, part{Assignment: a})
+			parts = append(parts, part{Assignment: a, named: true})
 			continue
 		}
 		some, err := w.planOne(ctx, a, all[a.Projection.Name()])
@@ -197,6 +198,36 @@ func (w *Worker) arrange(ctx context.Context, first bool) error {
 	return nil
 }
 
+// undo deletes what the worker has just made of generations that were retired while it
+// was slow to begin, and reports whether there were any. Nobody else would: a generation
+// whose record is gone is not looked at any more. Of a projection that the registry does
+// not know nothing is deleted.
+func (w *Worker) undo(ctx context.Context, serving []*served) (gone bool, err error) {
+	if w.config.Generations == nil {
+		return false, nil
+	}
+	all, err := w.config.Generations.All(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range serving {
+		p := all[s.Projection.Name()]
+		if _, ok := p.Of(s.Generation); ok || s.named || len(p.Records) == 0 || p.Active == s.Generation {
+			continue
+		}
+		gone = true
+		if dropper, ok := s.Sink.(Dropper); ok {
+			if err := dropper.Drop(ctx, s.Generation); err != nil {
+				return false, fmt.Errorf("projection %s: %w", s.Projection.Name(), err)
+			}
+		}
+		if err := w.config.Log.Drop(ctx, s.Group()); err != nil {
+			return false, err
+		}
+	}
+	return gone, nil
+}
+
 // watchPlan waits until something else is to be served, and reports whether it is, or
 // ctx ended. That it cannot see is trouble of a Redis that others tell of.
 func (w *Worker) watchPlan(ctx context.Context) bool {
@@ -248,6 +279,10 @@ func (w *Worker) beginBad(ctx context.Context, s *served) bool {
 				"projection", s.Projection.Name(), "generation", int(s.Generation), "reason", err)
 		}
 		pause(ctx, nil, wait.NextBackOff())
+	}
+	if _, err := w.undo(ctx, []*served{s}); err != nil && ctx.Err() == nil {
+		w.config.Logger.Warn("what a sink made of a generation that was retired meanwhile is left behind",
+			"projection", s.Projection.Name(), "generation", int(s.Generation), "reason", err)
 	}
 	return ctx.Err() == nil
 }
