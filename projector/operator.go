@@ -25,9 +25,9 @@ type Operator struct {
 // outside cannot be done over.
 var ErrReactor = errors.New("a reactor has no read model to build")
 
-// ErrOptions is wrapped by errors about generations that should be built otherwise than
-// they were begun. Retire it and begin another, or ask for the zero Options to follow it.
-var ErrOptions = errors.New("is being built with other options")
+// ErrOptions is wrapped by errors about generations that were to be built with other
+// options when they were built or retired already.
+var ErrOptions = errors.New("was built with other options")
 
 // Promoter is a Sink with readers who do not follow the pointer in Redis.
 type Promoter interface {
@@ -37,17 +37,21 @@ type Promoter interface {
 }
 
 // Rebuild has a generation of the projection built by workers that run the same
-// version of its code, beside those there are. Where one of that version is being
-// built already it is that one, with the options it was begun with; where others are
-// asked for, which are not zero, the error wraps [ErrOptions]. The projection has run
-// before, or the error wraps [generations.ErrNotStarted].
+// version of its code, beside those there are. Where one of that version is not built yet
+// it is that one, in the state it is in: one that failed, or was paused, has to be
+// resumed. Options that are not zero then take the place of those it had; workers that
+// build it go on by them. The error wraps [ErrOptions] where it came to be built just
+// before. The projection has run before, or the error wraps [generations.ErrNotStarted].
 func (o Operator) Rebuild(ctx context.Context, p Projection, how generations.Options) (generations.Record, error) {
 	if _, ok := p.(*Reactor); ok {
 		return generations.Record{}, fmt.Errorf("projection %s: %w", p.Name(), ErrReactor)
 	}
 	record, err := o.Generations.Add(ctx, p.Name(), p.Version(), how)
 	if err == nil && record.Options != how && how != (generations.Options{}) {
-		err = fmt.Errorf("projection %s: generation %d %w: %+v", p.Name(), record.Generation, ErrOptions, record.Options)
+		was := record
+		if record, err = o.Generations.SetOptions(ctx, p.Name(), was.Generation, how); errors.Is(err, generations.ErrState) {
+			return was, fmt.Errorf("projection %s: generation %d %w: %+v", p.Name(), was.Generation, ErrOptions, was.Options)
+		}
 	}
 	return record, err
 }

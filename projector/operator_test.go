@@ -3,34 +3,79 @@ package projector_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/generations"
 )
 
-// Who asks for other options than a generation was begun with is told so.
+// Who asks for other options than a generation has gives it those, also where workers
+// had begun it by themselves and it failed.
 func TestRebuildWithOtherOptions(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, sharedRedis(t))
-	if _, err := f.generations().Start(t.Context(), "totals", 1); err != nil {
-		t.Fatal(err)
-	}
-	o, p := f.operator(), totalsOf(2, 1)
-	begun := generations.Options{Park: true, EventsPerSecond: 5}
-	for _, how := range []generations.Options{begun, begun, {}} {
-		if record, err := o.Rebuild(t.Context(), p, how); err != nil || record.Generation != 2 || record.Options != begun {
-			t.Errorf("with %+v: %+v, %v", how, record, err)
+	h := make(history)
+	h.fill(f, 5)
+	stop := f.start("old", f.planned(totalsOf(1, 1)))
+	f.waitGeneration(1, h, 1)
+	stop()
+	o, p := f.operator(), totalsOf(2, -1) // negative quantities are poison
+	w, _ := f.worker("new", f.planned(p))
+	f.waitState(2, generations.Failed)
+	testenv.Wait(t, waitLong, func() error { // chunks that are under way fail it too
+		if s := w.Status()[0]; s.State != projector.StateIdle {
+			return fmt.Errorf("the worker is %s", s.State)
+		}
+		return nil
+	})
+	how := generations.Options{Park: true, EventsPerSecond: 5000}
+	for _, asked := range []generations.Options{how, how, {}} {
+		if record, err := o.Rebuild(t.Context(), p, asked); err != nil || record.Generation != 2 || record.Options != how || record.State != generations.Failed {
+			t.Errorf("with %+v: %+v, %v", asked, record, err)
 		}
 	}
-	record, err := o.Rebuild(t.Context(), p, generations.Options{Park: true})
-	if !errors.Is(err, projector.ErrOptions) || record.Generation != 2 || !strings.Contains(err.Error(), "generation 2 is being built with other options: {Park:true EventsPerSecond:5}") {
-		t.Errorf("with others: %+v, %v", record, err)
+	if _, err := o.Rebuild(t.Context(), p, generations.Options{EventsPerSecond: -1}); err == nil {
+		t.Error("a rate that makes no sense was taken")
 	}
+	if err := o.Resume(t.Context(), "totals", 2); err != nil {
+		t.Fatal(err)
+	}
+	f.waitState(2, generations.Built)
+	if _, err := f.generations().SetOptions(t.Context(), "totals", 2, generations.Options{}); !errors.Is(err, generations.ErrState) {
+		t.Errorf("other options for what is built: %v", err)
+	}
+}
+
+// Workers that build go on by other options.
+func TestOtherOptionsWhileBuilding(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	h := make(history)
+	h.fill(f, 300)
+	p := totalsOf(1, 1)
+	f.start("w", f.planned(p))
+	f.waitGeneration(1, h, 1)
+	build := func(how generations.Options) {
+		t.Helper()
+		if _, err := f.operator().Rebuild(t.Context(), p, how); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build(generations.Options{EventsPerSecond: 1}) // it would take a quarter of an hour
+	testenv.Wait(t, waitLong, func() error {
+		if progress, err := f.operator().Progress(t.Context(), "totals", 2); err != nil || progress.Events == 0 {
+			return fmt.Errorf("the building has not begun: %+v, %v", progress, err)
+		}
+		return nil
+	})
+	build(generations.Options{Park: true})
+	f.waitState(2, generations.Built)
 }
 
 // both are two generations of the same code, both built, of which readers see the first.

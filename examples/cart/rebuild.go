@@ -30,7 +30,9 @@ built and with 1 when the building has failed. Ctrl-C ends only the waiting.
 
 An event that cannot be applied makes the building fail, for somebody to look at it, or
 with --park has its cart parked and all others built. --rate and --workers leave room for
-others where the building would take all that the servers or the workers can do.`,
+others where the building would take all that the servers or the workers can do. Where a
+generation is being built already, has failed or is paused, those that are given take the
+place of what it was begun with; cart resume has one go on that failed or is paused.`,
 		Example: `  cart rebuild cart_current --wait
   cart rebuild cart_current --code 2 --wait
   cart rebuild product_totals --park --rate 20000`,
@@ -95,8 +97,8 @@ func (r *rebuilding) begin(ctx context.Context) (generations.Record, error) {
 	}
 	how := generations.Options{Park: r.park, EventsPerSecond: r.rate, Workers: r.workers}
 	record, err := r.Rebuild(ctx, r.a.Projection, how)
-	if errors.Is(err, projector.ErrOptions) {
-		err = fmt.Errorf("%s was begun with %s, and goes on so: leave out --park, --rate and --workers to follow it", known(record), optionsText(record.Options))
+	if was, ok := all.Of(record.Generation); ok && err == nil && was.Options != record.Options {
+		fmt.Fprintf(r.out, "%s is built with %s from now on\n", known(record), optionsText(record.Options))
 	}
 	return record, err
 }

@@ -298,8 +298,8 @@ func TestRebuildCommands(t *testing.T) {
 	}
 	want(t, 0, current(flags, "resume"), "generation 2 of cart_current is being built again")
 	want(t, 1, current(flags, "rebuild", "--code", "2", "--wait"), "building generation 2 of cart_current failed: ", "cart-bad", "cart resume cart_current")
-	want(t, 1, current(flags, "rebuild", "--code", "2", "--park"), "was begun with nothing parked and at full speed")
-	want(t, 1, current(flags, "rebuild", "--code", "2", "--rate", "5"), "leave out --park, --rate and --workers")
+	want(t, 1, current(flags, "rebuild", "--code", "2", "--park"), "generation 2 of cart_current is built with --park and at full speed from now on", "cart resume cart_current")
+	want(t, 1, current(flags, "rebuild", "--code", "2", "--rate", "50000"), "is built with nothing parked and --rate 50000 from now on")
 	want(t, 0, append([]string{"status"}, flags...), "cart_current@2 failed: ", "cart-bad")
 	testenv.Wait(t, waitLong, func() error {
 		if n := strings.Count(idle.err.String(), "does nothing for"); n != 2 { // before, and since it failed

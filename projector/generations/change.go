@@ -69,6 +69,27 @@ func (r *Registry) Set(ctx context.Context, projection string, g Generation, to 
 	})
 }
 
+// SetOptions gives other options to a generation that is not built yet, whatever else its
+// state is, and returns its record. Workers that build it go on by them within seconds.
+func (r *Registry) SetOptions(ctx context.Context, projection string, g Generation, o Options) (changed Record, err error) {
+	if err := o.check(); err != nil {
+		return Record{}, fmt.Errorf("projection %s: %w", projection, err)
+	}
+	err = r.change(ctx, projection, func(p Projection) (update, error) {
+		record, ok := p.Of(g)
+		switch {
+		case !ok:
+			return update{}, fmt.Errorf("%w: %d", ErrUnknown, g)
+		case record.State == Built || record.State == Retiring:
+			return update{}, fmt.Errorf("generation %d is %s: %w: to be built with other options", g, record.State, ErrState)
+		}
+		record.Options = o
+		changed = record
+		return update{record: &record}, nil
+	})
+	return changed, err
+}
+
 // Promote makes a generation the one that readers see, and returns the one they saw.
 // It has to be built.
 func (r *Registry) Promote(ctx context.Context, projection string, g Generation) (was Generation, err error) {
