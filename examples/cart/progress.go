@@ -86,7 +86,11 @@ func progressBar(w io.Writer, what string, read func() progress) (show, finish f
 		bar.Describe(what + p.rate(time.Since(start)))
 		_ = bar.Set64(p.done)
 	}
-	return show, func() { _ = bar.Clear() }
+	return show, func() {
+		// Only a bar that is full ends drawing itself; it is cleared then.
+		bar.ChangeMax64(1)
+		_ = bar.Finish()
+	}
 }
 
 func progressLines(w io.Writer, what string, read func() progress) (show func()) {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
@@ -95,6 +97,8 @@ type verifyingSnapshots struct {
 	drop bool
 	most int
 	bad  int
+	// listed is what is found, until the bar is gone.
+	listed bytes.Buffer
 }
 
 func (v *verifyingSnapshots) run(ctx context.Context, at *shopAt) error {
@@ -128,6 +132,7 @@ func (v *verifyingSnapshots) check(ctx context.Context, o projector.Operator, a 
 		Drop: v.drop, Found: v.found, Progress: func(c snapshots.Checked) { latest.Store(int64(c.Snapshots)) },
 	}, o.VerifySnapshots(ctx, a))
 	stop()
+	io.Copy(v.out, &v.listed)
 	if err != nil {
 		return err
 	}
@@ -154,8 +159,8 @@ func (v *verifyingSnapshots) found(s snapshots.Verified) {
 	if v.bad++; v.bad > v.most {
 		return
 	}
-	fmt.Fprintf(v.out, "%s at version %d is %s: %v\n", s.Stream, s.Version, s.Outcome, s.Err)
+	fmt.Fprintf(&v.listed, "%s at version %d is %s: %v\n", s.Stream, s.Version, s.Outcome, s.Err)
 	if s.Stored != s.Folded {
-		fmt.Fprintf(v.out, "  stored  %.500s\n  folded  %.500s\n", s.Stored, s.Folded)
+		fmt.Fprintf(&v.listed, "  stored  %.500s\n  folded  %.500s\n", s.Stored, s.Folded)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -72,6 +73,7 @@ type verifying struct {
 	look, with string         // what is compared
 	different  int            // carts or rows, ignored fields aside
 	differing  map[string]int // in how many of them each field differs, ignored ones too
+	listed     bytes.Buffer   // what is found, until the bar is gone
 }
 
 // events is what is compared with where it is not another generation.
@@ -104,6 +106,7 @@ func (v *verifying) compare(ctx context.Context, config projector.VerifyConfig) 
 	})
 	report, err := v.Verify(ctx, config)
 	stop()
+	io.Copy(v.out, &v.listed)
 	if ctx.Err() != nil {
 		err = fmt.Errorf("interrupted, after %s carts of which %s differ", count(report.Streams), count(v.different))
 	}
@@ -179,11 +182,11 @@ func (v *verifying) found(d projector.Difference) {
 	}
 	if v.different++; v.different <= v.most {
 		if v.rows() {
-			fmt.Fprintf(v.out, "row %s:\n", d.Row)
+			fmt.Fprintf(&v.listed, "row %s:\n", d.Row)
 		} else {
-			fmt.Fprintf(v.out, "%s, at %s events:\n", d.Stream, count(int64(d.At.Position.Major)))
+			fmt.Fprintf(&v.listed, "%s, at %s events:\n", d.Stream, count(int64(d.At.Position.Major)))
 		}
-		v.list(v.out, d, fields)
+		v.list(&v.listed, d, fields)
 	}
 }
 
