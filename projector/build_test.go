@@ -721,6 +721,11 @@ func TestRetire(t *testing.T) {
 		if _, err := o.Promote(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 2}, nil); err != nil {
 			f.Fatal(err)
 		}
+		// Other code may know other categories, whose documents would be left for ever.
+		newer := projector.NewState("totals", projector.StateConfig[total]{Version: 2, Categories: []string{"order"}, Events: registry(), Document: document})
+		if err := o.Retire(f.Context(), projector.Assignment{Projection: newer, Sink: f.sink, Generation: 1}, nil); !errors.Is(err, projector.ErrVersion) {
+			f.Fatalf("retiring by code of another version: %v", err)
+		}
 		var steps []int
 		dropped := func(streams int) { steps = append(steps, streams) }
 		if err := o.Retire(f.Context(), projector.Assignment{Projection: p, Sink: f.sink, Generation: 1}, dropped); err != nil {

@@ -22,6 +22,10 @@ type DocumentDropper interface {
 	DropDocuments(ctx context.Context, g Generation, keys []string) error
 }
 
+// ErrVersion is wrapped by errors about generations of another version than that of the
+// code which is to delete their documents: it may know other categories or keys.
+var ErrVersion = errors.New("is of another version of the code")
+
 // ErrNoDrop is wrapped by errors about sinks that cannot delete a generation.
 var ErrNoDrop = errors.New("the sink cannot delete a generation")
 
@@ -36,7 +40,9 @@ const retireAfter = 2*planEvery + stopTime
 //
 // Documents are deleted some hundred at a time, so that the server frees their memory
 // bit by bit and others are served in between; dropped, where not nil, is called after
-// each time with how many streams are done. A [Dropper] deletes all it has at once.
+// each time with how many streams are done. Their keys come from the streams and the code,
+// so the generation is of the version of the projection, or the error wraps [ErrVersion]
+// and nothing was done. A [Dropper] deletes all it has at once, of any version.
 func (o Operator) Retire(ctx context.Context, a Assignment, dropped func(streams int)) error {
 	name := a.Projection.Name()
 	dropper, whole := a.Sink.(Dropper)
@@ -45,7 +51,14 @@ func (o Operator) Retire(ctx context.Context, a Assignment, dropped func(streams
 		return fmt.Errorf("projection %s: a %T: %w", name, a.Sink, ErrNoDrop)
 	}
 	var since time.Time
-	err := o.deciding(ctx, name, func(ctx context.Context) (err error) {
+	err := o.deciding(ctx, name, func(ctx context.Context) error {
+		all, err := o.Generations.Get(ctx, name)
+		if err != nil {
+			return err
+		}
+		if record, ok := all.Of(a.Generation); ok && !whole && record.Version != a.Projection.Version() {
+			return fmt.Errorf("projection %s: generation %d %w: retire it by version %d, not %d", name, a.Generation, ErrVersion, record.Version, a.Projection.Version())
+		}
 		since, err = o.Generations.Retire(ctx, name, a.Generation)
 		return err
 	})

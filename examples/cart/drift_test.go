@@ -146,7 +146,8 @@ func TestRetireCommand(t *testing.T) {
 	if keys() == 0 {
 		t.Error("it was deleted without --yes")
 	}
-	want(t, 0, current(flags, "retire", "--generation", "2", "--yes"), "generation 2 of cart_current is deleted; readers see generation 1")
+	want(t, 2, current(flags, "retire", "--generation", "2", "--yes"), "is of version 2, and this code of version 1", "call it with --code 2")
+	want(t, 0, current(flags, "retire", "--generation", "2", "--code", "2", "--yes"), "generation 2 of cart_current is deleted; readers see generation 1")
 	if n := keys(); n > 0 {
 		t.Errorf("%d documents are left", n)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/projectord/projectord/examples/cart/shop"
+	"github.com/projectord/projectord/projector"
 )
 
 func newRetire(c *connection, s streams) *cobra.Command {
@@ -21,7 +22,8 @@ documents or rows, its checkpoints, and what waits for its workers. They leave i
 within seconds. Nobody can go back to it then: cart rebuild makes a new one.
 
 Documents in Redis are deleted some hundred at a time, so that their memory is freed bit
-by bit and others are served in between. Ctrl-C stops that; the same command goes on.
+by bit and others are served in between. Ctrl-C stops that; the same command goes on. It
+takes the code of the same version, which --code says.
 
 Without --yes it says what it would do, with status 2.`,
 		Example: `  cart retire cart_current --generation 1
@@ -75,6 +77,10 @@ func (r *retiring) run(ctx context.Context) error {
 	})
 	err = r.Retire(ctx, r.assignment(g.Generation), func(n int) { done.Store(int64(n)) })
 	stop()
+	if errors.Is(err, projector.ErrVersion) {
+		return usageError{fmt.Errorf("%s is of version %d, and this code of version %d, which may know other documents: %s",
+			known(g), g.Version, r.a.Projection.Version(), withCode("call it with", g.Version))}
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("interrupted while %s was being deleted: the same command goes on", known(g))
 	}
