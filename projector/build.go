@@ -55,7 +55,7 @@ func newBuild(w *Worker, s *served, group *lease.Group, session *lease.Session) 
 	return &build{
 		loader: loader,
 		engine: engine{
-			Assignment: s.Assignment, store: w.config.Store, kept: s.kept, deadline: w.config.Deadline,
+			Assignment: s.Assignment, store: w.config.Store, kept: s.kept, afresh: true, deadline: w.config.Deadline,
 			skips: &skipList{log: w.config.Log, projection: s.Projection.Name()},
 		},
 		log: w.config.Log, group: group, session: session, builder: w.config.Log.Backfill(group.Name()).Join(session),
@@ -553,7 +553,6 @@ func (b *build) changes(life context.Context, streams []*folding) (filled []*fol
 	for _, f := range streams {
 		f.skips = e.skips.of(f.stream)
 	}
-	e.resume(life, streams)
 	if err := e.fold(life, streams); err != nil {
 		return nil, nil, t, err
 	}

@@ -23,6 +23,8 @@ import (
 	"github.com/projectord/projectord/projector/generations"
 	"github.com/projectord/projectord/projector/lease"
 	"github.com/projectord/projectord/projector/pgsink"
+	"github.com/projectord/projectord/snapshots"
+	snapshotsredis "github.com/projectord/projectord/snapshots/redis"
 )
 
 // version returns totals by code of a version, which counts quantities so many times.
@@ -71,8 +73,7 @@ type buildSink interface {
 var buildSinks = map[string]func(*fixture) buildSink{
 	"Commit": func(f *fixture) buildSink { return f.sink },
 	"Load": func(f *fixture) buildSink {
-		sink, err := pgsink.New(f.postgres(), f.store.Namespace(), "totals", pgsink.Column{Name: "qty", Kind: projector.Int},
-			pgsink.Column{Name: "events", Kind: projector.Int}, pgsink.Column{Name: "trail", Kind: projector.String})
+		sink, err := pgsink.New(f.postgres(), f.store.Namespace(), "totals")
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -278,6 +279,54 @@ func TestParkInBuilding(t *testing.T) {
 				}
 				return nil
 			})
+		})
+	}
+}
+
+// A generation is built from the events alone, though there are snapshots of its fold,
+// unless the events are gone.
+func TestBuildingUsesNoSnapshots(t *testing.T) {
+	t.Parallel()
+	for name, open := range buildSinks {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, sharedRedis(t))
+			sink, o := open(f), new(outcomes)
+			store, err := snapshotsredis.New(f.client, snapshotsredis.Config{Namespace: f.store.Namespace(), Partitions: f.store.Partitions()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 5 {
+				f.append(cart(i), slices.Repeat([]int64{1}, 200)...)
+			}
+			config := snapshots.Config{Store: store, Policy: snapshots.Every(100), Observer: o}
+			wrong := projector.CatchUpConfig{Generation: 7, Snapshots: config}
+			if _, err := projector.CatchUp(t.Context(), f.store, newKept(func(s *kept, e added) { s.Qty += 2 * e.Qty }), f.sink, wrong); err != nil || o.of(snapshots.Saved) != 5 {
+				t.Fatal(err, o.n)
+			}
+			if _, err := f.store.Truncate(t.Context(), cart(4), 150, false); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.generations().Start(t.Context(), "totals", 9); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.generations().Add(t.Context(), "totals", 1, generations.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			f.start("w", f.planned(newKept(addKept)), func(c *projector.WorkerConfig) { c.Projections[0].Sink, c.Projections[0].Snapshots = sink, config })
+			f.waitState(2, generations.Built)
+			for i := range 5 {
+				want := "200"
+				if i == 4 {
+					want = "400" // there is nothing else to begin with
+				}
+				if got, at, err := sink.Document(t.Context(), 2, cart(i).ID()); err != nil || at.Position.Major != 200 || got["qty"] != want {
+					t.Errorf("cart %d is %v at %s, %v; want %s", i, got, at, err, want)
+				}
+			}
+			if o.of(snapshots.Used) != 1 {
+				t.Errorf("%v", o.n)
+			}
 		})
 	}
 }

@@ -19,6 +19,9 @@ type engine struct {
 	// warm keeps states, kept snapshots of them; nil keeps none.
 	warm *stateCache
 	kept keeper
+	// afresh says that streams are folded from their beginnings where those are there,
+	// whatever snapshots there are.
+	afresh bool
 	// deadline is how long an event may take, 0 for ever.
 	deadline time.Duration
 	// handling has a place for each stream that a reactor may handle at a time,
@@ -85,7 +88,9 @@ func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, erro
 	for _, f := range behind {
 		f.skips = e.skips.of(f.stream)
 	}
-	e.resume(ctx, behind)
+	if !e.afresh {
+		e.resume(ctx, behind)
+	}
 	return behind, nil
 }
 
