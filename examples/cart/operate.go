@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/projectord/projectord/examples/cart/shop"
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/generations"
+	"github.com/projectord/projectord/projector/lease"
 )
 
 // operating is a command about the generations of one projection.
@@ -154,7 +156,11 @@ func known(r generations.Record) string {
 
 // lag returns how far a generation is behind.
 func (o *operating) lag(ctx context.Context, g generations.Generation) (projector.Lag, error) {
-	return projector.MeasureLag(ctx, o.Log, o.assignment(g))
+	lag, err := projector.MeasureLag(ctx, o.Log, o.assignment(g))
+	if errors.Is(err, lease.ErrNoGroup) {
+		return projector.Lag{}, nil // no worker ever served it, so that nobody can tell
+	}
+	return lag, err
 }
 
 // behindText says how far a generation is behind.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/generations"
+	"github.com/projectord/projectord/projector/lease"
 )
 
 func newPromote(c *connection, s streams) *cobra.Command {
@@ -169,6 +171,9 @@ func (o *operating) await(ctx context.Context, to generations.Record, see func(b
 			fmt.Fprintf(s, "%s, or --now does not wait\n", workerHint(to))
 		}
 	})
+	if errors.Is(err, lease.ErrNoGroup) {
+		return fmt.Errorf("no worker ever served %s, so how far it is behind cannot be told: %s starts one, --now does not wait for it", known(to), withCode("cart run", to.Version))
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("interrupted while %s was behind, so readers see what they saw; --now does not wait: %w", known(to), err)
 	}

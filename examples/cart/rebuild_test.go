@@ -365,6 +365,7 @@ func TestRebuildInPostgres(t *testing.T) {
 	wantSummaries(t, opened(t, both...), f.inRedis["carts"])
 	for name := range f.inPostgres {
 		projection := listings[name].(tableListing).projection
+		want(t, 0, slices.Concat([]string{"verify", projection, "--fold"}, both), ", 0 differ")
 		want(t, 0, slices.Concat([]string{"rollback", projection, "--yes"}, both), "readers see generation 1 of "+projection)
 	}
 	wantListings(t, f.inPostgres, both...)
@@ -380,4 +381,19 @@ func TestBuilders(t *testing.T) {
 	if by := (generationStatus{}).builders(); by != "" {
 		t.Errorf("what is built is built by %s", by)
 	}
+}
+
+// A generation that was made without workers can be gone back to at once, and nobody can
+// say how far it is behind.
+func TestRollbackToWhatNobodyServed(t *testing.T) {
+	t.Parallel()
+	f := generate(36, 100)
+	flags, _, _ := space(t)
+	mustCart(t, append([]string{"import", written(t, "history", f.ndjson)}, flags...)...)
+	mustCart(t, append([]string{"project"}, flags...)...)
+	startWorker(t, append(flags, "--code", "2")...)
+	waitBuilt(t, 2, flags...)
+	want(t, 0, current(flags, "promote", "--generation", "2", "--yes"), "readers see generation 2")
+	want(t, 1, current(flags, "rollback", "--yes"), "no worker ever served generation 1", "--now does not wait")
+	want(t, 0, current(flags, "rollback", "--now", "--yes"), "readers see generation 1")
 }
