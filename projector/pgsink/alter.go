@@ -9,6 +9,7 @@ import (
 
 	"github.com/projectord/projectord/internal/pgerr"
 	"github.com/projectord/projectord/internal/retry"
+	"github.com/projectord/projectord/projector"
 )
 
 // alterPause is how long readers have the tables to themselves between two attempts
@@ -18,8 +19,9 @@ const alterPause = 500 * time.Millisecond
 // alter runs f, which takes locks that readers wait for, in one transaction, which no
 // other for the same schema runs beside. Everybody who comes later waits behind a lock
 // that is waited for. So that one transaction that reads for an hour does not keep all
-// others from reading, it waits two seconds at most, and tries again until ctx ends.
-func (m *model) alter(ctx context.Context, f func(pgx.Tx) error) error {
+// others from reading, it waits two seconds at most, and tries again until ctx ends. Who
+// has stalled while it loads the generation is not waited for.
+func (m *model) alter(ctx context.Context, g projector.Generation, f func(pgx.Tx) error) error {
 	var busy error
 	for {
 		err := m.prepare(ctx, []string{"SET LOCAL lock_timeout = '2s'"}, func(tx pgx.Tx) error {
@@ -34,6 +36,7 @@ func (m *model) alter(ctx context.Context, f func(pgx.Tx) error) error {
 		}
 		if pgerr.In(err, "55P03") {
 			busy = err
+			m.endStalled(ctx, g)
 		}
 		select {
 		case <-ctx.Done():

@@ -34,7 +34,7 @@ func (s *Delta) Drop(ctx context.Context, g projector.Generation) error {
 }
 
 func (m *model) drop(ctx context.Context, g projector.Generation, tables ...string) error {
-	err := m.alter(ctx, func(tx pgx.Tx) error {
+	err := m.alter(ctx, g, func(tx pgx.Tx) error {
 		shown, err := m.shows(ctx, tx, g)
 		switch {
 		case err != nil:

@@ -1,6 +1,7 @@
 package pgsink_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -152,6 +153,29 @@ func TestDropBesideLoad(t *testing.T) {
 				})
 			}
 			wg.Wait()
+		})
+	}
+}
+
+// A process that is stopped amid a chunk does not keep Drop waiting for ever.
+func TestDropBehindStalledLoader(t *testing.T) {
+	t.Parallel()
+	pool := connect(t)
+	for kind, c := range loaders {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			ns := testenv.Namespace(t)
+			s := openLoader(t, kind, pool, ns, counts...)
+			beginLoad(t, s)
+			ended := stallLoad(t, pool, ns, c.ledger, c.copied, "1")
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			if err := s.Drop(ctx, 2); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-ended; err == nil {
+				t.Error("the one that stalled was not ended")
+			}
 		})
 	}
 }

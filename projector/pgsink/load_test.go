@@ -347,6 +347,36 @@ func TestLoadConnectionCut(t *testing.T) {
 	}
 }
 
+// stallLoad does what Load does, up to the middle of a row. It returns once Postgres waits
+// for the rest.
+func stallLoad(t *testing.T, pool *pgxpool.Pool, ns, ledger, copied, chunk string) (ended <-chan error) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), pool.Config().ConnString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(t.Context(), "BEGIN; SET idle_in_transaction_session_timeout = '30s'; INSERT INTO "+ns+".\""+ledger+"\" (chunk) VALUES ('"+chunk+"')"); err != nil {
+		t.Fatal(err)
+	}
+	rest, end := io.Pipe()
+	t.Cleanup(func() { end.Close() })
+	over := make(chan error, 1)
+	go func() {
+		defer conn.Close(context.Background())
+		_, err := conn.PgConn().CopyFrom(context.Background(), rest, "COPY "+ns+"."+copied+" FROM STDIN")
+		over <- err
+	}()
+	testenv.Wait(t, time.Minute, func() error {
+		var n int
+		err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY "+ns+"%' AND wait_event = 'ClientRead'").Scan(&n)
+		if err == nil && n != 1 {
+			err = fmt.Errorf("%d are amid a COPY", n)
+		}
+		return err
+	})
+	return over
+}
+
 // A process that is stopped amid a chunk keeps neither the chunk nor Finish waiting
 // for ever.
 func TestStalledLoaderIsEnded(t *testing.T) {
@@ -358,33 +388,7 @@ func TestStalledLoaderIsEnded(t *testing.T) {
 			ns := testenv.Namespace(t)
 			s := openLoader(t, kind, pool, ns, counts...)
 			beginLoad(t, s)
-			// stall does what Load does, up to the middle of a row.
-			stall := func(chunk string) (ended <-chan error) {
-				conn, err := pgx.Connect(t.Context(), pool.Config().ConnString())
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := conn.Exec(t.Context(), "BEGIN; SET idle_in_transaction_session_timeout = '30s'; INSERT INTO "+ns+".\""+c.ledger+"\" (chunk) VALUES ('"+chunk+"')"); err != nil {
-					t.Fatal(err)
-				}
-				rest, end := io.Pipe()
-				t.Cleanup(func() { end.Close() })
-				over := make(chan error, 1)
-				go func() {
-					defer conn.Close(context.Background())
-					_, err := conn.PgConn().CopyFrom(context.Background(), rest, "COPY "+ns+"."+c.copied+" FROM STDIN")
-					over <- err
-				}()
-				testenv.Wait(t, time.Minute, func() error {
-					var n int
-					err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY "+ns+"%' AND wait_event = 'ClientRead'").Scan(&n)
-					if err == nil && n != 1 {
-						err = fmt.Errorf("%d are amid a COPY", n)
-					}
-					return err
-				})
-				return over
-			}
+			stall := func(chunk string) <-chan error { return stallLoad(t, pool, ns, c.ledger, c.copied, chunk) }
 			first := stall("first")
 			load(t, s, "other", c.change("0")) // nobody else is kept waiting
 			start := time.Now()

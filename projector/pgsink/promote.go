@@ -37,7 +37,7 @@ func (s *Delta) Promote(ctx context.Context, g projector.Generation) error {
 }
 
 func (m *model) promote(ctx context.Context, g projector.Generation) error {
-	err := m.alter(ctx, func(tx pgx.Tx) error {
+	err := m.alter(ctx, g, func(tx pgx.Tx) error {
 		there, loading, err := m.status(ctx, tx, g)
 		switch {
 		case err != nil:
