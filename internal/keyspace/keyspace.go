@@ -107,6 +107,10 @@ func Throttle(namespace, group string) string { return "{" + namespace + "}:thro
 // that make effects have spread their checkpoints.
 func CheckpointSpread(namespace string) string { return "{" + namespace + "}:checkpoints" }
 
+// RowModels is the key of the full names of all read models that have rows in a server,
+// of all namespaces.
+const RowModels = "{" + DefaultNamespace + "}:row_models"
+
 // Worker returns the key of the lock that keeps a worker's name to one process.
 func Worker(namespace, name string) string { return "{" + namespace + "}:worker:" + name }
 

@@ -68,7 +68,10 @@ func (s *Delta) Begin(ctx context.Context, g projector.Generation) error {
 	if err == nil && strings.Contains(info, "cluster_enabled:1") {
 		return fmt.Errorf("redissink: projection %s: %w", s.projection, ErrCluster)
 	}
-	return s.checkpoints.Begin(ctx, g)
+	if err := s.checkpoints.Begin(ctx, g); err != nil {
+		return err
+	}
+	return s.noteModel(ctx)
 }
 
 // Commit implements [projector.Sink]. A script call carries many streams, each with

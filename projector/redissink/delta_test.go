@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -291,5 +292,63 @@ func TestDeltaConfig(t *testing.T) {
 		if _, err := redissink.NewDelta(client, c); err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(name)) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Deleting generation 1 of a model leaves alone what other models have whose names begin
+// with its own, and what is of other types.
+func TestDropLeavesOthers(t *testing.T) {
+	for _, kind := range []string{"Embedded", "Redis"} {
+		t.Run(kind, func(t *testing.T) {
+			client, ns, ctx := testenv.Kinds[kind](t), testenv.Namespace(t), t.Context()
+			open := func(model string) *redissink.Delta {
+				c := config(ns)
+				c.Projection, c.Model = strings.ReplaceAll(model, ":", "_"), model
+				s, err := redissink.NewDelta(client, c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for g := range projector.Generation(2) {
+					if err := s.Begin(ctx, g+1); err != nil {
+						t.Fatal(err)
+					}
+					if refused, err := s.Commit(ctx, g+1, []projector.Change{effect("1", func(e *projector.Effects) { e.Row("all").Add("n", 1) })}); refused != nil || err != nil {
+						t.Fatal(refused, err)
+					}
+				}
+				return s
+			}
+			rows, others := open("cart"), open("cart:products")
+			documents, err := redissink.New(client, ns, "cart:current")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for g := range projector.Generation(2) {
+				c := projector.Change{Stream: eventstore.MustStreamID("cart", "1"), Key: "1", To: at(1), Document: new(projector.Document)}
+				if refused, err := documents.Commit(ctx, g+1, []projector.Change{c}); refused != nil || err != nil {
+					t.Fatal(refused, err)
+				}
+			}
+			if image, err := rows.ReadEffects(ctx, 1); err != nil || len(image.Rows) != 1 {
+				t.Errorf("the rows are %v, %v", image.Rows, err)
+			}
+			client.Set(ctx, ns+":cart:text", "x", 0)
+			if err := rows.Drop(ctx, 1); err != nil {
+				t.Fatal(err)
+			}
+			var left []string
+			all := []string{":cart:all", ":cart@2:all", ":cart:products:all", ":cart:products@2:all", ":cart:current:1", ":cart:current@2:1", ":cart:text"}
+			for _, name := range all {
+				if client.Exists(ctx, ns+name).Val() == 1 {
+					left = append(left, name)
+				}
+			}
+			if !slices.Equal(left, all[1:]) {
+				t.Errorf("left are %v", left)
+			}
+			if row, err := others.Row(ctx, 1, "all"); row["n"] != "1" || err != nil {
+				t.Errorf("the row of another model is %v, %v", row, err)
+			}
+		})
 	}
 }

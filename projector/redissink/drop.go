@@ -28,32 +28,16 @@ func (s *Sink) DropDocuments(ctx context.Context, g projector.Generation, keys [
 	return nil
 }
 
-// Drop implements [projector.Dropper]. It walks the keys of the server for the rows. A
-// row of generation 1 is taken for one of this model if its key begins with the model's
-// name and a colon, so no other model's name shall begin so.
+// Drop implements [projector.Dropper]. It walks the keys of the server for the rows. What
+// other read models of projectord have stays, also where its keys begin with the name of
+// this one and a colon, as all rows of generation 1 do. Hashes of other programs should not
+// begin so.
 func (s *Delta) Drop(ctx context.Context, g projector.Generation) error {
-	prefix := s.rowKey(g, "")
-	var cursor uint64
-	for {
-		var rows []string
-		err := redisx.Retry(ctx, func() (err error) {
-			var next uint64
-			rows, next, err = s.client.Scan(ctx, cursor, literal.Replace(prefix)+"*", dropKeys).Result()
-			if err == nil {
-				cursor = next
-			}
-			return err
-		})
-		if err == nil {
-			err = unlink(ctx, s.client, rows)
-		}
-		if err != nil {
-			return fmt.Errorf("redissink: dropping rows of generation %d of %s: %w", g, s.model, redisx.Explain(err))
-		}
-		if cursor == 0 {
-			return s.checkpoints.Drop(ctx, g)
-		}
+	err := s.eachRows(ctx, g, "hash", func(rows []string) error { return unlink(ctx, s.client, rows) })
+	if err != nil {
+		return fmt.Errorf("redissink: dropping rows of generation %d of %s: %w", g, s.model, redisx.Explain(err))
 	}
+	return s.checkpoints.Drop(ctx, g)
 }
 
 // literal has the characters of a pattern stand for themselves.

@@ -73,28 +73,14 @@ func (s *Delta) readEffects(ctx context.Context, g projector.Generation) (projec
 func (s *Delta) allRows(ctx context.Context, g projector.Generation) (map[string]map[string]string, error) {
 	prefix := s.rowKey(g, "")
 	rows := make(map[string]map[string]string)
-	var cursor uint64
-	for {
-		var names []string
-		err := redisx.Retry(ctx, func() (err error) {
-			var next uint64
-			names, next, err = s.client.Scan(ctx, cursor, literal.Replace(prefix)+"*", readKeys).Result()
-			if err == nil {
-				cursor = next
+	err := s.eachRows(ctx, g, "", func(names []string) error {
+		return s.readRows(ctx, names, func(name string, row map[string]string) {
+			if len(row) > 0 { // else it has gone
+				rows[strings.TrimPrefix(name, prefix)] = row
 			}
-			return err
 		})
-		if err == nil {
-			err = s.readRows(ctx, names, func(name string, row map[string]string) {
-				if len(row) > 0 { // else it has gone
-					rows[strings.TrimPrefix(name, prefix)] = row
-				}
-			})
-		}
-		if err != nil || cursor == 0 {
-			return rows, err
-		}
-	}
+	})
+	return rows, err
 }
 
 func (s *Delta) readRows(ctx context.Context, names []string, visit func(string, map[string]string)) error {
