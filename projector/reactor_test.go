@@ -15,6 +15,8 @@ import (
 	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/generations"
+	"github.com/projectord/projectord/projector/redissink"
 )
 
 // Each event of each stream is handled once and in order where nothing fails, with
@@ -506,4 +508,42 @@ func TestTroubleOfOneStream(t *testing.T) {
 		}
 		f.parked(0)
 	})
+}
+
+// A handler that takes its time is not cut off, and called again, because a generation of
+// something else is to be built.
+func TestHandlerOutlastsPlan(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	f.append(cart(1), 1)
+	var calls, cut atomic.Int64
+	begun := make(chan struct{}, 10)
+	mails := projector.NewReactor("mails", projector.ReactorConfig{Categories: []string{"cart"}, Events: registry()})
+	projector.OnReact(mails, func(ctx context.Context, _ added, _ *eventstore.Recorded) error {
+		calls.Add(1)
+		begun <- struct{}{}
+		select {
+		case <-ctx.Done():
+			cut.Add(1)
+			return ctx.Err()
+		case <-time.After(4 * time.Second): // longer than a worker looks what there is, and finishes
+			return nil
+		}
+	})
+	sink, err := redissink.NewCheckpoints(f.client, redissink.CheckpointsConfig{Namespace: f.store.Namespace(), Partitions: f.store.Partitions(), Projection: "mails"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := totalsOf(1, 1)
+	f.start("w", f.planned(p), func(c *projector.WorkerConfig) {
+		c.Projections = append(c.Projections, projector.Assignment{Projection: mails, Sink: sink})
+	})
+	<-begun
+	if _, err := f.operator().Rebuild(t.Context(), p, generations.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	f.waitState(2, generations.Built)
+	if calls, cut := calls.Load(), cut.Load(); calls != 1 || cut != 0 {
+		t.Errorf("the handler was called %d times, and cut off %d times", calls, cut)
+	}
 }

@@ -256,8 +256,8 @@ func (w *Worker) stand(state ProjectionState, reason error) {
 
 // session works for the life of one session, or until there is something else to
 // serve. It reports whether there was one, and why it ended.
-func (w *Worker) session(ctx context.Context) (worked bool, err error) {
-	ctx, leave := context.WithCancel(ctx)
+func (w *Worker) session(run context.Context) (worked bool, err error) {
+	ctx, leave := context.WithCancel(run)
 	defer leave()
 	if len(w.working()) == 0 {
 		w.watch(ctx)
@@ -283,10 +283,21 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 	defer func() { w.config.Observer.Observe(SessionEnded{Session: s.Name(), Reason: err}) }()
 
 	// The work outlives ctx a little, so that it can end in good order, but
-	// not the session.
+	// not the session. Where the worker goes on with something else, handlers of
+	// reactors have the time they may take: cut off, they would be called again.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	defer context.AfterFunc(ctx, func() { pause(life, nil, finishTime); end() })()
+	short, cut := context.WithCancel(life)
+	defer cut()
+	defer context.AfterFunc(ctx, func() {
+		if pause(short, nil, finishTime); run.Err() == nil {
+			cut()
+			if pause(life, run.Done(), w.config.Deadline); run.Err() != nil {
+				pause(life, nil, finishTime)
+			}
+		}
+		end()
+	})()
 	var heart, loops errgroup.Group
 	heart.Go(func() error {
 		defer end()
@@ -310,12 +321,16 @@ func (w *Worker) session(ctx context.Context) (worked bool, err error) {
 	for i, a := range serving {
 		if a.build {
 			b := newBuild(w, a, groups[i], s)
-			loops.Go(func() error { return b.run(ctx, life) })
+			loops.Go(func() error { return b.run(ctx, short) })
 			continue
 		}
 		chores.Go(func() { w.walks(life, a.Assignment, groups[i], reapEvery*s.TTL()) })
 		l := newLoop(w, a, groups[i].Join(s))
-		loops.Go(func() error { return l.run(ctx, life) })
+		most := short
+		if _, ok := a.Projection.(*Reactor); ok {
+			most = life
+		}
+		loops.Go(func() error { return l.run(ctx, most) })
 	}
 	err = loops.Wait()
 	leave()

@@ -112,7 +112,7 @@ func newLoop(w *Worker, s *served, m *lease.Member) *loop {
 // thing, until that succeeds.
 func (l *loop) run(ctx, life context.Context) error {
 	session := l.member.Session()
-	defer l.wait()
+	defer l.wait(life)
 	defer l.status.work(0, 0)
 	l.status.set(StateRunning, nil)
 	l.stop = ctx.Done()
@@ -162,10 +162,11 @@ func (l *loop) run(ctx, life context.Context) error {
 // wait waits for what is under way. It may wait for a server that hangs, longer than
 // its context lives; that is left behind, as its effects are guarded like those of any
 // worker that was late.
-func (l *loop) wait() {
+func (l *loop) wait(life context.Context) {
 	done := make(chan struct{})
 	go func() { l.background.Wait(); close(done) }()
-	late := time.NewTimer(finishTime + handlerGrace + finishTime/2)
+	pause(life, done, finishTime+l.deadline)
+	late := time.NewTimer(handlerGrace + finishTime/2)
 	defer late.Stop()
 	select {
 	case <-done:
