@@ -57,9 +57,10 @@ type WorkerConfig struct {
 	// Store is where the events are.
 	Store eventstore.Reader
 	// Log is the load-balancer log of the store's namespace. Waiting for
-	// pointers occupies a connection of its client for each projection, on a
-	// cluster for each projection and partition. A client whose pool has no
-	// more than those lets heartbeats wait behind them: give the log one of
+	// pointers occupies a connection of its client for each generation of a
+	// projection that is served, on a cluster for each of those and each
+	// partition. A client whose pool has no more than those lets everything
+	// else wait behind them, heartbeats and building too: give the log one of
 	// its own, or a larger pool.
 	Log *lease.Log
 	// Name is the guarded name of the worker. The caller runs it and
