@@ -411,7 +411,7 @@ func TestStoreInTrouble(t *testing.T) {
 				if time.Since(begun) > 10*time.Second {
 					t.Fatal("the store is not used again")
 				}
-				time.Sleep(10 * time.Millisecond)
+				<-time.After(10 * time.Millisecond)
 			}
 		})
 	}

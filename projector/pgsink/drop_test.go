@@ -129,9 +129,15 @@ func TestDropBesideLoad(t *testing.T) {
 			s := openLoader(t, kind, pool, testenv.Namespace(t), counts...)
 			beginLoad(t, s)
 			var wg sync.WaitGroup
+			loading := make(chan struct{})
+			loaded := sync.OnceFunc(func() { close(loading) })
 			for i := range 4 {
 				wg.Go(func() {
+					defer loaded()
 					for j := 0; ; j++ {
+						if j == 1 {
+							loaded()
+						}
 						id := fmt.Sprint(i, "-", j)
 						refused, err := s.Load(t.Context(), 2, id, []projector.Change{c.change(id)})
 						if refused != nil {
@@ -144,7 +150,7 @@ func TestDropBesideLoad(t *testing.T) {
 					}
 				})
 			}
-			time.Sleep(20 * time.Millisecond)
+			<-loading
 			for range 4 {
 				wg.Go(func() {
 					if err := s.Drop(t.Context(), 2); err != nil {

@@ -519,7 +519,7 @@ func TestFinishMayTakeLong(t *testing.T) {
 			}
 			done := make(chan error, 1)
 			go func() { done <- s.Finish(t.Context(), 2) }()
-			time.Sleep(1500 * time.Millisecond)
+			<-time.After(1500 * time.Millisecond) // longer than it would wait for any other lock
 			if err := tx.Commit(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -251,7 +251,7 @@ func TestPromoteBesideLongTransactions(t *testing.T) {
 		read := time.Now()
 		query(t, pool, "1", "SELECT n FROM "+ns+".m")
 		slowest = max(slowest, time.Since(read))
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 	}
 	if slowest < 500*time.Millisecond || slowest > 3500*time.Millisecond {
 		t.Errorf("the slowest reader waited %s; want about 2 s", slowest)
