@@ -307,11 +307,9 @@ func (b *build) begin() {
 // heads yields all streams of the projection.
 func (b *build) heads(ctx context.Context) iter.Seq2[lease.Head, error] {
 	return func(yield func(lease.Head, error) bool) {
-		for _, category := range b.Projection.Categories() {
-			for h, err := range b.store.Streams(ctx, category) {
-				if !yield(lease.Head{Stream: h.Stream.String(), Head: uint64(h.Head)}, err) {
-					return
-				}
+		for h, err := range streamsOf(ctx, b.store, b.Projection) {
+			if !yield(lease.Head{Stream: h.Stream.String(), Head: uint64(h.Head)}, err) {
+				return
 			}
 		}
 	}

@@ -219,38 +219,20 @@ type excess struct {
 // category removes events of the streams of a category, a batch at a time.
 func (p *retaining) category(ctx context.Context, category string) error {
 	rule := p.Rules[category]
-	var ends []excess
-	for s, err := range p.Store.Ends(ctx, category) {
-		if err != nil {
-			return err
+	err := inBatches(p.Store.Ends(ctx, category), func(ended []eventstore.StreamHead) error {
+		much := make([]excess, len(ended))
+		for i, s := range ended {
+			much[i] = excess{stream: s.Stream, before: s.Head, ended: true}
 		}
-		ends = append(ends, excess{stream: s.Stream, before: s.Head, ended: true})
-		if len(ends) == batchStreams {
-			if err := p.remove(ctx, rule, ends); err != nil {
-				return err
-			}
-			ends = ends[:0]
-		}
-	}
-	if err := p.remove(ctx, rule, ends); err != nil {
+		return p.remove(ctx, rule, much)
+	})
+	if err != nil {
 		return err
 	}
-	var batch []eventstore.StreamHead
-	for h, err := range p.Store.Streams(ctx, category) {
-		if err != nil {
-			return err
-		}
-		if p.report.Streams++; h.Ended != eventstore.Live {
-			continue
-		}
-		if batch = append(batch, h); len(batch) == batchStreams {
-			if err := p.trim(ctx, rule, batch); err != nil {
-				return err
-			}
-			batch = batch[:0]
-		}
-	}
-	return p.trim(ctx, rule, batch)
+	return inBatches(p.Store.Streams(ctx, category), func(heads []eventstore.StreamHead) error {
+		p.report.Streams += len(heads)
+		return p.trim(ctx, rule, slices.DeleteFunc(heads, func(h eventstore.StreamHead) bool { return h.Ended != eventstore.Live }))
+	})
 }
 
 // trim applies a rule to streams.

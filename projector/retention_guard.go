@@ -181,30 +181,22 @@ func snapshotted(ctx context.Context, f Snapshotted, who string, much []excess) 
 
 // anchored has streams keep everything where a snapshot is not of their history.
 func (r *Retention) anchored(ctx context.Context, much []excess) error {
-	var reads []eventstore.StreamRead
-	var at []int
-	var want []snapshots.Anchor
+	var anchors []anchor
+	var at []int // whose they are
 	for i, e := range much {
 		for _, a := range e.anchors {
 			if e.needed > 1 {
-				reads, at, want = append(reads, eventstore.StreamRead{Stream: e.stream, From: a.Version}), append(at, i), append(want, a)
+				anchors, at = append(anchors, anchor{e.stream, Checkpoint{PositionOf(a.Version), a.EventID}}), append(at, i)
 			}
 		}
 	}
-	found := make([]bool, len(reads))
-	for start := 0; start < len(reads); start += batchStreams {
-		part := reads[start:min(start+batchStreams, len(reads))]
-		_, err := r.Store.ReadMany(ctx, part, func(n int, e *eventstore.Recorded) error {
-			found[start+n] = snapshots.Anchor{Version: e.Version, EventID: e.ID} == want[start+n]
-			return errEnough
-		})
-		if err != nil {
-			return err
-		}
+	found, err := present(ctx, r.Store, anchors)
+	if err != nil {
+		return err
 	}
 	for n, i := range at {
 		if !found[n] {
-			much[i].need(0, fmt.Sprintf("a snapshot at version %d is of another history", want[n].Version))
+			much[i].need(0, fmt.Sprintf("a snapshot at version %d is of another history", anchors[n].at.Position.Major))
 		}
 	}
 	return nil

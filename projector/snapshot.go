@@ -159,33 +159,24 @@ func (e *engine) bridge(ctx context.Context, cut []*folding) ([]*folding, error)
 		}
 		f.bridged = w
 	}
-	anchored, err := e.anchored(ctx, beyond)
+	anchors := make([]anchor, len(beyond))
+	for i, f := range beyond {
+		anchors[i] = anchor{f.stream, f.from}
+	}
+	whole, err := present(ctx, e.store, anchors)
 	if err != nil {
 		return nil, err
 	}
-	begin = append(begin, anchored...)
+	for i, f := range beyond {
+		if whole[i] {
+			begin = append(begin, f)
+		}
+	}
 	for _, f := range begin {
 		f.retry()
 		f.warm = f.bridged
 	}
 	return begin, nil
-}
-
-// anchored returns the streams that have the events at their checkpoints.
-func (e *engine) anchored(ctx context.Context, streams []*folding) ([]*folding, error) {
-	if len(streams) == 0 {
-		return nil, nil
-	}
-	reads := make([]eventstore.StreamRead, len(streams))
-	for i, f := range streams {
-		reads[i] = eventstore.StreamRead{Stream: f.stream, From: eventstore.Version(f.from.Position.Major)}
-	}
-	found := make(map[*folding]bool)
-	_, err := e.store.ReadMany(ctx, reads, func(i int, r *eventstore.Recorded) error {
-		found[streams[i]] = Checkpoint{PositionOf(r.Version), r.ID} == streams[i].from
-		return errEnough
-	})
-	return only(streams, func(f *folding) bool { return found[f] }), err
 }
 
 // misfits tells what became of the snapshots that streams began with, and returns the
