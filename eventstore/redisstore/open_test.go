@@ -57,6 +57,42 @@ func TestOpen(t *testing.T) {
 	})
 }
 
+// Looking at a namespace that is not there does not create it.
+func TestOpenExisting(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		config := Config{Namespace: testenv.Namespace(t), Existing: true}
+		for range 2 {
+			if _, err := Open(t.Context(), client, config); !errors.Is(err, ErrNoNamespace) {
+				t.Fatalf("got %v, want ErrNoNamespace", err)
+			}
+		}
+		open(t, client, Config{Namespace: config.Namespace, Partitions: 3})
+		if s := open(t, client, config); s.Partitions() != 3 {
+			t.Errorf("got %d partitions", s.Partitions())
+		}
+	})
+}
+
+// All yields what Streams does, of all categories.
+func TestAll(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		s := open(t, client, Config{})
+		other := eventstore.MustStreamID("order", "7")
+		mustAppend(t, s, cart(1), newEvent())
+		mustAppend(t, s, other, newEvent())
+		found := make(map[eventstore.StreamID]eventstore.Version)
+		for h, err := range s.All(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[h.Stream] = h.Head
+		}
+		if len(found) != 2 || found[cart(1)] != 1 || found[other] != 1 {
+			t.Errorf("found %v", found)
+		}
+	})
+}
+
 // Two programs that create a namespace at once agree on it.
 func TestOpenTwiceAtOnce(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {

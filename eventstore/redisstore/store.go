@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -25,6 +26,11 @@ type Config struct {
 	// namespace was created with.
 	Partitions int
 
+	// Existing has Open fail where the namespace does not exist, with an error that
+	// wraps [ErrNoNamespace], in place of creating it: whoever only looks at a
+	// namespace shall not make one by a mistyped name.
+	Existing bool
+
 	// Replicas is how many replicas must confirm an append before it is
 	// acknowledged, 0 for none. Confirmed appends survive a failover to a
 	// replica that confirmed them.
@@ -34,6 +40,9 @@ type Config struct {
 	// fails with [eventstore.ErrNotReplicated]. Defaults to one second.
 	ReplicaTimeout time.Duration
 }
+
+// ErrNoNamespace is wrapped by errors about a namespace that does not exist.
+var ErrNoNamespace = errors.New("there is no such namespace")
 
 // Store is an [eventstore.Store] in Redis. It is safe for concurrent use and
 // needs no closing; the client belongs to the caller.
@@ -47,7 +56,7 @@ type Store struct {
 var _ eventstore.Store = (*Store)(nil)
 
 // Open returns the store of a namespace and creates the namespace where it does
-// not exist. The client is a *redis.Client or a *redis.ClusterClient.
+// not exist, unless told otherwise. The client is a *redis.Client or a *redis.ClusterClient.
 //
 // Open refuses a server older than Redis 7.0, one whose eviction policy is not
 // noeviction (it would delete events silently), and a namespace that was
@@ -110,6 +119,19 @@ func (s *Store) createOrLoad(ctx context.Context) (int, error) {
 		wanted = keyspace.DefaultPartitions
 	}
 	key := keyspace.Meta(s.config.Namespace)
+	if s.config.Existing {
+		var n int64
+		err := redisx.Retry(ctx, func() (err error) {
+			n, err = s.client.Exists(ctx, key).Result()
+			return err
+		})
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("key %s: %w", key, redisx.Explain(err))
+		case n == 0:
+			return 0, fmt.Errorf("%w: key %s does not exist", ErrNoNamespace, key)
+		}
+	}
 	stored, err := openScript.Run(ctx, s.client, []string{key}, wanted, keyspace.Layout).StringSlice()
 	if err != nil {
 		return 0, fmt.Errorf("key %s: %w", key, redisx.Explain(err))

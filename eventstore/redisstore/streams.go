@@ -61,6 +61,12 @@ func (s *Store) Streams(ctx context.Context, category string) iter.Seq2[eventsto
 	return s.list(ctx, category, s.keys.Heads)
 }
 
+// All yields the streams of all categories with their heads, as [Store.Streams] does
+// those of one. It is for people who look around: programs know their categories.
+func (s *Store) All(ctx context.Context) iter.Seq2[eventstore.StreamHead, error] {
+	return s.listMatching(ctx, "*", s.keys.Heads)
+}
+
 // Ends implements [eventstore.Remover].
 func (s *Store) Ends(ctx context.Context, category string) iter.Seq2[eventstore.StreamHead, error] {
 	return s.list(ctx, category, s.keys.Ended)
@@ -73,33 +79,44 @@ func (s *Store) list(ctx context.Context, category string, key func(partition in
 			yield(eventstore.StreamHead{}, err)
 			return
 		}
-		for p := range s.keys.Partitions() {
-			if !s.scan(ctx, key(p), category, yield) {
+		for head, err := range s.listMatching(ctx, category+"-*", key) {
+			if !yield(head, err) {
 				return
 			}
 		}
 	}
 }
 
-// scan yields the streams of a category that a hash holds; it reports whether to go
-// on.
-func (s *Store) scan(ctx context.Context, key, category string, yield func(eventstore.StreamHead, error) bool) bool {
+// listMatching is list for streams whose names match a pattern.
+func (s *Store) listMatching(ctx context.Context, pattern string, key func(partition int) string) iter.Seq2[eventstore.StreamHead, error] {
+	return func(yield func(eventstore.StreamHead, error) bool) {
+		for p := range s.keys.Partitions() {
+			if !s.scan(ctx, key(p), pattern, yield) {
+				return
+			}
+		}
+	}
+}
+
+// scan yields the streams that a hash holds and that match a pattern; it reports
+// whether to go on.
+func (s *Store) scan(ctx context.Context, key, pattern string, yield func(eventstore.StreamHead, error) bool) bool {
 	for cursor := uint64(0); ; {
 		var page []string
 		var next uint64
 		err := redisx.Retry(ctx, func() (err error) {
-			page, next, err = s.client.HScan(ctx, key, cursor, category+"-*", scanCount).Result()
+			page, next, err = s.client.HScan(ctx, key, cursor, pattern, scanCount).Result()
 			return err
 		})
 		if err != nil {
-			yield(eventstore.StreamHead{}, fmt.Errorf("listing the streams of %s: key %s: %w", category, key, redisx.Explain(err)))
+			yield(eventstore.StreamHead{}, fmt.Errorf("listing the streams %s: key %s: %w", pattern, key, redisx.Explain(err)))
 			return false
 		}
 		for i := 0; i+1 < len(page); i += 2 {
 			stream, err := eventstore.ParseStreamID(page[i])
 			head, ended, err2 := parseHead(page[i+1])
 			if err := errors.Join(err, err2); err != nil {
-				err = fmt.Errorf("listing the streams of %s: key %s, field %q: %w", category, key, page[i], err)
+				err = fmt.Errorf("listing the streams %s: key %s, field %q: %w", pattern, key, page[i], err)
 				if !yield(eventstore.StreamHead{}, err) {
 					return false
 				}
