@@ -16,7 +16,7 @@ type scriptSet struct {
 	claim, settle, park, retry, release *redis.Script
 	skip, announce, lag                 *redis.Script
 	sweep, reap, trim, walked           *redis.Script
-	fill, done, throttle                *redis.Script
+	fill, done, throttle, sessions      *redis.Script
 }
 
 // protocol is the scripts as they are.
@@ -54,6 +54,7 @@ func newScripts(change func(name, source string) string) *scriptSet {
 		fill:      script("fill"),
 		done:      script("session", "done"),
 		throttle:  script("throttle"),
+		sessions:  script("session", "sessions"),
 	}
 }
 
