@@ -1,0 +1,67 @@
+package daemon
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/redis/go-redis/v9/logging"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/projector"
+)
+
+// App is a program with projections of its own. All of it is optional; without
+// projections the program operates those of others.
+type App struct {
+	// Name is what the program is called. Defaults to the name of its file.
+	Name string
+	// Version is what its version command says. Defaults to what the Go toolchain
+	// put into the program.
+	Version string
+	// Projections are what its workers work on: all those of the namespace, or
+	// retention finds some it does not know and removes nothing.
+	Projections []Projection
+	// Events, where not nil, are those that streams append takes: it refuses events
+	// that these could not decode.
+	Events *eventstore.Registry
+	// Retention, where not nil, says by category which events are wanted, see
+	// [projector.Retention]. It is called when the command retention or the setting
+	// retention-every asks for it.
+	Retention func(ctx context.Context, b *Backends) (map[string]projector.Rule, error)
+}
+
+// Projection is a projection and where its read model is kept. [Keep] makes one.
+type Projection struct {
+	projection projector.Projection
+	sink       SinkFunc
+}
+
+// Keep says where the read model of a projection is kept: by [InHashes], [InTable],
+// [InRows], [InRowHashes], [Nowhere], or a function of the program's own.
+func Keep(p projector.Projection, sink SinkFunc) Projection { return Projection{p, sink} }
+
+// Main runs the program, with the arguments and the environment of the process, and
+// ends it; it does not return. The exit codes are listed by the help of the program.
+//
+// The first SIGINT or SIGTERM has the program stop at the next safe place, a second one
+// ends it at once.
+func Main(app App) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// From the first signal on they do again what they do by default.
+	context.AfterFunc(ctx, stop)
+	// What the client logs comes back as errors, which say more.
+	logging.Disable()
+	p := &program{app: app, in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ()}
+	os.Exit(p.run(ctx, os.Args[1:]))
+}
+
+// name returns what the program is called.
+func (a App) name() string {
+	if a.Name != "" {
+		return a.Name
+	}
+	return filepath.Base(os.Args[0])
+}

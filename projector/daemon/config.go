@@ -1,0 +1,314 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+
+	yamlparser "github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+)
+
+// layer is what one place says about settings: text by name.
+type layer struct {
+	says map[string]any
+	// from says where each was found, for people.
+	from map[string]string
+}
+
+func newLayer() layer { return layer{make(map[string]any), make(map[string]string)} }
+
+// config is the settings with where each comes from.
+type config struct {
+	settings
+	from map[string]string
+}
+
+// load brings the layers together: flags before the environment before the file before
+// defaults. It reads files and connects to nothing. Every error is one of usage.
+func load(flags *pflag.FlagSet, environ []string) (*config, error) {
+	c := &config{from: make(map[string]string)}
+	table := c.table()
+	environment, file, err := environmentLayer(table, environ)
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	if flag := flags.Lookup(configSetting); flag != nil && flag.Changed {
+		file = flag.Value.String()
+	}
+	fromFile, err := fileLayer(table, file)
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	fromFlags, err := flagLayer(table, flags)
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	defaults := newLayer()
+	for _, s := range table {
+		defaults.says[s.name], defaults.from[s.name] = s.initial, "default"
+	}
+	k := koanf.New(".") // no name has one
+	for _, l := range []layer{defaults, fromFile, environment, fromFlags} {
+		if err := k.Load(confmap.Provider(l.says, ""), nil); err != nil {
+			return nil, err
+		}
+		for name, from := range l.from {
+			c.from[name] = from
+		}
+	}
+	for _, s := range table {
+		if text := k.String(s.name); text != "" || s.initial != "" {
+			if err := s.into.set(text); err != nil {
+				return nil, usage("%s: %w", c.where(s.name), err)
+			}
+		}
+	}
+	if err := c.check(); err != nil {
+		return nil, usage("%w", err)
+	}
+	return c, nil
+}
+
+// where says which setting is meant, in the words it was given by.
+func (c *config) where(name string) string {
+	if from := c.from[name]; strings.HasPrefix(from, "--") || strings.HasPrefix(from, envPrefix) {
+		return from
+	} else if from != "default" {
+		return name + " in " + from
+	}
+	return name
+}
+
+// secrets returns everything that must not be printed.
+func (c *config) secrets() []string {
+	var all []string
+	for _, s := range c.table() {
+		if _, isURL := s.into.(urlValue); s.secret {
+			all = append(all, secretsOf(s.into.text(), isURL)...)
+		}
+	}
+	return all
+}
+
+// printable returns the text of a setting without what is secret.
+func (s *setting) printable() string {
+	text := s.into.text()
+	switch _, isURL := s.into.(urlValue); {
+	case !s.secret || text == "":
+		return text
+	case isURL:
+		return redacted(text)
+	}
+	return hidden
+}
+
+// named returns the setting of a name, also where that is of the file that holds it.
+func named(table []setting, name string) (s *setting, inFile bool) {
+	for i := range table {
+		if table[i].name == name {
+			return &table[i], false
+		}
+		if table[i].secret && table[i].name+fileSuffix == name {
+			return &table[i], true
+		}
+	}
+	return nil, false
+}
+
+// put takes note of what is said about a setting; key is what the setting is called
+// where it is said.
+func (l layer) put(s *setting, inFile bool, key, text, from string) error {
+	if _, twice := l.from[s.name]; twice {
+		return fmt.Errorf("%s: %s is given already: leave out one of the two", key, s.name)
+	}
+	l.from[s.name] = from
+	if inFile {
+		held, err := os.ReadFile(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		text, l.from[s.name] = strings.TrimRight(string(held), "\r\n"), from+" "+text
+		if text == "" {
+			return fmt.Errorf("%s: the file %s is empty", key, l.from[s.name])
+		}
+	}
+	l.says[s.name] = text
+	return nil
+}
+
+// fileLayer reads a file, none where its name is empty.
+func fileLayer(table []setting, name string) (layer, error) {
+	l := newLayer()
+	if name == "" {
+		return l, nil
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return l, fmt.Errorf("reading the configuration: %w", err)
+	}
+	says, err := yamlparser.Parser().Unmarshal(text)
+	if err != nil {
+		return l, fmt.Errorf("%s: %w", name, err)
+	}
+	for key, said := range says {
+		s, inFile := named(table, key)
+		if s == nil {
+			return l, fmt.Errorf("%s: there is no setting %q%s", name, key, suggestion(table, key, func(name string) string { return name }))
+		}
+		plain, err := scalar(said)
+		if err == nil {
+			err = l.put(s, inFile, key, plain, name)
+		}
+		if err != nil {
+			return l, fmt.Errorf("%s: %s: %w", name, key, err)
+		}
+	}
+	return l, nil
+}
+
+// scalar returns what YAML made of a value as the text it was made of.
+func scalar(said any) (string, error) {
+	switch v := said.(type) {
+	case nil:
+		return "", errors.New("it has no value")
+	case []any:
+		var all []string
+		for _, one := range v {
+			text, err := scalar(one)
+			if err != nil {
+				return "", err
+			}
+			all = append(all, text)
+		}
+		return strings.Join(all, ","), nil
+	case map[string]any, map[any]any:
+		return "", errors.New("it has a value, not settings below it")
+	}
+	return fmt.Sprint(said), nil
+}
+
+// notOurs are variables that Kubernetes sets for a service of the name projectord, and
+// those of the tests.
+var notOurs = regexp.MustCompile(`^PROJECTORD_(SERVICE_(HOST|PORT)(_.*)?|PORT|PORT_\d+_(TCP|UDP|SCTP).*|TEST_.*)$`)
+
+// environmentLayer reads the environment, and which file that names.
+func environmentLayer(table []setting, environ []string) (l layer, file string, err error) {
+	l = newLayer()
+	for _, variable := range environ {
+		key, text, _ := strings.Cut(variable, "=")
+		name, ours := strings.CutPrefix(key, envPrefix)
+		if !ours || notOurs.MatchString(key) {
+			continue
+		}
+		if key == env(configSetting) {
+			file = text
+			continue
+		}
+		s, inFile := named(table, strings.ReplaceAll(strings.ToLower(name), "_", "-"))
+		if s == nil {
+			return l, "", fmt.Errorf("the environment variable %s is no setting%s", key, suggestion(table, name, env))
+		}
+		if text == "" {
+			continue // as good as not set, which is all that some can do in a compose file
+		}
+		if err := l.put(s, inFile, key, text, key); err != nil {
+			return l, "", err
+		}
+	}
+	return l, file, nil
+}
+
+// flagLayer reads the flags that were used.
+func flagLayer(table []setting, flags *pflag.FlagSet) (layer, error) {
+	l := newLayer()
+	var err error
+	flags.Visit(func(flag *pflag.Flag) {
+		if s, inFile := named(table, flag.Name); s != nil && err == nil {
+			err = l.put(s, inFile, "--"+flag.Name, flag.Value.String(), "--"+flag.Name)
+		}
+	})
+	return l, err
+}
+
+// addFlags adds the flags of a group of settings. They have no defaults as flags: the
+// help would print what the environment says, passwords included.
+func addFlags(flags *pflag.FlagSet, group string) {
+	addSome(flags, func(s *setting) bool { return s.group == group })
+}
+
+// addSome adds the flags of some settings.
+func addSome(flags *pflag.FlagSet, wanted func(*setting) bool) {
+	for _, s := range new(settings).table() {
+		if !wanted(&s) {
+			continue
+		}
+		_, isBool := s.into.(boolValue)
+		switch {
+		case s.unflagged:
+		case isBool:
+			flags.Bool(s.name, false, s.help)
+		case s.initial != "":
+			flags.Var(&settingFlag{kind: s.into.kind()}, s.name, s.help+" (default "+s.initial+")")
+		default:
+			flags.Var(&settingFlag{kind: s.into.kind()}, s.name, s.help)
+		}
+		if s.secret {
+			flags.Var(&settingFlag{kind: "file"}, s.name+fileSuffix, "holds the "+strings.ReplaceAll(s.name, "-", " "))
+		}
+	}
+}
+
+// settingFlag is the flag of a setting: its text, which is read with what other places
+// say.
+type settingFlag struct{ said, kind string }
+
+func (f *settingFlag) Set(text string) error { f.said = text; return nil }
+func (f *settingFlag) String() string        { return f.said }
+func (f *settingFlag) Type() string          { return f.kind }
+
+// suggestion names the setting that is most like what somebody wrote, if any is.
+func suggestion(table []setting, wrote string, written func(name string) string) string {
+	plain := strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(wrote))
+	best, most := "", len(plain)/3+1
+	consider := func(name string) {
+		if d := distance(plain, name); d <= most {
+			best, most = name, d-1
+		}
+	}
+	for _, s := range table {
+		consider(s.name)
+		if s.secret {
+			consider(s.name + fileSuffix)
+		}
+	}
+	if best == "" {
+		return ": config print lists them"
+	}
+	return fmt.Sprintf(", do you mean %s?", written(best))
+}
+
+// distance is how many letters have to be changed, added or left out to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			changed := diagonal
+			if a[i] != b[j] {
+				changed++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(changed, row[j+1]+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}

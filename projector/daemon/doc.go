@@ -1,0 +1,29 @@
+// Package daemon gives a program with projections of its own the whole command line
+// of projectord, in one line of its main:
+//
+//	func main() {
+//		daemon.Main(daemon.App{
+//			Name: "shop",
+//			Projections: []daemon.Projection{
+//				daemon.Keep(shop.Current(events), daemon.InHashes("cart:current")),
+//				daemon.Keep(shop.Products(events), daemon.InRows(columns...)),
+//			},
+//		})
+//	}
+//
+// The program then runs workers, tells how they stand, and does what is decided about
+// streams, generations and parked streams; shop -h lists it all. The program
+// cmd/projectord is that without projections: what can be known of a namespace
+// without their code it knows too.
+//
+// # Reading the source
+//
+//   - app.go is what a program says about itself, sinks.go where read models can be.
+//   - settings.go is the one table of settings, config.go brings together what flags,
+//     environment, file and defaults say of them, values.go their types, and
+//     redact.go keeps secrets out of what is printed.
+//   - exit.go lists the exit codes, and makes the errors that lead to them.
+//   - root.go is the command line, output.go prints a value in the form asked for, and
+//     space.go opens the namespace that a command works on.
+//   - Every command has a file, named after it.
+package daemon

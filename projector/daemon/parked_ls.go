@@ -1,0 +1,72 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/projector/generations"
+)
+
+type parkedListView struct {
+	Parked []parkedView `json:"parked"`
+	// Total is how many there are, where not all are listed.
+	Total int `json:"total"`
+}
+
+func (v parkedListView) show(p *page) {
+	if v.Total == 0 {
+		p.line("nothing is parked")
+		return
+	}
+	var rows [][]string
+	for _, s := range v.Parked {
+		rows = append(rows, []string{group(s.Projection, generations.Generation(s.Generation)), s.Stream, fmt.Sprint(s.Version), ago(time.Since(s.Since)), fmt.Sprint(s.Attempts), clip(s.Error, 100)})
+	}
+	p.table([]string{"PROJECTION", "STREAM", "VERSION", "SINCE", "ATTEMPTS", "ERROR"}, rows)
+	if more := v.Total - len(v.Parked); more > 0 {
+		p.line("and %s more: --limit 0 lists all", count(more))
+	}
+}
+
+func newParkedLs(p *program) *cobra.Command {
+	limit := 0
+	cmd := &cobra.Command{
+		Use:     "ls [PROJECTION]",
+		Short:   "List the streams that are parked, the oldest first",
+		Example: fmt.Sprintf("  %[1]s parked ls\n  %[1]s parked ls cart_current -o json | jq -r '.parked[].stream'", p.app.name()),
+		Args:    arguments("[PROJECTION]"),
+		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
+			if limit < 0 {
+				return usage("--limit is 1 or more, or 0 for all, not %d", limit)
+			}
+			records, err := s.recordsOf(ctx, args)
+			if err != nil {
+				return err
+			}
+			v := parkedListView{Parked: []parkedView{}}
+			for _, r := range records {
+				for parked, err := range s.Log.Existing(group(r.Projection, r.Generation)).Parked(ctx) {
+					if err != nil {
+						return err
+					}
+					v.Parked = append(v.Parked, viewParked(r, parked))
+				}
+			}
+			slices.SortFunc(v.Parked, func(a, b parkedView) int {
+				return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Projection, b.Projection), cmp.Compare(a.Generation, b.Generation), strings.Compare(a.Stream, b.Stream))
+			})
+			if v.Total = len(v.Parked); limit > 0 {
+				v.Parked = v.Parked[:min(limit, v.Total)]
+			}
+			return p.print(v)
+		}),
+	}
+	cmd.Flags().IntVar(&limit, "limit", 100, "`number` of streams to list; 0 for all")
+	return cmd
+}

@@ -1,0 +1,77 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/generations"
+)
+
+func newProjectionsPromote(p *program) *cobra.Command {
+	c := &promoting{}
+	cmd := &cobra.Command{
+		Use:   "promote PROJECTION",
+		Short: "Have readers see a generation that is built",
+		Long: `Has readers see another generation, from one moment to the next: the newest that is
+built, if it is newer than the one they see. The old one stays, and its workers go on
+keeping it up to date, so that rollback can go back to it.
+
+Without --yes it says what it would do, with code 4.`,
+		Example: fmt.Sprintf("  %[1]s projections promote cart_current\n  %[1]s projections promote cart_current --yes", p.app.name()),
+		Args:    arguments("PROJECTION"),
+		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
+			c.space = s
+			return c.run(ctx, args[0])
+		}),
+	}
+	cmd.Flags().IntVar(&c.number, "generation", 0, "`number` of the generation (default the newest that is built)")
+	cmd.Flags().BoolVar(&c.yes, "yes", false, "do it")
+	return cmd
+}
+
+// promoting is one run of the command.
+type promoting struct {
+	*space
+	number int
+	yes    bool
+}
+
+func (c *promoting) run(ctx context.Context, name string) error {
+	a, all, err := c.codeAndGenerations(ctx, name)
+	if err != nil {
+		return err
+	}
+	to, err := c.one(all, name, c.number, func(r generations.Record) bool { return r.State == generations.Built && r.Generation > all.Active },
+		absent("%s has no generation that is built and newer than %d, which readers see: %s builds one", name, all.Active, c.call("projections rebuild %s", name)))
+	if err != nil {
+		return err
+	}
+	if to.Generation == all.Active {
+		return c.print(done{Message: "readers see " + spoken(to) + " already", Projection: name, Generation: int(to.Generation)})
+	}
+	if to.State != generations.Built {
+		return fmt.Errorf("%s is %s, and readers can see only what is built: %s follows it", spoken(to), to.State, c.call("projections rebuild %s --wait", name))
+	}
+	a.Generation = to.Generation
+	lag, err := projector.MeasureLag(ctx, c.Log, a)
+	if err != nil {
+		return err
+	}
+	if lag.Events > 0 {
+		fmt.Fprintf(c.err, "%s is %s events behind: %s\n", spoken(to), count(lag.Events), c.workerHint(to))
+	}
+	if !c.yes {
+		return unconfirmed("readers would see %s, version %d of the code, in place of generation %d", spoken(to), to.Version, all.Active)
+	}
+	was, err := c.Promote(ctx, a)
+	if err != nil {
+		return err
+	}
+	return c.print(done{
+		Message:    fmt.Sprintf("readers see %s, version %d of the code, and no longer generation %d; %s goes back", spoken(to), to.Version, was, c.call("projections rollback %s", name)),
+		Projection: name, Generation: int(to.Generation),
+	})
+}

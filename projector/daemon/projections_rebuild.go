@@ -1,0 +1,165 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/generations"
+)
+
+func newProjectionsRebuild(p *program) *cobra.Command {
+	c := &rebuilding{}
+	cmd := &cobra.Command{
+		Use:   "rebuild PROJECTION",
+		Short: "Build a read model anew, beside the one that readers see",
+		Long: `Has the workers build a new generation, from the first event, by the version of the code
+that this program has. Readers go on seeing the generation they see, until promote. The
+workers are those of run of a program with the same version; without one, nothing happens.
+They can be killed: what is built stays built.
+
+Where a generation of that version is being built, or is built and nobody has seen it
+yet, it is that one, and nothing new is begun unless --again.
+
+With --wait it shows how far that is, and ends with code 0 when the generation is built
+and with 1 when the building has failed. Ctrl-C ends only the waiting.
+
+An event that cannot be applied makes the building fail, for somebody to look at it, or
+with --park has its stream parked and all others built. --rate and --workers leave room
+for others where the building would take all that the servers or the workers can do.`,
+		Example: fmt.Sprintf("  %[1]s projections rebuild cart_current --wait\n  %[1]s projections rebuild product_totals --park --rate 20000", p.app.name()),
+		Args:    arguments("PROJECTION"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if c.rate < 0 {
+				return usage("--rate is 1 or more, or 0 for as fast as possible, not %d", c.rate)
+			}
+			if c.workers < 0 {
+				return usage("--workers is 1 or more, or 0 for all, not %d", c.workers)
+			}
+			return p.on(func(ctx context.Context, s *space, args []string) error {
+				c.space, c.name = s, args[0]
+				return c.run(ctx)
+			})(cmd, args)
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&c.wait, "wait", false, "wait until it is built, and show how far it is")
+	flags.BoolVar(&c.park, "park", false, "park streams with an event that cannot be applied, instead of failing")
+	flags.IntVar(&c.rate, "rate", 0, "`events` a second that all workers together apply at the most, about (default as many as they can)")
+	flags.IntVar(&c.workers, "workers", 0, "`number` of workers that build at a time at the most (default all)")
+	flags.BoolVar(&c.again, "again", false, "build one more, also where one is built that nobody has seen")
+	return cmd
+}
+
+// rebuilding is one run of the command.
+type rebuilding struct {
+	*space
+	name              string
+	wait, park, again bool
+	rate, workers     int
+}
+
+func (c *rebuilding) run(ctx context.Context) error {
+	record, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	if c.wait && record.State == generations.Building {
+		if record, err = c.await(ctx, record.Generation); err != nil {
+			return err
+		}
+	}
+	return c.stand(record)
+}
+
+// begin returns the generation to build, or the one there is.
+func (c *rebuilding) begin(ctx context.Context) (generations.Record, error) {
+	a, all, err := c.codeAndGenerations(ctx, c.name)
+	if err != nil {
+		return generations.Record{}, err
+	}
+	fresh, ok := newest(all, func(g generations.Record) bool {
+		return g.Version == a.Projection.Version() && g.State == generations.Built && g.Generation > all.Active && g.Left.IsZero()
+	})
+	if ok && !c.again {
+		return fresh, nil
+	}
+	record, err := c.Rebuild(ctx, a.Projection, generations.Options{Park: c.park, EventsPerSecond: c.rate, Workers: c.workers})
+	if errors.Is(err, projector.ErrOptions) {
+		err = fmt.Errorf("%w: leave out --park, --rate and --workers to follow it", err)
+	}
+	return record, err
+}
+
+// stand says how a generation stands, and what comes next.
+func (c *rebuilding) stand(g generations.Record) error {
+	did := done{Projection: c.name, Generation: int(g.Generation)}
+	switch g.State {
+	case generations.Built:
+		did.Message = fmt.Sprintf("%s, of version %d, is built, in %s", spoken(g), g.Version, g.Changed.Sub(g.Began).Round(100*time.Millisecond))
+		did.Next = c.call("projections verify %s", c.name)
+	case generations.Failed:
+		return fmt.Errorf("building %s failed: %s\nmend the code or the event and start its workers, then %s goes on where it stopped; readers see what they saw",
+			spoken(g), g.Reason, c.call("projections resume %s", c.name))
+	case generations.Paused:
+		return fmt.Errorf("%s is paused: %s has the workers go on with it", spoken(g), c.call("projections resume %s", c.name))
+	default:
+		did.Message = fmt.Sprintf("%s is being built by the workers of version %d; without one nothing happens", spoken(g), g.Version)
+		did.Next = c.call("status --watch")
+	}
+	return c.print(did)
+}
+
+const (
+	// watchEvery is how often it is looked how far a building is.
+	watchEvery = 250 * time.Millisecond
+	// tellEvery is how often that is told where no terminal is.
+	tellEvery = 2 * time.Second
+	// stillAfter is when it is told that nothing moves.
+	stillAfter = 5 * time.Second
+	eraseLine  = "\r\x1b[K"
+)
+
+// await shows how far the building is, until it is built or failed.
+func (c *rebuilding) await(ctx context.Context, g generations.Generation) (generations.Record, error) {
+	var pace projector.Pace
+	var last projector.Progress
+	moved, told, still := time.Now(), time.Now(), false
+	terminal := isTerminal(c.err)
+	if terminal {
+		defer fmt.Fprint(c.err, eraseLine)
+	}
+	for {
+		now, err := c.Progress(ctx, c.name, g)
+		switch {
+		case ctx.Err() != nil:
+			return generations.Record{}, fmt.Errorf("the waiting was interrupted, the building goes on: %s shows it, %s stops it", c.call("status --watch"), c.call("projections pause %s", c.name))
+		case err != nil:
+			return generations.Record{}, err
+		case now.State == generations.Built, now.State == generations.Failed, now.State == generations.Paused:
+			return now.Record, nil
+		}
+		now = pace.Of(now, time.Now())
+		if now.EventsDone != last.EventsDone || now.Events != last.Events || now.Chunks != last.Chunks {
+			last, moved, still = now, time.Now(), false
+		}
+		if time.Since(moved) >= stillAfter && !still {
+			still = true
+			fmt.Fprintf(c.err, "nothing has moved for %s: %s\n", stillAfter, c.workerHint(now.Record))
+		}
+		if terminal {
+			fmt.Fprintf(c.err, "%s%s %s %s", eraseLine, group(c.name, g), bar(shareDone(now)), howFar(now))
+		} else if time.Since(told) >= tellEvery {
+			told = time.Now()
+			fmt.Fprintf(c.err, "%s: %s\n", group(c.name, g), howFar(now))
+		}
+		select {
+		case <-time.After(watchEvery):
+		case <-ctx.Done():
+		}
+	}
+}

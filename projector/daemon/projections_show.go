@@ -1,0 +1,79 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/generations"
+)
+
+// projectionDetails is a projection with its generations.
+type projectionDetails struct {
+	projectionView
+	All     []generationDetails `json:"all"`
+	Skipped int                 `json:"skipped"`
+}
+
+// generationDetails is a generation with its history.
+type generationDetails struct {
+	generationView
+	Began   time.Time           `json:"began"`
+	Changed time.Time           `json:"changed"`
+	Left    time.Time           `json:"left,omitzero"`
+	Options generations.Options `json:"options"`
+}
+
+func (v projectionDetails) show(p *page) {
+	p.line("%s, of which readers see generation %d", v.Projection, v.Active)
+	var rows []generationView
+	for _, g := range v.All {
+		rows = append(rows, g.generationView)
+	}
+	p.table(generationHeadings, generationRows(rows))
+	for _, g := range v.All {
+		line := fmt.Sprintf("generation %d began %s and is %s since %s", g.Generation, g.Began.Local().Format(time.DateTime), g.State, g.Changed.Local().Format(time.DateTime))
+		if !g.Left.IsZero() {
+			line += ", unseen since " + g.Left.Local().Format(time.DateTime)
+		}
+		p.line("%s", line)
+		g.notes(p)
+	}
+	if v.Skipped > 0 {
+		p.line("%s left out by parked skip", many(v.Skipped, "event"))
+	}
+}
+
+func newProjectionsShow(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:     "show PROJECTION",
+		Short:   "Print all that is known of a projection",
+		Example: "  " + p.app.name() + " projections show cart_current",
+		Args:    arguments("PROJECTION"),
+		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
+			all, err := s.generationsOf(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			v := projectionDetails{projectionView: projectionView{Projection: args[0], Active: int(all.Active), Generations: len(all.Records)}}
+			if d, ok := s.declared(args[0]); ok {
+				v.Code, v.Makes, v.Categories = d.projection.Version(), d.projection.Form().String(), d.projection.Categories()
+			}
+			if v.Skipped, err = s.Log.SkippedCount(ctx, args[0]); err != nil {
+				return err
+			}
+			look := &stating{space: s, paces: make(map[string]*projector.Pace)}
+			for _, r := range all.Records {
+				g, err := look.generation(ctx, r, r.Generation == all.Active)
+				if err != nil {
+					return err
+				}
+				v.All = append(v.All, generationDetails{g, r.Began, r.Changed, r.Left, r.Options})
+			}
+			return p.print(v)
+		}),
+	}
+}

@@ -1,0 +1,249 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/eventstore/redisstore"
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/lease"
+)
+
+func newRun(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Keep the read models up to date until stopped",
+		Long: `Works until it is stopped: applies what is appended, soon after it is. Start as many as
+you like, on as many machines: they share the streams. Kill any of them: the others go on
+with its streams after --ttl, and no event takes effect twice.
+
+Ctrl-C or SIGTERM has it finish what is under way and give back its streams, which others
+take at once. It ends with code 0 then, or with 7 where that took longer than
+--drain-timeout; what is left others take over after --ttl. A second signal ends it at
+once, with the same consequence.
+
+Workers serve the generations that are of the version of their code, and build those
+that are to be built. Where there are only older ones, a worker has one of its version
+built, unless --leave-old.
+
+A stream with an event that cannot be applied is parked in the projection concerned; all
+others go on. A server that is out of reach when it begins is an error, with code 6. One
+that gets out of reach later it waits for.`,
+		Example: fmt.Sprintf(`  %[1]s run
+  %[1]s run --name blue --ttl 10s --log-format json
+  PROJECTORD_REDIS_PASSWORD_FILE=/run/secrets/redis %[1]s run --redis-url rediss://redis.internal:6379`, p.app.name()),
+		Args: arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return (&running{program: p}).run(cmd.Context()) },
+	}
+	addFlags(cmd.Flags(), working)
+	return cmd
+}
+
+// running is one run of the command.
+type running struct {
+	*program
+	logger *slog.Logger
+	events atomic.Int64          // that were applied
+	held   atomic.Pointer[error] // why not all was given back; nil where it was
+}
+
+// errUnsettled says that a session has not ended.
+var errUnsettled = errors.New("what was under way did not end in time")
+
+// Observe implements [projector.Observer].
+func (r *running) Observe(o projector.Observation) {
+	switch o := o.(type) {
+	case projector.SessionBegan:
+		r.held.Store(&errUnsettled) // until it has ended
+	case projector.SessionEnded:
+		r.held.Store(&o.Reason)
+	case projector.Batch:
+		r.events.Add(int64(o.Events))
+	}
+}
+
+// withheld returns why the worker has not given back what it had, nil where it has.
+func (r *running) withheld() error {
+	if reason := r.held.Load(); reason != nil {
+		return *reason
+	}
+	return nil // there was no session
+}
+
+func (r *running) run(ctx context.Context) error {
+	r.logger = r.newLogger()
+	if err := r.runnable(); err != nil {
+		return err
+	}
+	s, err := r.open(ctx, redisstore.Config{Partitions: r.Partitions, Replicas: r.Replicas, ReplicaTimeout: r.ReplicaTimeout}, 0)
+	if err != nil {
+		return untilStopped(ctx, err)
+	}
+	defer s.close()
+	assignments, err := s.assignments(ctx, r.Only)
+	if err != nil {
+		return untilStopped(ctx, err)
+	}
+	// Reading waits in connections, which heartbeats shall not wait for.
+	client, err := r.redisClient(connections(s.client, s.store.Partitions(), len(assignments)))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	o, err := operator(client, s.store)
+	if err != nil {
+		return err
+	}
+	name, err := lease.AcquireName(ctx, client, lease.NameConfig{Namespace: r.Namespace, Given: r.Name, TTL: r.TTL})
+	if errors.Is(err, lease.ErrNameTaken) {
+		err = fmt.Errorf("%w (it comes from --name, POD_NAME or POD_IP)", err)
+	}
+	if err != nil {
+		return untilStopped(ctx, err)
+	}
+	worker, err := projector.NewWorker(projector.WorkerConfig{
+		Store: s.store, Log: o.Log, Name: name, TTL: r.TTL, Capacity: r.Capacity, Attempts: r.Attempts,
+		Deadline: r.Deadline, Handlers: r.Handlers, CacheBytes: r.Cache, Projections: assignments,
+		Generations: o.Generations, LeaveOld: r.LeaveOld, Observer: r, Logger: r.logger,
+	})
+	if err != nil {
+		release(ctx, name)
+		return err
+	}
+	retention, err := s.retention(ctx, r.RetentionEvery > 0)
+	if err != nil {
+		release(ctx, name)
+		return err
+	}
+	var names []string
+	for _, a := range assignments {
+		names = append(names, a.Projection.Name())
+	}
+	r.logger.Info("the worker starts", "worker", name.String(), "namespace", r.Namespace, "projections", strings.Join(names, ","))
+	return r.work(ctx, worker, name, retention)
+}
+
+// runnable returns an error where there is nothing to work on, before a namespace is
+// created for that.
+func (r *running) runnable() error {
+	if len(r.app.Projections) == 0 {
+		return usage("%s has no projections to work on: the program that has their code has the same command", r.app.name())
+	}
+	for _, name := range r.Only {
+		if _, ok := r.declared(name); !ok {
+			return fmt.Errorf("--only: %w", r.undeclared(name))
+		}
+	}
+	return nil
+}
+
+// work works until it is told to stop or the name is lost, which it keeps as long and
+// gives back.
+func (r *running) work(ctx context.Context, worker *projector.Worker, name *lease.Name, retention *projector.Retention) error {
+	keeping, forget := context.WithCancel(context.WithoutCancel(ctx))
+	defer forget()
+	kept := make(chan error, 1)
+	go func() { kept <- name.Run(keeping) }()
+	if retention != nil {
+		retaining, stop := context.WithCancel(ctx)
+		defer stop()
+		go retention.Run(retaining, r.RetentionEvery, r.logger)
+	}
+	defer context.AfterFunc(ctx, func() {
+		r.logger.Info("the worker was told to stop", "worker", name.String(), "within", r.DrainTimeout)
+	})()
+	begin := time.Now()
+	draining, cancel := outlast(ctx, r.DrainTimeout)
+	defer cancel()
+	err := await(draining, func() error { return worker.Run(ctx) })
+	held := r.withheld()
+	if err != nil && !errors.Is(err, errLeftBehind) {
+		return err
+	}
+	if err != nil || errors.Is(held, errUnsettled) {
+		// The name is kept, as something of the worker may still be at work.
+		return fail(exitLate, "worker %s did not give back everything within --drain-timeout %s: others take it over after %s", name, r.DrainTimeout, r.TTL)
+	}
+	forget()
+	if lost := <-kept; lost == nil {
+		release(ctx, name)
+	}
+	r.logger.Info("the worker has stopped", "worker", name.String(), "after", time.Since(begin).Round(time.Millisecond), "events", r.events.Load())
+	if held != nil {
+		return fail(exitLate, "worker %s could not give back what it held: others take it over after %s: %w", name, r.TTL, held)
+	}
+	return nil
+}
+
+// releaseWithin is how long giving back a name may take.
+const releaseWithin = time.Second
+
+// release gives back a name. Where that fails it is free when its lock expires.
+func release(ctx context.Context, name *lease.Name) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseWithin)
+	defer cancel()
+	_ = await(ctx, func() error { return name.Release(ctx) })
+}
+
+// newLogger returns what logs as the settings say.
+func (p *program) newLogger() *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(p.LogLevel)) // it was checked
+	options := &slog.HandlerOptions{Level: level}
+	if p.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(p.err, options))
+	}
+	return slog.New(slog.NewTextHandler(p.err, options))
+}
+
+// untilStopped is nil instead of the error that being told to stop leads to.
+func untilStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// outlast returns a context that ends a while after another one.
+func outlast(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		defer cancel()
+		select {
+		case <-ctx.Done():
+		case <-later.Done():
+			return
+		}
+		select {
+		case <-time.After(d):
+		case <-later.Done():
+		}
+	}()
+	return later, cancel
+}
+
+const (
+	// spareConnections are for everything that does not wait.
+	spareConnections = 10
+	// generationsServed is how many generations of a projection a worker may serve at
+	// a time: those that were built by the same version of the code.
+	generationsServed = 3
+)
+
+// connections returns how many connections the client of a worker needs: one waits for
+// each generation, on a cluster one for each generation and partition.
+func connections(client redis.UniversalClient, partitions, projections int) int {
+	waiting := projections * generationsServed
+	if _, cluster := client.(*redis.ClusterClient); cluster {
+		waiting *= partitions
+	}
+	return waiting + spareConnections
+}

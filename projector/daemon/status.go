@@ -1,0 +1,304 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/generations"
+	"github.com/projectord/projectord/projector/lease"
+)
+
+// statusView is how a namespace stands.
+type statusView struct {
+	Namespace   string           `json:"namespace"`
+	Partitions  int              `json:"partitions"`
+	Workers     int              `json:"workers"`
+	Generations []generationView `json:"generations"`
+	// Unserved are groups with something outstanding that nobody has read of late.
+	Unserved []unservedView `json:"unserved"`
+
+	program string
+}
+
+// generationView is how a generation of a projection stands.
+type generationView struct {
+	Projection string `json:"projection"`
+	Generation int    `json:"generation"`
+	Version    int    `json:"version"`
+	// Active says that readers see it.
+	Active bool   `json:"active"`
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	// Behind is how many events were not applied yet. It takes the code and the sink
+	// of the projection, and is not there where one of those is missing.
+	Behind    *int `json:"behind,omitempty"`
+	Estimated bool `json:"estimated,omitempty"`
+	// Pointers is how many entries of the logs are outstanding, and OldestSeconds how
+	// old the oldest is; not there where nobody has served the generation yet.
+	Pointers      *int          `json:"pointers,omitempty"`
+	OldestSeconds float64       `json:"oldest_seconds,omitempty"`
+	Parked        int           `json:"parked"`
+	Building      *buildingView `json:"building,omitempty"` // until it is built
+}
+
+// buildingView is how far the building of a generation is.
+type buildingView struct {
+	Share           float64           `json:"share"`
+	Events          uint64            `json:"events"`
+	EventsDone      uint64            `json:"events_done"`
+	EventsPerSecond float64           `json:"events_per_second"`
+	LeftSeconds     float64           `json:"left_seconds"`
+	Workers         map[string]uint64 `json:"workers,omitempty"`
+	text            string
+}
+
+// unservedView is a group that nobody serves.
+type unservedView struct {
+	Group    string `json:"group"`
+	Pointers int64  `json:"pointers"`
+}
+
+const (
+	statusEvery = time.Second
+	// unservedAfter is how long nobody has read a group that is told of.
+	unservedAfter = 15 * time.Second
+	// eraseScreen begins the screen of a terminal anew.
+	eraseScreen = "\x1b[H\x1b[J"
+)
+
+func newStatus(p *program) *cobra.Command {
+	watch := false
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Print how workers, projections and their generations stand",
+		Long: `Prints the generations of every projection: the version of the code that makes it,
+whether readers see it (active), it is built, being built, paused or failed, how many
+events it is behind, how old the oldest of those is, and how many streams are parked.
+How many events it is behind takes the code of the projection: elsewhere the number of
+pointers in the logs says about as much.
+
+With --watch it prints them again every second until Ctrl-C: on a terminal in place of
+what was there, elsewhere when something has changed.`,
+		Example: fmt.Sprintf(`  %[1]s status
+  %[1]s status --watch
+  %[1]s status -o json | jq '.generations[] | select(.parked > 0)'`, p.app.name()),
+		Args: arguments(),
+		RunE: p.on(func(ctx context.Context, s *space, _ []string) error {
+			return (&stating{space: s, watch: watch, paces: make(map[string]*projector.Pace)}).run(ctx)
+		}),
+	}
+	cmd.Flags().BoolVar(&watch, "watch", false, "go on until Ctrl-C")
+	return cmd
+}
+
+// stating is one run of the command.
+type stating struct {
+	*space
+	watch bool
+	paces map[string]*projector.Pace // by group
+}
+
+func (s *stating) run(ctx context.Context) error {
+	last := ""
+	for {
+		v, err := s.look(ctx)
+		if ctx.Err() != nil && s.watch {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		text, err := render(v, s.form, s.watch)
+		if err != nil {
+			return err
+		}
+		switch now := string(text); {
+		case s.watch && s.form == formTable && isTerminal(s.out):
+			io.WriteString(s.out, eraseScreen+now)
+		case now != last:
+			last = now
+			io.WriteString(s.out, now)
+		}
+		if !s.watch {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(statusEvery):
+		}
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, isFile := w.(*os.File)
+	return isFile && term.IsTerminal(int(f.Fd()))
+}
+
+// look looks how everything stands.
+func (s *stating) look(ctx context.Context) (statusView, error) {
+	v := statusView{Namespace: s.Namespace, Partitions: s.store.Partitions(), Generations: []generationView{}, Unserved: []unservedView{}, program: s.app.name()}
+	live, err := s.Log.Live(ctx)
+	if err != nil {
+		return v, err
+	}
+	workers := make(map[string]bool)
+	for _, session := range live {
+		workers[session.Worker] = true
+	}
+	v.Workers = len(workers)
+	all, err := s.Generations.All(ctx)
+	if err != nil {
+		return v, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		for _, r := range all[name].Records {
+			g, err := s.generation(ctx, r, r.Generation == all[name].Active)
+			if err != nil {
+				return v, err
+			}
+			v.Generations = append(v.Generations, g)
+		}
+	}
+	unserved, err := s.Log.Unserved(ctx, unservedAfter)
+	for _, u := range unserved {
+		v.Unserved = append(v.Unserved, unservedView{u.Group, u.Pointers})
+	}
+	return v, err
+}
+
+// generation looks how a generation stands.
+func (s *stating) generation(ctx context.Context, r generations.Record, active bool) (generationView, error) {
+	g := generationView{Projection: r.Projection, Generation: int(r.Generation), Version: r.Version, Active: active, State: string(r.State), Reason: r.Reason}
+	name := group(r.Projection, r.Generation)
+	var err error
+	if g.Parked, err = s.Log.Existing(name).ParkedCount(ctx); err != nil || r.State == generations.Retiring {
+		return g, err
+	}
+	if r.State != generations.Built {
+		progress, err := s.Progress(ctx, r.Projection, r.Generation)
+		if s.paces[name] == nil {
+			s.paces[name] = new(projector.Pace)
+		}
+		g.Building = viewBuilding(s.paces[name].Of(progress, time.Now()))
+		return g, err
+	}
+	lag, behind, err := s.lag(ctx, r)
+	if errors.Is(err, lease.ErrNoGroup) {
+		return g, nil // no worker has served it
+	}
+	g.Pointers, g.OldestSeconds = &lag.Pointers, lag.Oldest.Seconds()
+	if behind {
+		g.Behind, g.Estimated = &lag.Events, lag.Estimated
+	}
+	return g, err
+}
+
+// lag returns how far a generation is behind, and whether that is known in events: that
+// takes its code and its sink.
+func (s *space) lag(ctx context.Context, r generations.Record) (lag projector.Lag, events bool, err error) {
+	a, err := s.assignment(ctx, r.Projection)
+	if err != nil && exitCode(err) == exitUsage {
+		outstanding, err := s.Log.Existing(group(r.Projection, r.Generation)).Lag(ctx)
+		return projector.Lag{Pointers: outstanding.Undelivered + outstanding.Pending, Oldest: outstanding.Oldest}, false, err
+	}
+	if err != nil {
+		return lag, false, err
+	}
+	a.Generation = r.Generation
+	lag, err = projector.MeasureLag(ctx, s.Log, a)
+	return lag, true, err
+}
+
+func viewBuilding(p projector.Progress) *buildingView {
+	return &buildingView{
+		Share: shareDone(p), Events: p.Events, EventsDone: p.EventsDone, EventsPerSecond: p.Rate,
+		LeftSeconds: p.Left.Seconds(), Workers: p.Workers, text: howFar(p),
+	}
+}
+
+func (v statusView) show(p *page) {
+	p.line("namespace %s, %s", v.Namespace, many(v.Workers, "worker"))
+	if len(v.Generations) == 0 {
+		p.line("no projection has run yet")
+	}
+	p.table(generationHeadings, generationRows(v.Generations))
+	for _, g := range v.Generations {
+		g.notes(p)
+	}
+	for _, u := range v.Unserved {
+		p.line("nobody serves %s, which has %s: start its workers, or retire it", u.Group, many(int(u.Pointers), "outstanding pointer"))
+	}
+}
+
+var generationHeadings = []string{"PROJECTION", "GENERATION", "VERSION", "STATE", "BEHIND", "OLDEST", "PARKED"}
+
+func generationRows(all []generationView) [][]string {
+	var rows [][]string
+	last := ""
+	for _, g := range all {
+		name := g.Projection
+		if name == last {
+			name = ""
+		}
+		last = g.Projection
+		state := g.State
+		if g.Active && state == string(generations.Built) {
+			state = "active"
+		}
+		row := []string{name, fmt.Sprint(g.Generation), fmt.Sprint(g.Version), state, g.behind(), ago(time.Duration(g.OldestSeconds * float64(time.Second))), count(g.Parked)}
+		if g.Building != nil {
+			row = append(row, bar(g.Building.Share)+" "+g.Building.text)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func (g generationView) behind() string {
+	switch {
+	case g.Behind != nil && g.Estimated:
+		return "about " + count(*g.Behind)
+	case g.Behind != nil:
+		return count(*g.Behind)
+	case g.Pointers != nil:
+		return many(*g.Pointers, "pointer")
+	}
+	return "-"
+}
+
+// notes tells what has no place in the table.
+func (g generationView) notes(p *page) {
+	if g.Reason != "" {
+		p.line("%s@%d %s: %s", g.Projection, g.Generation, g.State, g.Reason)
+	}
+	if g.Building == nil {
+		return
+	}
+	var by []string
+	for _, worker := range slices.Sorted(maps.Keys(g.Building.Workers)) {
+		by = append(by, fmt.Sprintf("%s (%s events)", worker, count(g.Building.Workers[worker])))
+	}
+	if by != nil {
+		p.line("%s@%d is built by %s", g.Projection, g.Generation, strings.Join(by, ", "))
+	}
+}
+
+// many writes a number of things.
+func many(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return count(n) + " " + thing + "s"
+}

@@ -1,0 +1,210 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/eventstore/redisstore"
+)
+
+// appendedView says where an event is.
+type appendedView struct {
+	Stream  string `json:"stream"`
+	Version uint64 `json:"version"`
+	ID      string `json:"id"`
+	// Duplicate says that it was there already.
+	Duplicate bool `json:"duplicate"`
+}
+
+func (v appendedView) show(p *page) {
+	already := ""
+	if v.Duplicate {
+		already = ", where it was already"
+	}
+	p.line("%s@%d%s  %s", v.Stream, v.Version, already, v.ID)
+}
+
+func newStreamsAppend(p *program) *cobra.Command {
+	a := &appending{program: p}
+	cmd := &cobra.Command{
+		Use:   "append STREAM",
+		Short: "Append an event to a stream",
+		Long: `Appends one event, whose payload is made of JSON: whole numbers become integers, texts
+stay texts. It creates the namespace and the stream where they do not exist.
+
+--expect guards against others: the version the stream has, none where it must not
+exist, exists where it must, or any. After an error that says that the outcome is
+unknown, the same command with the --id it names finds out: nothing is appended twice.`,
+		Example: fmt.Sprintf(`  %[1]s streams append cart-42 --type item_added --data '{"item":"tea","qty":2}'
+  %[1]s streams append cart-42 --type checked_out --expect 7
+  %[1]s streams append cart-42 --type item_added --data @event.json`, p.app.name()),
+		Args: arguments("STREAM"),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd.Context(), args[0]) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&a.event.Type, "type", "", "`name` of the event")
+	flags.IntVar(&a.event.SchemaVersion, "schema", 1, "`version` of the schema of its payload")
+	flags.StringVar(&a.data, "data", "{}", "payload in `JSON`; @FILE reads it from a file, - from the standard input")
+	flags.StringVar(&a.expect, "expect", "any", "`version` the stream has, or any, none, exists")
+	flags.StringVar(&a.id, "id", "", "`UUID` of the event (default a new one)")
+	flags.StringVar(&a.event.Metadata.Correlation, "correlation", "", "`id` of what it is part of")
+	flags.StringVar(&a.event.Metadata.Causation, "causation", "", "`id` of what caused it")
+	addSome(flags, func(s *setting) bool { return slices.Contains(storeSettings, s.name) })
+	return cmd
+}
+
+// storeSettings are those that concern whoever appends.
+var storeSettings = []string{"partitions", "replicas", "replica-timeout"}
+
+// appending is one run of the command.
+type appending struct {
+	*program
+	event            eventstore.Event
+	data, expect, id string
+}
+
+func (a *appending) run(ctx context.Context, name string) error {
+	stream, err := eventstore.ParseStreamID(name)
+	if err != nil {
+		return err
+	}
+	expected, err := expectation(a.expect)
+	if err != nil {
+		return err
+	}
+	if a.event.Type == "" {
+		return usage("--type is missing: it is the name of the event")
+	}
+	if a.event.ID, err = eventID(a.id); err != nil {
+		return err
+	}
+	if a.event.Data, err = a.payload(); err != nil {
+		return err
+	}
+	if err := a.decodable(stream); err != nil {
+		return err
+	}
+	s, err := a.open(ctx, redisstore.Config{Partitions: a.Partitions, Replicas: a.Replicas, ReplicaTimeout: a.ReplicaTimeout}, 0)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	at, err := s.store.Append(ctx, stream, expected, a.event)
+	if errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, eventstore.ErrNotReplicated) {
+		return fmt.Errorf("%w: the same command with --id %s finds out, and appends nothing twice", err, a.event.ID)
+	}
+	if err != nil {
+		return err
+	}
+	return a.print(appendedView{name, uint64(at.Last), a.event.ID.String(), at.Duplicate})
+}
+
+func eventID(text string) (uuid.UUID, error) {
+	if text == "" {
+		return uuid.NewV7()
+	}
+	id, err := uuid.Parse(text)
+	if err != nil || id == uuid.Nil {
+		return id, usage("--id is a UUID, not %q", text)
+	}
+	return id, nil
+}
+
+func expectation(text string) (eventstore.ExpectedVersion, error) {
+	switch text {
+	case "any":
+		return eventstore.Any, nil
+	case "none":
+		return eventstore.NoStream, nil
+	case "exists":
+		return eventstore.StreamExists, nil
+	}
+	v, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || v < 0 {
+		return 0, usage("--expect is any, none, exists or a version, not %q", text)
+	}
+	return eventstore.Exact(eventstore.Version(v)), nil
+}
+
+// payload returns the payload in msgpack.
+func (a *appending) payload() ([]byte, error) {
+	text := []byte(a.data)
+	var err error
+	if a.data == "-" {
+		text, err = io.ReadAll(io.LimitReader(a.in, eventstore.MaxEventBytes+1))
+	} else if file, found := strings.CutPrefix(a.data, "@"); found {
+		text, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return nil, usage("--data: %w", err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var data any
+	if err := decoder.Decode(&data); err != nil {
+		return nil, usage("--data is no JSON: %w", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, usage("--data is more than one value of JSON")
+	}
+	if data, err = typed(data); err != nil {
+		return nil, usage("--data: %w", err)
+	}
+	return eventstore.MsgPack{}.Marshal(data)
+}
+
+// typed turns the numbers of JSON into integers where they are whole.
+func typed(v any) (any, error) {
+	var err error
+	switch v := v.(type) {
+	case json.Number:
+		if n, err := strconv.ParseInt(v.String(), 10, 64); err == nil {
+			return n, nil
+		}
+		if n, err := strconv.ParseUint(v.String(), 10, 64); err == nil {
+			return n, nil
+		}
+		f, err := v.Float64()
+		if err != nil {
+			return nil, fmt.Errorf("the number %s does not fit", v)
+		}
+		return f, nil
+	case map[string]any:
+		for key, of := range v {
+			if v[key], err = typed(of); err != nil {
+				return nil, err
+			}
+		}
+	case []any:
+		for i, of := range v {
+			if v[i], err = typed(of); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return v, nil
+}
+
+// decodable refuses an event that the program's own code could not decode: it would park
+// its stream.
+func (a *appending) decodable(stream eventstore.StreamID) error {
+	if a.app.Events == nil {
+		return nil
+	}
+	if _, err := a.app.Events.Decode(&eventstore.Recorded{Stream: stream, Version: 1, Event: a.event}); err != nil {
+		return usage("the event would park its stream, because it cannot be decoded: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/eventstore"
+)
+
+// streamView is a stream in a list.
+type streamView struct {
+	Stream string `json:"stream"`
+	Head   uint64 `json:"head"`
+	State  string `json:"state"`
+}
+
+// streamsView is a list of streams.
+type streamsView struct {
+	Streams []streamView `json:"streams"`
+	// Total is how many there are, where not all are listed.
+	Total int `json:"total"`
+
+	where string
+}
+
+func (v streamsView) show(p *page) {
+	if v.Total == 0 {
+		p.line("there are no streams %s", v.where)
+		return
+	}
+	var rows [][]string
+	for _, s := range v.Streams {
+		rows = append(rows, []string{s.Stream, count(s.Head), s.State})
+	}
+	p.table([]string{"STREAM", "EVENTS", "STATE"}, rows)
+	if more := v.Total - len(v.Streams); more > 0 {
+		p.line("and %s more: --limit 0 lists all", count(more))
+	}
+}
+
+func newStreamsLs(p *program) *cobra.Command {
+	limit, ended := 0, false
+	cmd := &cobra.Command{
+		Use:   "ls [CATEGORY]",
+		Short: "List streams with their heads",
+		Long: `Lists the streams of a category, or of all, in the order of their names, with the
+version of the last event. Streams that were deleted are left out unless --ended.`,
+		Example: fmt.Sprintf(`  %[1]s streams ls
+  %[1]s streams ls cart --limit 0 -o json | jq -r '.streams[].stream'`, p.app.name()),
+		Args: arguments("[CATEGORY]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if limit < 0 {
+				return usage("--limit is 1 or more, or 0 for all, not %d", limit)
+			}
+			return p.on(func(ctx context.Context, s *space, args []string) error {
+				v, err := s.streams(ctx, args, ended)
+				if err != nil {
+					return err
+				}
+				if limit > 0 && len(v.Streams) > limit {
+					v.Streams = v.Streams[:limit]
+				}
+				return p.print(v)
+			})(cmd, args)
+		},
+	}
+	cmd.Flags().IntVar(&limit, "limit", 100, "`number` of streams to list; 0 for all")
+	cmd.Flags().BoolVar(&ended, "ended", false, "list those that were deleted too")
+	return cmd
+}
+
+// streams lists streams, each once and sorted.
+func (s *space) streams(ctx context.Context, category []string, ended bool) (streamsView, error) {
+	v := streamsView{Streams: []streamView{}, where: "in namespace " + s.Namespace}
+	all := s.store.All(ctx)
+	if len(category) > 0 {
+		v.where = "of category " + category[0] + " " + v.where
+		all = s.store.Streams(ctx, category[0])
+	}
+	for h, err := range all {
+		if err != nil {
+			return v, err
+		}
+		if h.Ended == eventstore.Live || ended {
+			v.Streams = append(v.Streams, streamView{h.Stream.String(), uint64(h.Head), h.Ended.String()})
+		}
+	}
+	slices.SortFunc(v.Streams, func(a, b streamView) int { return strings.Compare(a.Stream, b.Stream) })
+	v.Streams = slices.CompactFunc(v.Streams, func(a, b streamView) bool { return a.Stream == b.Stream })
+	v.Total = len(v.Streams)
+	return v, nil
+}

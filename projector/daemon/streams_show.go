@@ -1,0 +1,55 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/eventstore"
+)
+
+func newStreamsShow(p *program) *cobra.Command {
+	var from uint64
+	var limit int
+	var backward bool
+	cmd := &cobra.Command{
+		Use:   "show STREAM",
+		Short: "Print the events of a stream, decoded",
+		Long: `Prints the events of a stream: version, type and schema, time and id, where an event
+came from, and its payload, which is decoded without the code that knows its type.
+A payload that cannot be decoded is printed as it is stored.`,
+		Example: fmt.Sprintf(`  %[1]s streams show cart-42
+  %[1]s streams show cart-42 --backward --limit 5
+  %[1]s streams show cart-42 --limit 0 -o json | jq '.events[].data'`, p.app.name()),
+		Args: arguments("STREAM"),
+		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
+			stream, err := eventstore.ParseStreamID(args[0])
+			if err != nil {
+				return err
+			}
+			if limit < 0 {
+				return usage("--limit is 1 or more, or 0 for all, not %d", limit)
+			}
+			v := eventsView{Stream: args[0], Events: []eventView{}}
+			head, err := s.store.Head(ctx, stream)
+			if err != nil {
+				return err
+			}
+			if v.Head = uint64(head); head == 0 {
+				return s.noStream(stream)
+			}
+			for e, err := range s.store.Read(ctx, stream, eventstore.Range{From: eventstore.Version(from), Limit: limit, Backward: backward}) {
+				if err != nil {
+					return err
+				}
+				v.Events = append(v.Events, viewEvent(&e))
+			}
+			return p.print(v)
+		}),
+	}
+	cmd.Flags().Uint64Var(&from, "from", 0, "`version` to begin with (default the first, with --backward the last)")
+	cmd.Flags().IntVar(&limit, "limit", 50, "`number` of events; 0 for all")
+	cmd.Flags().BoolVar(&backward, "backward", false, "begin with the newest")
+	return cmd
+}

@@ -1,0 +1,66 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func newWorkers(p *program) *cobra.Command {
+	return holder("workers", "List the workers", "", newWorkersLs(p))
+}
+
+// workerView is a session of a worker.
+type workerView struct {
+	Worker  string `json:"worker"`
+	Session string `json:"session"`
+	// Serves are the generations it has read pointers for.
+	Serves     []string `json:"serves"`
+	Partitions int      `json:"partitions"`
+	// Pending is how many pointers it was given and has not settled.
+	Pending int64 `json:"pending"`
+	// LeftSeconds is how long it lives unless it sends a heartbeat.
+	LeftSeconds float64 `json:"left_seconds"`
+}
+
+type workersView []workerView
+
+func (v workersView) show(p *page) {
+	if len(v) == 0 {
+		p.line("no worker runs")
+	}
+	var rows [][]string
+	for _, w := range v {
+		rows = append(rows, []string{w.Worker, orDash(strings.Join(w.Serves, ",")), fmt.Sprint(w.Partitions), count(w.Pending), ago(time.Duration(w.LeftSeconds * float64(time.Second)))})
+	}
+	p.table([]string{"WORKER", "SERVES", "PARTITIONS", "PENDING", "DIES IN"}, rows)
+}
+
+func newWorkersLs(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls",
+		Short: "List the workers that live",
+		Long: `Lists the workers whose session lives: what they serve, how many pointers they were
+given and have not settled, and when they are taken for dead unless they send a heartbeat.`,
+		Example: "  " + p.app.name() + " workers ls",
+		Args:    arguments(),
+		RunE: p.on(func(ctx context.Context, s *space, _ []string) error {
+			live, err := s.Log.Live(ctx)
+			if err != nil {
+				return err
+			}
+			v := workersView{}
+			for _, l := range live {
+				w := workerView{Worker: l.Worker, Session: l.Name, Serves: l.Groups, Partitions: len(l.Partitions), Pending: l.Pending, LeftSeconds: l.Left.Seconds()}
+				if w.Serves == nil {
+					w.Serves = []string{}
+				}
+				v = append(v, w)
+			}
+			return p.print(v)
+		}),
+	}
+}
