@@ -35,8 +35,11 @@ type eventView struct {
 
 // eventsView is events of a stream.
 type eventsView struct {
-	Stream string      `json:"stream"`
-	Head   uint64      `json:"head"`
+	Stream string `json:"stream"`
+	Head   uint64 `json:"head"`
+	// First is the first there is, where those before it were removed and were asked
+	// for.
+	First  uint64      `json:"first,omitempty"`
 	Events []eventView `json:"events"`
 }
 
@@ -100,6 +103,9 @@ func plain(v any) any {
 }
 
 func (v eventsView) show(p *page) {
+	if v.First > 0 {
+		p.line("the events before version %d were removed\n", v.First)
+	}
 	for i, e := range v.Events {
 		if i > 0 {
 			p.line("")

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -39,11 +40,15 @@ A payload that cannot be decoded is printed as it is stored.`,
 			if v.Head = uint64(head); head == 0 {
 				return s.noStream(stream)
 			}
-			for e, err := range s.store.Read(ctx, stream, eventstore.Range{From: eventstore.Version(from), Limit: limit, Backward: backward}) {
-				if err != nil {
-					return err
-				}
-				v.Events = append(v.Events, viewEvent(&e))
+			in := eventstore.Range{From: eventstore.Version(from), Limit: limit, Backward: backward}
+			err = s.read(ctx, stream, in, &v)
+			if cut := new(eventstore.TruncatedError); errors.As(err, &cut) && from == 0 {
+				v.First = uint64(cut.First)
+				in.From = cut.First
+				err = s.read(ctx, stream, in, &v)
+			}
+			if err != nil {
+				return err
 			}
 			return p.print(v)
 		}),
@@ -52,4 +57,15 @@ A payload that cannot be decoded is printed as it is stored.`,
 	cmd.Flags().IntVar(&limit, "limit", 50, "`number` of events; 0 for all")
 	cmd.Flags().BoolVar(&backward, "backward", false, "begin with the newest")
 	return cmd
+}
+
+// read adds events of a stream to a view.
+func (s *space) read(ctx context.Context, stream eventstore.StreamID, in eventstore.Range, v *eventsView) error {
+	for e, err := range s.store.Read(ctx, stream, in) {
+		if err != nil {
+			return err
+		}
+		v.Events = append(v.Events, viewEvent(&e))
+	}
+	return nil
 }

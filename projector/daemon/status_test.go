@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/projectord/projectord/internal/testenv"
+)
+
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	empty := shop(t)
+	empty.want(exitDone, words("status"), "namespace "+empty.namespace+", 0 workers", "no projection has run yet")
+	empty.wantValue("[]", exitDone, "status", "generations")
+	empty.want(exitDone, words("status -o yaml"), "generations: []")
+	bare(t, shopApp(1)).want(exitAbsent, words("status"), "there is no such namespace")
+	empty.want(exitUsage, words("status -o xml"), "--output is table, json or yaml")
+	empty.with(env("redis-url")+"=redis://:sesame@127.0.0.1:1").want(exitUnavailable, words("status"), "is the server running")
+
+	f := worked(t, true)
+	f.want(exitDone, words("status"), "PROJECTION  GENERATION  VERSION  STATE   BEHIND  OLDEST  PARKED",
+		"carts       1           1        active  0       -       1", "items       1           1        active  0       -       0")
+	f.append("cart-3", "tea", 1)
+	f.wantValue(1, exitDone, "status", "generations.0.behind")
+	f.wantValue(1, exitDone, "status", "generations.1.pointers")
+	// Without the code it is not known how many events those are.
+	stranger := f.as(App{Name: "projectord"})
+	stranger.wantValue("<nil>", exitDone, "status", "generations.0.behind")
+	stranger.want(exitDone, words("status"), "1 pointer ")
+}
+
+// What is printed again and again is printed when it changes, as a line in JSON.
+func TestStatusWatch(t *testing.T) {
+	t.Parallel()
+	f := worked(t, false)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var out transcript
+	p := &program{app: f.app, out: &out, err: &out, environ: f.environ}
+	ended := make(chan int, 1)
+	go func() { ended <- p.run(ctx, words("status --watch -o json")) }()
+	lines := func(want int) func() error {
+		return func() error {
+			if n := strings.Count(out.String(), "\n"); n < want {
+				return fmt.Errorf("%d lines: %s", n, out.String())
+			}
+			return nil
+		}
+	}
+	testenv.Wait(t, waitLong, lines(1))
+	f.append("cart-9", "tea", 1)
+	testenv.Wait(t, waitLong, lines(2))
+	stop()
+	if code := <-ended; code != exitDone {
+		t.Errorf("told to stop it ended with code %d: %s", code, out.String())
+	}
+	for line := range strings.Lines(out.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("no JSON: %s", line)
+		}
+	}
+}
