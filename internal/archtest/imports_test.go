@@ -85,6 +85,9 @@ var mayKnowAll = []string{"cmd", "projector/daemon", "examples", "internal/chaos
 // ends are those of them that nobody imports.
 var ends = []string{"cmd", "examples"}
 
+// commandLine is imported by programs alone.
+const commandLine = "projector/daemon"
+
 // backends are the packages that bind a contract to a driver.
 var backends = []string{"eventstore/redisstore", "projector/redissink", "projector/pgsink", "snapshots/redis", "snapshots/postgres"}
 
@@ -154,6 +157,8 @@ func wrong(dir string, imports []string) (problems []string) {
 			continue
 		case own && withinOne(other, ends) && firstPart(other) != firstPart(dir):
 			problems = append(problems, "imports "+other+", which nobody may")
+		case own && within(other, commandLine) && !withinOne(dir, ends):
+			problems = append(problems, "imports "+other+", which is for programs")
 		case !own && !free && !withinOne(imported, allowed):
 			problems = append(problems, "imports "+imported)
 		case own && !free && !slices.Contains(allowed, other):
@@ -218,6 +223,8 @@ func TestRules(t *testing.T) {
 		{"examples/cart", []string{in("eventstore/redisstore"), in("projector/redissink"), in("examples/cart/shop"), "example.com/other"}, ""},
 		{"examples/cart", []string{in("cmd/projectord")}, "which nobody may"},
 		{"cmd/projectord", []string{in("projector/daemon"), in("eventstore/redisstore"), in("projector/redissink")}, ""},
+		{"internal/chaos", []string{in("projector/daemon")}, "which is for programs"},
+		{"projector/daemon", []string{in("eventstore/redisstore"), in("projector/pgsink"), "example.com/other"}, ""},
 		{"somewhere/new", nil, "is not listed"},
 	} {
 		got := strings.Join(wrong(c.dir, c.imported), "; ")
