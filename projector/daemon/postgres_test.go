@@ -44,4 +44,5 @@ func TestPostgres(t *testing.T) {
 	without.want(exitUsage, words("get carts 1"), "it is kept in Postgres")
 	away := f.with(env("postgres-url") + "=postgres://u:sesame@127.0.0.1:1/d")
 	away.want(exitUnavailable, words("run"), "is the Postgres running")
+	away.want(exitDone, words("status"), "0 pointers", "carts@1: how many events it is behind is not known", "is the Postgres running")
 }

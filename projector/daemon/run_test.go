@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/projectord/projectord/internal/testenv"
 )
@@ -104,8 +105,13 @@ func TestRunDrainTimeout(t *testing.T) {
 	p := f.start(words("run --drain-timeout 500ms --ttl 7s")...)
 	p.saying("has a session")
 	server.Stop()
+	begin := time.Now()
 	p.signal(syscall.SIGTERM)
 	p.wantCode(exitLate)
+	// By itself the worker gives up after 4 s.
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("it took %s", took)
+	}
 	server.Continue()
 	p.saying("did not give back everything within --drain-timeout 500ms: others take it over after 7s")
 }

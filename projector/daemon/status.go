@@ -44,6 +44,8 @@ type generationView struct {
 	// of the projection, and is not there where one of those is missing.
 	Behind    *int `json:"behind,omitempty"`
 	Estimated bool `json:"estimated,omitempty"`
+	// Trouble is why it is not there, where that is no matter of course.
+	Trouble string `json:"trouble,omitempty"`
 	// Pointers is how many entries of the logs are outstanding, and OldestSeconds how
 	// old the oldest is; not there where nobody has served the generation yet.
 	Pointers      *int          `json:"pointers,omitempty"`
@@ -194,31 +196,35 @@ func (s *stating) generation(ctx context.Context, r generations.Record, active b
 		g.Building = viewBuilding(s.paces[name].Of(progress, time.Now()))
 		return g, err
 	}
-	lag, behind, err := s.lag(ctx, r)
+	lag, err := s.lag(ctx, r)
+	if err != nil && exitCode(err) != exitFailed {
+		// Without the code or the Postgres the logs still tell something.
+		if exitCode(err) == exitUnavailable {
+			g.Trouble = err.Error()
+		}
+		outstanding, err := s.Log.Existing(name).Lag(ctx)
+		if errors.Is(err, lease.ErrNoGroup) {
+			return g, nil // no worker has served it
+		}
+		pointers := outstanding.Undelivered + outstanding.Pending
+		g.Pointers, g.OldestSeconds = &pointers, outstanding.Oldest.Seconds()
+		return g, err
+	}
 	if errors.Is(err, lease.ErrNoGroup) {
-		return g, nil // no worker has served it
+		return g, nil
 	}
-	g.Pointers, g.OldestSeconds = &lag.Pointers, lag.Oldest.Seconds()
-	if behind {
-		g.Behind, g.Estimated = &lag.Events, lag.Estimated
-	}
+	g.Behind, g.Estimated, g.Pointers, g.OldestSeconds = &lag.Events, lag.Estimated, &lag.Pointers, lag.Oldest.Seconds()
 	return g, err
 }
 
-// lag returns how far a generation is behind, and whether that is known in events: that
-// takes its code and its sink.
-func (s *space) lag(ctx context.Context, r generations.Record) (lag projector.Lag, events bool, err error) {
+// lag returns how far a generation is behind, which takes its code and its sink.
+func (s *space) lag(ctx context.Context, r generations.Record) (projector.Lag, error) {
 	a, err := s.assignment(ctx, r.Projection)
-	if err != nil && exitCode(err) == exitUsage {
-		outstanding, err := s.Log.Existing(group(r.Projection, r.Generation)).Lag(ctx)
-		return projector.Lag{Pointers: outstanding.Undelivered + outstanding.Pending, Oldest: outstanding.Oldest}, false, err
-	}
 	if err != nil {
-		return lag, false, err
+		return projector.Lag{}, err
 	}
 	a.Generation = r.Generation
-	lag, err = projector.MeasureLag(ctx, s.Log, a)
-	return lag, true, err
+	return projector.MeasureLag(ctx, s.Log, a)
 }
 
 func viewBuilding(p projector.Progress) *buildingView {
@@ -282,6 +288,9 @@ func (g generationView) behind() string {
 func (g generationView) notes(p *page) {
 	if g.Reason != "" {
 		p.line("%s@%d %s: %s", g.Projection, g.Generation, g.State, g.Reason)
+	}
+	if g.Trouble != "" {
+		p.line("%s@%d: how many events it is behind is not known: %s", g.Projection, g.Generation, g.Trouble)
 	}
 	if g.Building == nil {
 		return
