@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -109,14 +110,18 @@ func (c *auditing) run(ctx context.Context, names []string) error {
 		}
 		a.Generation = all.Active
 		one := auditView{Projection: name, Generation: int(all.Active), Findings: []findingView{}}
+		var looked atomic.Int64
+		stop := c.follow(func() string { return fmt.Sprintf("audit %s: %s", name, many(int(looked.Load()), "stream")) })
 		report, err := projector.Audit(ctx, projector.AuditConfig{
 			Store: c.store, Log: c.Log, Assignment: a, Deep: c.deep, Heal: c.heal,
+			Progress: func(r projector.AuditReport) { looked.Store(int64(r.Streams)) },
 			Found: func(e *projector.StreamError) {
 				if len(one.Findings) < c.most {
 					one.Findings = append(one.Findings, findingView{e.Stream.String(), uint64(e.Version), e.Reason.Error(), e.Err.Error()})
 				}
 			},
 		})
+		stop()
 		if err != nil {
 			return err
 		}

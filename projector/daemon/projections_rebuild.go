@@ -117,11 +117,8 @@ func (c *rebuilding) stand(g generations.Record) error {
 const (
 	// watchEvery is how often it is looked how far a building is.
 	watchEvery = 250 * time.Millisecond
-	// tellEvery is how often that is told where no terminal is.
-	tellEvery = 2 * time.Second
 	// stillAfter is when it is told that nothing moves.
 	stillAfter = 5 * time.Second
-	eraseLine  = "\r\x1b[K"
 )
 
 // await shows how far the building is, until it is built or failed.
@@ -129,7 +126,7 @@ func (c *rebuilding) await(ctx context.Context, g generations.Generation) (gener
 	var pace projector.Pace
 	var last projector.Progress
 	moved, told, still := time.Now(), time.Now(), false
-	terminal := isTerminal(c.err)
+	terminal := isTerminal(c.screen)
 	if terminal {
 		defer fmt.Fprint(c.err, eraseLine)
 	}
@@ -153,7 +150,7 @@ func (c *rebuilding) await(ctx context.Context, g generations.Generation) (gener
 		}
 		if terminal {
 			fmt.Fprintf(c.err, "%s%s %s %s", eraseLine, group(c.name, g), bar(shareDone(now)), howFar(now))
-		} else if time.Since(told) >= tellEvery {
+		} else if time.Since(told) >= lineEvery {
 			told = time.Now()
 			fmt.Fprintf(c.err, "%s: %s\n", group(c.name, g), howFar(now))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 )
@@ -56,7 +57,10 @@ func (c *retiring) run(ctx context.Context, name string) error {
 		return unconfirmed("%s, version %d of the code, would be deleted, and nobody could go back to it", spoken(g), g.Version)
 	}
 	a.Generation = g.Generation
-	err = c.Retire(ctx, a, nil)
+	var dropped atomic.Int64
+	stop := c.follow(func() string { return fmt.Sprintf("retire %s: %s", spoken(g), many(int(dropped.Load()), "stream")) })
+	err = c.Retire(ctx, a, func(streams int) { dropped.Store(int64(streams)) })
+	stop()
 	if ctx.Err() != nil {
 		return errors.New("interrupted while " + spoken(g) + " was being deleted: the same command goes on")
 	}

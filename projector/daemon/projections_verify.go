@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -133,7 +134,15 @@ func (c *verifying) run(ctx context.Context) error {
 	v := verifyView{Projection: c.name, Generation: int(config.Generation), With: int(config.With), Fields: make(map[string]int), Differences: []differenceView{}, Reasons: []string{}}
 	config.Share, config.Seed, config.Rate, config.Heal = c.share, c.seed, c.rate, c.heal
 	config.Found = func(d projector.Difference) { c.found(&v, d) }
+	var latest atomic.Pointer[projector.VerifyReport]
+	latest.Store(new(projector.VerifyReport))
+	config.Progress = func(r projector.VerifyReport) { latest.Store(&r) }
+	stop := c.follow(func() string {
+		r := latest.Load()
+		return fmt.Sprintf("verify %s: %s, %s differ", c.name, of(r.Streams, r.Total, "stream"), count(r.Different))
+	})
 	report, err := c.Verify(ctx, config)
+	stop()
 	if ctx.Err() != nil {
 		return fmt.Errorf("interrupted, after %s of which %s differ", many(report.Streams, "stream"), count(v.Different))
 	}

@@ -21,13 +21,14 @@ type program struct {
 
 	// These are known once a command begins.
 	*config
-	form string // of what is printed
+	form   string    // of what is printed
+	screen io.Writer // err as it was, which may be a terminal
 }
 
 // run runs the program and returns its exit code.
 func (p *program) run(ctx context.Context, args []string) int {
 	scrubbed := &scrubber{to: p.err}
-	p.err = scrubbed
+	p.screen, p.err = p.err, scrubbed
 	root := p.newRoot()
 	before := root.PersistentPreRunE
 	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {

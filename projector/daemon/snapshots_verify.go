@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -84,14 +85,20 @@ func (s *space) verifySnapshots(ctx context.Context, names []string, drop bool, 
 	v, bad := snapshotsListView{}, 0
 	for _, a := range with {
 		one := snapshotsView{Projection: a.Projection.Name(), Findings: []snapshotView{}}
+		var looked atomic.Int64
+		stop := s.follow(func() string {
+			return fmt.Sprintf("verify the snapshots of %s: %s", one.Projection, many(int(looked.Load()), "snapshot"))
+		})
 		checked, err := snapshots.Check(ctx, a.Snapshots.Store, snapshots.CheckConfig{
-			Drop: drop,
+			Drop:     drop,
+			Progress: func(c snapshots.Checked) { looked.Store(int64(c.Snapshots)) },
 			Found: func(f snapshots.Verified) {
 				if len(one.Findings) < most {
 					one.Findings = append(one.Findings, snapshotView{f.Stream.String(), uint64(f.Version), f.Outcome.String(), errorText(f.Err), f.Stored, f.Folded})
 				}
 			},
 		}, s.VerifySnapshots(ctx, a))
+		stop()
 		if err != nil {
 			return err
 		}

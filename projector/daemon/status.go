@@ -109,31 +109,25 @@ type stating struct {
 	*space
 	watch bool
 	paces map[string]*projector.Pace // by group
+	last  string                     // what was printed
 }
 
 func (s *stating) run(ctx context.Context) error {
-	last := ""
-	for {
-		v, err := s.look(ctx)
-		if ctx.Err() != nil && s.watch {
+	for trouble := ""; ; {
+		err := s.tell(ctx)
+		switch {
+		case ctx.Err() != nil && s.watch:
 			return nil
-		}
-		if err != nil {
+		case s.watch && exitCode(err) == exitUnavailable:
+			// Whoever watches wants to see when it is back.
+			if now := err.Error(); now != trouble {
+				trouble = now
+				fmt.Fprintf(s.err, "%s: %s\n", s.app.name(), trouble)
+			}
+		case err != nil || !s.watch:
 			return err
-		}
-		text, err := render(v, s.form, s.watch)
-		if err != nil {
-			return err
-		}
-		switch now := string(text); {
-		case s.watch && s.form == formTable && isTerminal(s.out):
-			io.WriteString(s.out, eraseScreen+now)
-		case now != last:
-			last = now
-			io.WriteString(s.out, now)
-		}
-		if !s.watch {
-			return nil
+		default:
+			trouble = ""
 		}
 		select {
 		case <-ctx.Done():
@@ -141,6 +135,25 @@ func (s *stating) run(ctx context.Context) error {
 		case <-time.After(statusEvery):
 		}
 	}
+}
+
+// tell prints how everything stands: on a terminal in place of what was there, elsewhere
+// if it is something new.
+func (s *stating) tell(ctx context.Context) error {
+	v, err := s.look(ctx)
+	if err != nil {
+		return err
+	}
+	text, err := render(v, s.form, s.watch)
+	switch now := string(text); {
+	case err != nil:
+	case s.watch && s.form == formTable && isTerminal(s.out):
+		_, err = io.WriteString(s.out, eraseScreen+now)
+	case now != s.last:
+		s.last = now
+		_, err = io.WriteString(s.out, now)
+	}
+	return err
 }
 
 func isTerminal(w io.Writer) bool {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/projector/lease"
 )
 
 func TestStatus(t *testing.T) {
@@ -61,5 +63,44 @@ func TestStatusWatch(t *testing.T) {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("no JSON: %s", line)
 		}
+	}
+}
+
+// Watching goes on through an outage, which it tells once.
+func TestStatusWatchOutlasts(t *testing.T) {
+	t.Parallel()
+	server := testenv.StartRedis(t, "--appendonly", "yes", "--appendfsync", "always")
+	f := bare(t, App{Name: "projectord"}).with(env("redis-url") + "=" + server.URL())
+	f.want(exitDone, words("streams append cart-1 --type added"))
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var out, errs transcript
+	p := &program{app: f.app, out: &out, err: &errs, environ: f.environ}
+	ended := make(chan int, 1)
+	go func() { ended <- p.run(ctx, words("status --watch")) }()
+	saying := func(text *transcript, want string, times int) {
+		t.Helper()
+		testenv.Wait(t, waitLong, func() error {
+			if n := strings.Count(text.String(), want); n != times {
+				return fmt.Errorf("it says %q %d times, not %d: %s%s", want, n, times, out.String(), errs.String())
+			}
+			return nil
+		})
+	}
+	saying(&out, "0 workers", 1)
+	server.Kill()
+	saying(&errs, "is the server running", 1)
+	server.Restart()
+	log, err := lease.NewLog(server.Client(t), lease.Config{Namespace: f.namespace, Partitions: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Register(t.Context(), lease.SessionConfig{Worker: "blue", TTL: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	saying(&out, "1 worker\n", 1)
+	stop()
+	if code := <-ended; code != exitDone {
+		t.Errorf("told to stop it ended with code %d: %s", code, errs.String())
 	}
 }
