@@ -158,7 +158,7 @@ func (r *running) work(ctx context.Context, worker *projector.Worker, name *leas
 		go retention.Run(retaining, r.RetentionEvery, r.logger)
 	}
 	defer context.AfterFunc(ctx, func() {
-		r.logger.Info("the worker was told to stop", "worker", name.String(), "within", r.DrainTimeout)
+		r.logger.Info("the worker was told to stop", "worker", name.String(), "within", r.DrainTimeout.String())
 	})()
 	begin := time.Now()
 	draining, cancel := outlast(ctx, r.DrainTimeout)
@@ -176,7 +176,7 @@ func (r *running) work(ctx context.Context, worker *projector.Worker, name *leas
 	if lost := <-kept; lost == nil {
 		release(ctx, name)
 	}
-	r.logger.Info("the worker has stopped", "worker", name.String(), "after", time.Since(begin).Round(time.Millisecond), "events", r.events.Load())
+	r.logger.Info("the worker has stopped", "worker", name.String(), "after", time.Since(begin).Round(time.Millisecond).String(), "events", r.events.Load())
 	if held != nil {
 		return fail(exitLate, "worker %s could not give back what it held: others take it over after %s: %w", name, r.TTL, held)
 	}

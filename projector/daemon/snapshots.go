@@ -13,7 +13,7 @@ func newSnapshots(p *program) *cobra.Command {
 		`A snapshot is the state that the events of a stream add up to, kept so that a worker need
 not fold all of them when it comes to that stream again. It only ever saves time. Where
 they are kept the setting snapshots says.`,
-		newSnapshotsVerify(p), newSnapshotsDrop(p))
+		newSnapshotsLs(p), newSnapshotsVerify(p), newSnapshotsDrop(p))
 }
 
 // withStates returns the projections of those names, or all of the program, that have
