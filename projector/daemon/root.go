@@ -98,6 +98,8 @@ Exit codes:
 		newConfig(p), newVersion(p),
 	)
 	unsorted(root)
+	p.complete(root)
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formTable, formJSON, formYAML}, cobra.ShellCompDirectiveNoFileComp))
 	return root
 }
 

@@ -185,7 +185,7 @@ func group(projection string, g generations.Generation) string {
 // generationsOf returns the generations of a projection that has run.
 func (s *space) generationsOf(ctx context.Context, name string) (generations.Projection, error) {
 	all, err := s.Generations.Get(ctx, name)
-	if err == nil && len(all.Records) == 0 {
+	if err == nil && all.Active == 0 {
 		if _, ok := s.declared(name); ok {
 			err = absent("%s has not run in namespace %s yet: %s run starts it", name, s.Namespace, s.app.name())
 		} else {
