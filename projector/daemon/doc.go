@@ -20,8 +20,8 @@
 //
 //   - app.go is what a program says about itself, sinks.go where read models can be.
 //   - settings.go is the one table of settings, config.go brings together what flags,
-//     environment, file and defaults say of them, values.go their types, and
-//     redact.go keeps secrets out of what is printed.
+//     environment, file and defaults say of them, flags.go makes the flags, values.go has
+//     their types, and redact.go keeps secrets out of what is printed.
 //   - exit.go lists the exit codes, and makes the errors that lead to them.
 //   - root.go is the command line, output.go prints a value in the form asked for, and
 //     space.go opens the namespace that a command works on.

@@ -27,8 +27,6 @@ type statusView struct {
 	Generations []generationView `json:"generations"`
 	// Unserved are groups with something outstanding that nobody has read of late.
 	Unserved []unservedView `json:"unserved"`
-
-	program string
 }
 
 // generationView is how a generation of a projection stands.
@@ -163,7 +161,7 @@ func isTerminal(w io.Writer) bool {
 
 // look looks how everything stands.
 func (s *stating) look(ctx context.Context) (statusView, error) {
-	v := statusView{Namespace: s.Namespace, Partitions: s.store.Partitions(), Generations: []generationView{}, Unserved: []unservedView{}, program: s.app.name()}
+	v := statusView{Namespace: s.Namespace, Partitions: s.store.Partitions(), Generations: []generationView{}, Unserved: []unservedView{}}
 	live, err := s.Log.Live(ctx)
 	if err != nil {
 		return v, err
