@@ -66,7 +66,7 @@ func (c *promoting) run(ctx context.Context, name string) error {
 	if !c.yes {
 		return unconfirmed("readers would see %s, version %d of the code, in place of generation %d", spoken(to), to.Version, all.Active)
 	}
-	was, err := c.Promote(ctx, a)
+	was, err := c.Promote(ctx, a, nil)
 	if err != nil {
 		return err
 	}

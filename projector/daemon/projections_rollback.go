@@ -58,7 +58,7 @@ func (c *rollingBack) run(ctx context.Context, name string) error {
 		return unconfirmed("readers would see %s again, version %d of the code, which is %s events behind", spoken(to), to.Version, count(lag.Events))
 	}
 	if c.now {
-		_, err = c.Promote(ctx, a)
+		_, err = c.PromoteNow(ctx, a)
 	} else {
 		waiting, cancel := context.WithTimeout(ctx, c.timeout)
 		defer cancel()
