@@ -25,5 +25,9 @@
 //   - exit.go lists the exit codes, and makes the errors that lead to them.
 //   - root.go is the command line, output.go prints a value in the form asked for, and
 //     space.go opens the namespace that a command works on.
+//   - http.go is the server and its life, http_handle.go the way of every request,
+//     http_guard.go who is answered, http_routes.go the table of routes, http_answer.go
+//     what errors are in HTTP, http_ready.go and http_metrics.go what probes and Prometheus
+//     are told.
 //   - Every command has a file, named after it.
 package daemon

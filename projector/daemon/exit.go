@@ -60,10 +60,18 @@ func usage(format string, args ...any) error { return fail(exitUsage, format, ar
 // absent says that something is not there.
 func absent(format string, args ...any) error { return fail(exitAbsent, format, args...) }
 
-// unconfirmed says what would be done if --yes was there.
+// unconfirmedError says what would be done if --yes was there.
+type unconfirmedError struct{ would string }
+
+func (e *unconfirmedError) Error() string { return e.would + ": --yes does it" }
+
 func unconfirmed(format string, args ...any) error {
-	return fail(exitUnconfirmed, "%s: --yes does it", fmt.Errorf(format, args...))
+	return &failure{exitUnconfirmed, &unconfirmedError{fmt.Sprintf(format, args...)}}
 }
+
+// errInTheWay is wrapped by errors that say that something is not as it has to be for
+// what was asked for.
+var errInTheWay = errors.New("not now")
 
 // exitCode returns the code that an error leads to.
 func exitCode(err error) int {

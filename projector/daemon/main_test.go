@@ -142,7 +142,7 @@ type fixture struct {
 // bare returns a program in a namespace that does not exist yet.
 func bare(t *testing.T, app App) *fixture {
 	f := &fixture{T: t, app: app, namespace: testenv.Namespace(t)}
-	f.environ = []string{env("redis-url") + "=" + testenv.RedisURL(t), env("namespace") + "=" + f.namespace}
+	f.environ = []string{env("redis-url") + "=" + testenv.RedisURL(t), env("namespace") + "=" + f.namespace, env("http") + "=off"}
 	return f
 }
 

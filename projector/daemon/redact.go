@@ -65,16 +65,17 @@ type scrubber struct {
 	replacer *strings.Replacer // nil while there are no secrets
 }
 
-func (s *scrubber) hide(secrets []string) {
+func (s *scrubber) hide(secrets []string) { s.replacer = hiding(secrets) }
+
+// hiding returns what replaces secrets in a text.
+func hiding(secrets []string) *strings.Replacer {
 	var pairs []string
 	for _, secret := range secrets {
 		if len(secret) >= leastSecret {
 			pairs = append(pairs, secret, hidden)
 		}
 	}
-	if pairs != nil {
-		s.replacer = strings.NewReplacer(pairs...)
-	}
+	return strings.NewReplacer(pairs...)
 }
 
 // Write implements [io.Writer]. It is given whole lines.

@@ -34,6 +34,11 @@ Workers serve the generations that are of the version of their code, and build t
 that are to be built. Where there are only older ones, a worker has one of its version
 built, unless --leave-old.
 
+It answers HTTP at --http: probes (/healthz, /readyz), /metrics, and the API that these
+commands are, described by /api/v1/openapi.yaml. Where others can reach that address it takes a
+token, see --http-token-file. Of several daemons on a machine one has the usual port;
+others are given --http 127.0.0.1:0, for a free one, or --http off.
+
 A stream with an event that cannot be applied is parked in the projection concerned; all
 others go on. A server that is out of reach when it begins is an error, with code 6. One
 that gets out of reach later it waits for.`,
@@ -51,6 +56,7 @@ that gets out of reach later it waits for.`,
 type running struct {
 	*program
 	logger *slog.Logger
+	server *server
 	events atomic.Int64          // that were applied
 	held   atomic.Pointer[error] // why not all was given back; nil where it was
 }
@@ -83,11 +89,19 @@ func (r *running) run(ctx context.Context) error {
 	if err := r.runnable(); err != nil {
 		return err
 	}
+	r.server = r.newServer(r.logger)
+	if err := r.server.listen(); err != nil {
+		return err
+	}
+	defer r.server.end()
+	defer context.AfterFunc(ctx, func() { r.server.notReady(reasonDraining) })()
 	s, err := r.open(ctx, redisstore.Config{Partitions: r.Partitions, Replicas: r.Replicas, ReplicaTimeout: r.ReplicaTimeout}, 0)
 	if err != nil {
 		return untilStopped(ctx, err)
 	}
 	defer s.close()
+	defer r.server.end() // before what it answers from is closed
+	r.server.open(s)
 	assignments, err := s.assignments(ctx, r.Only)
 	if err != nil {
 		return untilStopped(ctx, err)
@@ -112,12 +126,13 @@ func (r *running) run(ctx context.Context) error {
 	worker, err := projector.NewWorker(projector.WorkerConfig{
 		Store: s.store, Log: o.Log, Name: name, TTL: r.TTL, Capacity: r.Capacity, Attempts: r.Attempts,
 		Deadline: r.Deadline, Handlers: r.Handlers, CacheBytes: r.Cache, Projections: assignments,
-		Generations: o.Generations, LeaveOld: r.LeaveOld, Observer: r, Logger: r.logger,
+		Generations: o.Generations, LeaveOld: r.LeaveOld, Observer: observers{r, r.server.counts.workers}, Logger: r.logger,
 	})
 	if err != nil {
 		release(ctx, name)
 		return err
 	}
+	r.server.watch(worker, o.Log)
 	retention, err := s.retention(ctx, r.RetentionEvery > 0)
 	if err != nil {
 		release(ctx, name)

@@ -29,6 +29,10 @@ type settings struct {
 	Cache                                       int64
 	Snapshots                                   string
 	SnapshotEvery                               int
+
+	HTTP, HTTPToken string
+	HTTPHosts       []string
+	HTTPPprof       bool
 }
 
 // setting says all there is to say about a setting: flags, environment, file,
@@ -139,6 +143,15 @@ func (s *settings) table() []setting {
 			help: "after how many events of a stream one is taken"},
 		{name: "retention-every", group: working, initial: "0s", into: timeValue{into: &s.RetentionEvery, least: time.Second, never: true},
 			help: "how often events that are not wanted any more are removed, by one of the workers; 0 for never"},
+
+		{name: "http", group: working, initial: "127.0.0.1:7070", into: textValue{into: &s.HTTP, name: "address", check: checkHTTP},
+			help: "address to answer HTTP on: probes, metrics and the API; port 0 takes a free one, off none. One that others can reach takes an http-token"},
+		{name: "http-token", group: working, into: text(&s.HTTPToken, "text"), secret: true, unflagged: true,
+			help: "bearer token that every request but probes must show"},
+		{name: "http-hosts", group: working, into: listValue{&s.HTTPHosts},
+			help: "names it may be called by, with commas between, beside its address and those of the loopback"},
+		{name: "http-pprof", group: working, initial: "false", into: boolValue{&s.HTTPPprof},
+			help: "answer /debug/pprof too"},
 	}
 }
 

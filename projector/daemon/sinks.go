@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -27,18 +28,22 @@ type Backends struct {
 
 	pool   *pgxpool.Pool // nil where none is named
 	within time.Duration // for the first connection
-	asked  bool          // the pool has answered
+
+	mu    sync.Mutex // guards asked
+	asked bool       // the pool has answered
 }
 
 // errNoPostgres says that there is no Postgres where one is needed.
 var errNoPostgres = errors.New("it is kept in Postgres, and none is named: --postgres-url or PROJECTORD_POSTGRES_URL says which")
 
 // Postgres returns the pool of connections to the Postgres that was named, once it
-// answers. It is an error where none was. It is called by one goroutine at a time.
+// answers. It is an error where none was. It is safe for concurrent use.
 func (b *Backends) Postgres(ctx context.Context) (*pgxpool.Pool, error) {
 	if b.pool == nil {
 		return nil, &failure{exitUsage, errNoPostgres}
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if !b.asked {
 		if err := ping(ctx, b.pool, b.within); err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
@@ -25,7 +26,9 @@ type space struct {
 	client   redis.UniversalClient
 	store    *redisstore.Store
 	backends *Backends
-	known    map[string]projector.Assignment // that were made
+
+	mu    sync.Mutex                      // guards known, and what is asked for while making them
+	known map[string]projector.Assignment // that were made
 }
 
 // on returns what runs a command on a namespace that exists.
@@ -100,6 +103,8 @@ func (p *program) declared(name string) (Projection, bool) {
 
 // assignment returns a projection of the program, in no generation yet.
 func (s *space) assignment(ctx context.Context, name string) (projector.Assignment, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if a, ok := s.known[name]; ok {
 		return a, nil
 	}

@@ -26,22 +26,25 @@ func newVersion(p *program) *cobra.Command {
 		Short:       "Print the version of the program",
 		Args:        arguments(),
 		Annotations: map[string]string{unconfigured: "true"},
-		RunE: func(*cobra.Command, []string) error {
-			v := versionView{Name: p.app.name(), Version: p.app.Version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
-			if built, ok := debug.ReadBuildInfo(); ok {
-				if v.Version == "" {
-					v.Version = built.Main.Version
-				}
-				for _, s := range built.Settings {
-					if s.Key == "vcs.revision" {
-						v.Revision = s.Value
-					}
-				}
-			}
-			if v.Version == "" {
-				v.Version = "(devel)"
-			}
-			return p.print(v)
-		},
+		RunE:        func(*cobra.Command, []string) error { return p.print(p.versionView()) },
 	}
+}
+
+// versionView returns what program this is.
+func (p *program) versionView() versionView {
+	v := versionView{Name: p.app.name(), Version: p.app.Version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if built, ok := debug.ReadBuildInfo(); ok {
+		if v.Version == "" {
+			v.Version = built.Main.Version
+		}
+		for _, s := range built.Settings {
+			if s.Key == "vcs.revision" {
+				v.Revision = s.Value
+			}
+		}
+	}
+	if v.Version == "" {
+		v.Version = "(devel)"
+	}
+	return v
 }

@@ -1,0 +1,97 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/projectord/projectord/eventstore"
+)
+
+// errorView is the body of every answer that is an error.
+type errorView struct {
+	Error string `json:"error"`
+	// Code is the exit code of the command that does the same.
+	Code int `json:"code"`
+}
+
+// refusal is an error that only HTTP knows.
+type refusal struct {
+	status int
+	header http.Header
+	err    error
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+func refused(status int, format string, args ...any) *refusal {
+	return &refusal{status: status, err: fmt.Errorf(format, args...)}
+}
+
+// statuses says what the exit codes are in HTTP.
+var statuses = map[int]int{
+	exitFailed:      http.StatusInternalServerError,
+	exitUsage:       http.StatusBadRequest,
+	exitUnconfirmed: http.StatusPreconditionRequired,
+	exitAbsent:      http.StatusNotFound,
+	exitUnavailable: http.StatusServiceUnavailable,
+	exitLate:        http.StatusGatewayTimeout,
+}
+
+// statusOf returns the status and the exit code of an error.
+func statusOf(err error) (status, code int) {
+	if r := (*refusal)(nil); errors.As(err, &r) {
+		if r.status == http.StatusNotFound {
+			return r.status, exitAbsent
+		}
+		return r.status, exitUsage
+	}
+	code = exitCode(err)
+	if conflict := (*eventstore.ConflictError)(nil); errors.As(err, &conflict) || errors.Is(err, eventstore.ErrTombstoned) || errors.Is(err, errInTheWay) {
+		return http.StatusConflict, code
+	}
+	if status = statuses[code]; status == 0 {
+		status = http.StatusInternalServerError
+	}
+	return status, code
+}
+
+// fail answers with an error, without what is secret in it.
+func (v *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if of := (*refusal)(nil); errors.As(err, &of) {
+		for name, values := range of.header {
+			w.Header()[name] = values
+		}
+	}
+	status, code := statusOf(err)
+	text := v.hide.Replace(err.Error())
+	if missing := (*unconfirmedError)(nil); errors.As(err, &missing) {
+		text = missing.would + `: "confirm": true in the body does it`
+	}
+	level := v.logger.DebugContext
+	if status == http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+		level = v.logger.WarnContext
+	}
+	level(r.Context(), "http: a request failed", "method", r.Method, "path", r.URL.Path, "status", status, "reason", text)
+	answer(w, status, errorView{text, code})
+}
+
+// answer writes a value as JSON.
+func answer(w http.ResponseWriter, status int, body any) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(body); err != nil {
+		status = http.StatusInternalServerError
+		text.Reset()
+		_ = encoder.Encode(errorView{"the answer cannot be written as JSON: " + err.Error(), exitFailed})
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(text.Bytes()) // where that fails the client is gone
+}

@@ -1,0 +1,78 @@
+package daemon
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// guard returns why a request is not answered. A browser that is misled, by a name that
+// resolves to this machine or by a page of somebody else, stops here.
+func (v *server) guard(r *http.Request) error {
+	if !v.ours(r) {
+		return refused(http.StatusMisdirectedRequest, "the host %q is not one of this daemon: the setting http-hosts names those it may be called by", hostOf(r.Host))
+	}
+	for _, origin := range r.Header.Values("Origin") {
+		if !sameHost(origin, r.Host) {
+			return refused(http.StatusForbidden, "requests of other origins are not answered, and this one is of %q", clip(origin, 100))
+		}
+	}
+	if err := http.NewCrossOriginProtection().Check(r); err != nil {
+		return refused(http.StatusForbidden, "requests of other origins are not answered: %w", err)
+	}
+	if !v.shown(r.Header.Get("Authorization")) {
+		err := refused(http.StatusUnauthorized, "the token is missing or wrong: the header is Authorization: Bearer TOKEN, with that of the setting http-token")
+		err.header = http.Header{"Www-Authenticate": {"Bearer"}}
+		return err
+	}
+	return nil
+}
+
+// ours reports whether a request names a host that this daemon may be called by.
+func (v *server) ours(r *http.Request) bool {
+	host := hostOf(r.Host)
+	if host == "localhost" || host != "" && host == strings.ToLower(hostname(v.HTTP)) {
+		return true
+	}
+	if slices.ContainsFunc(v.HTTPHosts, func(name string) bool { return strings.EqualFold(name, host) }) {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	ip = ip.Unmap()
+	if ip.IsLoopback() {
+		return true
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ok && local.AddrPort().Addr().Unmap().WithZone("") == ip.WithZone("")
+}
+
+// hostOf returns a host without its port, in lower case.
+func hostOf(hostport string) string {
+	u := url.URL{Host: hostport}
+	return strings.ToLower(u.Hostname())
+}
+
+// sameHost reports whether an origin is this host itself.
+func sameHost(origin, host string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
+}
+
+// shown reports whether a header shows the token, where there is one. How long the answer
+// takes does not tell how much of it is right.
+func (v *server) shown(authorization string) bool {
+	if v.token == nil {
+		return true
+	}
+	scheme, token, _ := strings.Cut(authorization, " ")
+	sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
+	return subtle.ConstantTimeCompare(sum[:], v.token[:]) == 1 && strings.EqualFold(scheme, "Bearer")
+}

@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"net/http"
+	"net/http/pprof"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/projectord/projectord/projector/metrics"
+)
+
+// counts is what /metrics tells.
+type counts struct {
+	registry *prometheus.Registry
+	workers  *metrics.Metrics
+	requests *prometheus.CounterVec
+	took     *prometheus.HistogramVec
+}
+
+func newCounts(version versionView) *counts {
+	c := &counts{
+		registry: prometheus.NewRegistry(), workers: metrics.New(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "projectord_http_requests_total", Help: "Requests that were answered.",
+		}, []string{"route", "method", "code"}),
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "projectord_http_request_duration_seconds", Help: "How long answers took, event streams left out.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+		}, []string{"route"}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "projectord_build_info", Help: "1, with what program this is.",
+		ConstLabels: prometheus.Labels{"name": version.Name, "version": version.Version, "revision": version.Revision, "go": version.Go},
+	})
+	build.Set(1)
+	c.registry.MustRegister(c.workers, c.requests, c.took, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return c
+}
+
+// count counts a request. What is not of a fixed list is no label: there would be no end
+// of time series.
+func (c *counts) count(to *route, method string, code int, took time.Duration) {
+	pattern := "none"
+	if to != nil {
+		pattern = to.pattern
+	}
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	default:
+		method = "other"
+	}
+	c.requests.WithLabelValues(pattern, method, strconv.Itoa(code)).Inc()
+	if to == nil || to.within != untilEnd {
+		c.took.WithLabelValues(pattern).Observe(took.Seconds())
+	}
+}
+
+func (v *server) metrics() http.Handler {
+	return promhttp.HandlerFor(v.counts.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+// profile answers with what the Go runtime knows of itself. The command line, which may
+// hold a password, is left out.
+func profile(w http.ResponseWriter, r *http.Request) {
+	switch name := r.PathValue("profile"); name {
+	case "":
+		pprof.Index(w, r)
+	case "cmdline":
+		http.NotFound(w, r)
+	case "profile":
+		pprof.Profile(w, r)
+	case "symbol":
+		pprof.Symbol(w, r)
+	case "trace":
+		pprof.Trace(w, r)
+	default:
+		pprof.Handler(name).ServeHTTP(w, r)
+	}
+}
