@@ -69,9 +69,12 @@ func unconfirmed(format string, args ...any) error {
 	return &failure{exitUnconfirmed, &unconfirmedError{fmt.Sprintf(format, args...)}}
 }
 
-// errInTheWay is wrapped by errors that say that something is not as it has to be for
-// what was asked for.
-var errInTheWay = errors.New("not now")
+// inTheWayError says that something is not as it has to be for what was asked for.
+type inTheWayError struct{ error }
+
+func (e *inTheWayError) Unwrap() error { return e.error }
+
+func inTheWay(format string, args ...any) error { return &inTheWayError{fmt.Errorf(format, args...)} }
 
 // exitCode returns the code that an error leads to.
 func exitCode(err error) int {

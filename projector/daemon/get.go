@@ -54,36 +54,46 @@ document is the whole name of the stream.`,
 		Example: fmt.Sprintf("  %[1]s get cart_current 42\n  %[1]s get cart_current 42 -o json | jq .fields", p.app.name()),
 		Args:    arguments("PROJECTION", "ID"),
 		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
-			a, err := s.readable(ctx, args[0], number)
+			v, err := s.document(ctx, args[0], args[1], number)
 			if err != nil {
 				return err
-			}
-			v := documentView{Projection: args[0], Generation: int(a.Generation), ID: args[1]}
-			deleted := false
-			switch sink := a.Sink.(type) {
-			case projector.DocumentReader:
-				documents, at, err := sink.Documents(ctx, a.Generation, []string{args[1]})
-				if err != nil {
-					return err
-				}
-				v.Fields, v.Version, deleted = documents[0], at[0].Position.Major, documents[0] == nil && !at[0].IsZero()
-				v.EventID = at[0].EventID.String()
-			case rowReader:
-				if v.Fields, err = sink.Row(ctx, a.Generation, args[1]); err != nil {
-					return err
-				}
-			default:
-				return usage("%s keeps nothing that could be printed: %T reads neither documents nor rows", args[0], a.Sink)
-			}
-			switch {
-			case deleted:
-				return absent("the stream of %s was deleted at version %d, and its document with it", args[1], v.Version)
-			case v.Fields == nil:
-				return absent("there is no %s in generation %d of %s", args[1], a.Generation, args[0])
 			}
 			return p.print(v)
 		}),
 	}
 	cmd.Flags().IntVar(&number, "generation", 0, "`number` of the generation (default the one that readers see)")
 	return cmd
+}
+
+// document returns a document or a row of a generation.
+func (s *space) document(ctx context.Context, name, id string, number int) (documentView, error) {
+	v := documentView{Projection: name, ID: id}
+	a, err := s.readable(ctx, name, number)
+	if err != nil {
+		return v, err
+	}
+	v.Generation = int(a.Generation)
+	deleted := false
+	switch sink := a.Sink.(type) {
+	case projector.DocumentReader:
+		documents, at, err := sink.Documents(ctx, a.Generation, []string{id})
+		if err != nil {
+			return v, err
+		}
+		v.Fields, v.Version, deleted = documents[0], at[0].Position.Major, documents[0] == nil && !at[0].IsZero()
+		v.EventID = at[0].EventID.String()
+	case rowReader:
+		if v.Fields, err = sink.Row(ctx, a.Generation, id); err != nil {
+			return v, err
+		}
+	default:
+		return v, usage("%s keeps nothing that could be printed: %T reads neither documents nor rows", name, a.Sink)
+	}
+	switch {
+	case deleted:
+		return v, absent("the stream of %s was deleted at version %d, and its document with it", id, v.Version)
+	case v.Fields == nil:
+		return v, absent("there is no %s in generation %d of %s", id, a.Generation, name)
+	}
+	return v, nil
 }

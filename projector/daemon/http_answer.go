@@ -51,7 +51,8 @@ func statusOf(err error) (status, code int) {
 		return r.status, exitUsage
 	}
 	code = exitCode(err)
-	if conflict := (*eventstore.ConflictError)(nil); errors.As(err, &conflict) || errors.Is(err, eventstore.ErrTombstoned) || errors.Is(err, errInTheWay) {
+	conflict, inTheWay := (*eventstore.ConflictError)(nil), (*inTheWayError)(nil)
+	if errors.As(err, &conflict) || errors.As(err, &inTheWay) || errors.Is(err, eventstore.ErrTombstoned) {
 		return http.StatusConflict, code
 	}
 	if status = statuses[code]; status == 0 {

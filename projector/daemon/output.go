@@ -120,6 +120,14 @@ type done struct {
 	Next string `json:"next,omitempty"`
 }
 
+// printDone prints what a command did, unless it failed.
+func (p *program) printDone(did done, err error) error {
+	if err != nil {
+		return err
+	}
+	return p.print(did)
+}
+
 func (d done) show(p *page) {
 	p.line("%s", d.Message)
 	if d.Next != "" {

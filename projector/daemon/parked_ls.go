@@ -45,28 +45,38 @@ func newParkedLs(p *program) *cobra.Command {
 			if limit < 0 {
 				return usage("--limit is 1 or more, or 0 for all, not %d", limit)
 			}
-			records, err := s.recordsOf(ctx, args)
+			v, err := s.parked(ctx, args, limit)
 			if err != nil {
 				return err
-			}
-			v := parkedListView{Parked: []parkedView{}}
-			for _, r := range records {
-				for parked, err := range s.Log.Existing(group(r.Projection, r.Generation)).Parked(ctx) {
-					if err != nil {
-						return err
-					}
-					v.Parked = append(v.Parked, viewParked(r, parked))
-				}
-			}
-			slices.SortFunc(v.Parked, func(a, b parkedView) int {
-				return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Projection, b.Projection), cmp.Compare(a.Generation, b.Generation), strings.Compare(a.Stream, b.Stream))
-			})
-			if v.Total = len(v.Parked); limit > 0 {
-				v.Parked = v.Parked[:min(limit, v.Total)]
 			}
 			return p.print(v)
 		}),
 	}
 	cmd.Flags().IntVar(&limit, "limit", 100, "`number` of streams to list; 0 for all")
 	return cmd
+}
+
+// parked lists what is parked in a projection, or in all, the oldest first and so many at
+// the most; all where limit is 0.
+func (s *space) parked(ctx context.Context, projection []string, limit int) (parkedListView, error) {
+	v := parkedListView{Parked: []parkedView{}}
+	records, err := s.recordsOf(ctx, projection)
+	if err != nil {
+		return v, err
+	}
+	for _, r := range records {
+		for parked, err := range s.Log.Existing(group(r.Projection, r.Generation)).Parked(ctx) {
+			if err != nil {
+				return v, err
+			}
+			v.Parked = append(v.Parked, viewParked(r, parked))
+		}
+	}
+	slices.SortFunc(v.Parked, func(a, b parkedView) int {
+		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Projection, b.Projection), cmp.Compare(a.Generation, b.Generation), strings.Compare(a.Stream, b.Stream))
+	})
+	if v.Total = len(v.Parked); limit > 0 {
+		v.Parked = v.Parked[:min(limit, v.Total)]
+	}
+	return v, nil
 }

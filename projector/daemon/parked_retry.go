@@ -31,7 +31,13 @@ now; where the event still cannot be applied, the stream is parked again.`,
 			if all == (len(args) == 2) {
 				return usage("name one STREAM, or say --all")
 			}
-			return p.on(func(ctx context.Context, s *space, args []string) error { return s.retry(ctx, args) })(cmd, args)
+			return p.on(func(ctx context.Context, s *space, args []string) error {
+				v, err := s.retry(ctx, args)
+				if err != nil {
+					return err
+				}
+				return p.print(v)
+			})(cmd, args)
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "retry all streams that are parked")
@@ -39,18 +45,18 @@ now; where the event still cannot be applied, the stream is parked again.`,
 }
 
 // retry retries a stream of a projection, or all.
-func (s *space) retry(ctx context.Context, args []string) error {
+func (s *space) retry(ctx context.Context, args []string) (retriedView, error) {
+	v := retriedView{Projection: args[0]}
 	records, err := s.recordsOf(ctx, args)
 	if err != nil {
-		return err
+		return v, err
 	}
-	v := retriedView{Projection: args[0]}
 	for _, r := range records {
 		g := s.Log.Existing(group(r.Projection, r.Generation))
 		if len(args) == 2 {
 			was, err := g.Retry(ctx, args[1])
 			if err != nil {
-				return err
+				return v, err
 			}
 			if was {
 				v.Retried = 1
@@ -59,11 +65,11 @@ func (s *space) retry(ctx context.Context, args []string) error {
 		}
 		for parked, err := range g.Parked(ctx) {
 			if err != nil {
-				return err
+				return v, err
 			}
 			was, err := g.Retry(ctx, parked.Stream)
 			if err != nil {
-				return err
+				return v, err
 			}
 			if was {
 				v.Retried++
@@ -71,7 +77,7 @@ func (s *space) retry(ctx context.Context, args []string) error {
 		}
 	}
 	if v.Retried == 0 && len(args) == 2 {
-		return absent("%s is not parked in %s: %s lists what is", args[1], args[0], s.call("parked ls %s", args[0]))
+		return v, absent("%s is not parked in %s: %s lists what is", args[1], args[0], s.call("parked ls %s", args[0]))
 	}
-	return s.print(v)
+	return v, nil
 }

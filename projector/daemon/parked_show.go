@@ -37,33 +37,42 @@ func newParkedShow(p *program) *cobra.Command {
 		Example: "  " + p.app.name() + " parked show cart_current cart-42",
 		Args:    arguments("PROJECTION", "STREAM"),
 		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
-			found, err := s.foundParked(ctx, args[0], args[1], number)
+			v, err := s.whyParked(ctx, args[0], args[1], number)
 			if err != nil {
 				return err
-			}
-			stream, err := eventstore.ParseStreamID(args[1])
-			if err != nil {
-				return err
-			}
-			v := parkedDetails{parkedView: found}
-			head, err := s.store.Head(ctx, stream)
-			if err != nil {
-				return err
-			}
-			v.Head = uint64(head)
-			for e, err := range s.store.Read(ctx, stream, eventstore.Range{From: eventstore.Version(found.Version), Limit: 1}) {
-				if event := new(eventstore.EventError); errors.As(err, &event) {
-					break // that it cannot be read is what the error says
-				}
-				if err != nil {
-					return err
-				}
-				view := viewEvent(&e)
-				v.Event = &view
 			}
 			return p.print(v)
 		}),
 	}
 	cmd.Flags().IntVar(&number, "generation", 0, "`number` of the generation (default the first it is parked in)")
 	return cmd
+}
+
+// whyParked returns a parked stream with the event that it stands before.
+func (s *space) whyParked(ctx context.Context, projection, name string, number int) (parkedDetails, error) {
+	found, err := s.foundParked(ctx, projection, name, number)
+	v := parkedDetails{parkedView: found}
+	if err != nil {
+		return v, err
+	}
+	stream, err := eventstore.ParseStreamID(name)
+	if err != nil {
+		return v, err
+	}
+	head, err := s.store.Head(ctx, stream)
+	if err != nil {
+		return v, err
+	}
+	v.Head = uint64(head)
+	for e, err := range s.store.Read(ctx, stream, eventstore.Range{From: eventstore.Version(found.Version), Limit: 1}) {
+		if event := new(eventstore.EventError); errors.As(err, &event) {
+			break // that it cannot be read is what the error says
+		}
+		if err != nil {
+			return v, err
+		}
+		view := viewEvent(&e)
+		v.Event = &view
+	}
+	return v, nil
 }

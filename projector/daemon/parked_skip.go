@@ -33,7 +33,7 @@ The version is that of parked show, so that no other event is skipped by mistake
 			}
 			return p.on(func(ctx context.Context, s *space, args []string) error {
 				c.space = s
-				return c.run(ctx, args[0], args[1])
+				return p.printDone(c.run(ctx, args[0], args[1]))
 			})(cmd, args)
 		},
 	}
@@ -73,30 +73,30 @@ func (c *skipping) check() error {
 	return nil
 }
 
-func (c *skipping) run(ctx context.Context, projection, stream string) error {
+func (c *skipping) run(ctx context.Context, projection, stream string) (done, error) {
 	found, err := c.foundParked(ctx, projection, stream, c.number)
 	if err != nil {
-		return err
+		return done{}, err
 	}
 	if found.Version != c.version {
-		return absent("%s is not parked at version %d in %s, but at version %d: %s", stream, c.version, projection, found.Version, found.Error)
+		return done{}, absent("%s is not parked at version %d in %s, but at version %d: %s", stream, c.version, projection, found.Version, found.Error)
 	}
 	if !c.yes {
-		return unconfirmed("%s would leave out version %d of %s for good (%s)", projection, c.version, stream, found.Error)
+		return done{}, unconfirmed("%s would leave out version %d of %s for good (%s)", projection, c.version, stream, found.Error)
 	}
 	g := c.Log.Existing(group(projection, generations.Generation(found.Generation)))
 	was, err := g.Skip(ctx, projection, stream, c.version, lease.Skip{Reason: c.reason, By: c.by, Since: time.Now(), Error: found.Error})
 	if other := new(lease.SkipError); errors.As(err, &other) {
-		return absent("%s has moved on meanwhile, and is parked at version %d: %s", stream, other.Parking.Version, other.Parking.Error)
+		return done{}, absent("%s has moved on meanwhile, and is parked at version %d: %s", stream, other.Parking.Version, other.Parking.Error)
 	}
 	if err != nil {
-		return err
+		return done{}, err
 	}
 	if !was {
-		return fmt.Errorf("%s in %s: %w any more: somebody else was faster", stream, projection, projector.ErrNotParked)
+		return done{}, fmt.Errorf("%s in %s: %w any more: somebody else was faster", stream, projection, projector.ErrNotParked)
 	}
-	return c.print(done{
+	return done{
 		Message:    fmt.Sprintf("%s leaves out version %d of %s, and goes on behind it", projection, c.version, stream),
 		Projection: projection, Stream: stream, Version: c.version,
-	})
+	}, nil
 }

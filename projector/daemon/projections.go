@@ -105,7 +105,7 @@ func (s *space) foldable(ctx context.Context, name string, number int) (projecto
 	}
 	switch r, _ := all.Of(a.Generation); {
 	case r.State != generations.Built:
-		return a, fmt.Errorf("%s is %s: %s follows it", spoken(r), r.State, s.call("projections rebuild %s --wait", name))
+		return a, inTheWay("%s is %s: %s follows it", spoken(r), r.State, s.call("projections rebuild %s --wait", name))
 	case r.Version != a.Projection.Version():
 		return a, usage("%s is of version %d, and this code, which would fold the events, of version %d: use the program of that version", spoken(r), r.Version, a.Projection.Version())
 	}

@@ -54,24 +54,33 @@ the version of its code.`,
 		Example: "  " + p.app.name() + " projections ls",
 		Args:    arguments(),
 		RunE: p.on(func(ctx context.Context, s *space, _ []string) error {
-			all, err := s.Generations.All(ctx)
+			v, err := s.projections(ctx)
 			if err != nil {
 				return err
-			}
-			for _, d := range s.app.Projections {
-				if name := d.projection.Name(); len(all[name].Records) == 0 {
-					all[name] = generations.Projection{}
-				}
-			}
-			v := projectionsView{}
-			for _, name := range slices.Sorted(maps.Keys(all)) {
-				one := projectionView{Projection: name, Active: int(all[name].Active), Generations: len(all[name].Records)}
-				if d, ok := s.declared(name); ok {
-					one.Code, one.Makes, one.Categories = d.projection.Version(), d.projection.Form().String(), d.projection.Categories()
-				}
-				v = append(v, one)
 			}
 			return p.print(v)
 		}),
 	}
+}
+
+// projections lists the projections that have run, and those of the program.
+func (s *space) projections(ctx context.Context) (projectionsView, error) {
+	all, err := s.Generations.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range s.app.Projections {
+		if name := d.projection.Name(); len(all[name].Records) == 0 {
+			all[name] = generations.Projection{}
+		}
+	}
+	v := projectionsView{}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		one := projectionView{Projection: name, Active: int(all[name].Active), Generations: len(all[name].Records)}
+		if d, ok := s.declared(name); ok {
+			one.Code, one.Makes, one.Categories = d.projection.Version(), d.projection.Form().String(), d.projection.Categories()
+		}
+		v = append(v, one)
+	}
+	return v, nil
 }

@@ -23,8 +23,8 @@ Without --yes it says what it would do, with code 4.`,
 		Example: fmt.Sprintf("  %[1]s projections promote cart_current\n  %[1]s projections promote cart_current --yes", p.app.name()),
 		Args:    arguments("PROJECTION"),
 		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
-			c.space = s
-			return c.run(ctx, args[0])
+			c.space, c.warn = s, func(text string) { fmt.Fprintln(p.err, text) }
+			return p.printDone(c.run(ctx, args[0]))
 		}),
 	}
 	cmd.Flags().IntVar(&c.number, "generation", 0, "`number` of the generation (default the newest that is built)")
@@ -37,41 +37,42 @@ type promoting struct {
 	*space
 	number int
 	yes    bool
+	warn   func(string)
 }
 
-func (c *promoting) run(ctx context.Context, name string) error {
+func (c *promoting) run(ctx context.Context, name string) (done, error) {
 	a, all, err := c.codeAndGenerations(ctx, name)
 	if err != nil {
-		return err
+		return done{}, err
 	}
 	to, err := c.one(all, name, c.number, func(r generations.Record) bool { return r.State == generations.Built && r.Generation > all.Active },
 		absent("%s has no generation that is built and newer than %d, which readers see: %s builds one", name, all.Active, c.call("projections rebuild %s", name)))
 	if err != nil {
-		return err
+		return done{}, err
 	}
 	if to.Generation == all.Active {
-		return c.print(done{Message: "readers see " + spoken(to) + " already", Projection: name, Generation: int(to.Generation)})
+		return done{Message: "readers see " + spoken(to) + " already", Projection: name, Generation: int(to.Generation)}, nil
 	}
 	if to.State != generations.Built {
-		return fmt.Errorf("%s is %s, and readers can see only what is built: %s follows it", spoken(to), to.State, c.call("projections rebuild %s --wait", name))
+		return done{}, inTheWay("%s is %s, and readers can see only what is built: %s follows it", spoken(to), to.State, c.call("projections rebuild %s --wait", name))
 	}
 	a.Generation = to.Generation
 	lag, err := projector.MeasureLag(ctx, c.Log, a)
 	if err != nil {
-		return err
+		return done{}, err
 	}
 	if lag.Events > 0 {
-		fmt.Fprintf(c.err, "%s is %s events behind: %s\n", spoken(to), count(lag.Events), c.workerHint(to))
+		c.warn(fmt.Sprintf("%s is %s events behind: %s", spoken(to), count(lag.Events), c.workerHint(to)))
 	}
 	if !c.yes {
-		return unconfirmed("readers would see %s, version %d of the code, in place of generation %d", spoken(to), to.Version, all.Active)
+		return done{}, unconfirmed("readers would see %s, version %d of the code, in place of generation %d", spoken(to), to.Version, all.Active)
 	}
 	was, err := c.Promote(ctx, a, nil)
 	if err != nil {
-		return err
+		return done{}, err
 	}
-	return c.print(done{
+	return done{
 		Message:    fmt.Sprintf("readers see %s, version %d of the code, and no longer generation %d; %s goes back", spoken(to), to.Version, was, c.call("projections rollback %s", name)),
 		Projection: name, Generation: int(to.Generation),
-	})
+	}, nil
 }

@@ -73,7 +73,7 @@ func (c *rebuilding) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.stand(record)
+	return c.printDone(c.stand(record))
 }
 
 // begin returns the generation to build, or the one there is.
@@ -96,22 +96,22 @@ func (c *rebuilding) begin(ctx context.Context) (generations.Record, error) {
 }
 
 // stand says how a generation stands, and what comes next.
-func (c *rebuilding) stand(g generations.Record) error {
+func (c *rebuilding) stand(g generations.Record) (done, error) {
 	did := done{Projection: c.name, Generation: int(g.Generation)}
 	switch g.State {
 	case generations.Built:
 		did.Message = fmt.Sprintf("%s, of version %d, is built, in %s", spoken(g), g.Version, g.Changed.Sub(g.Began).Round(100*time.Millisecond))
 		did.Next = c.call("projections verify %s", c.name)
 	case generations.Failed:
-		return fmt.Errorf("building %s failed: %s\nmend the code or the event and start its workers, then %s goes on where it stopped; readers see what they saw",
+		return done{}, inTheWay("building %s failed: %s\nmend the code or the event and start its workers, then %s goes on where it stopped; readers see what they saw",
 			spoken(g), g.Reason, c.call("projections resume %s", c.name))
 	case generations.Paused:
-		return fmt.Errorf("%s is paused: %s has the workers go on with it", spoken(g), c.call("projections resume %s", c.name))
+		return done{}, inTheWay("%s is paused: %s has the workers go on with it", spoken(g), c.call("projections resume %s", c.name))
 	default:
 		did.Message = fmt.Sprintf("%s is being built by the workers of version %d; without one nothing happens", spoken(g), g.Version)
 		did.Next = c.call("status --watch")
 	}
-	return c.print(did)
+	return did, nil
 }
 
 const (

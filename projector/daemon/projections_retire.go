@@ -23,7 +23,14 @@ Without --yes it says what it would do, with code 4.`,
 		Args:    arguments("PROJECTION"),
 		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
 			c.space = s
-			return c.run(ctx, args[0])
+			var dropped atomic.Int64
+			c.told = func(streams int) { dropped.Store(int64(streams)) }
+			stop := p.follow(func() string {
+				return fmt.Sprintf("retire generation %d of %s: %s", c.number, args[0], many(int(dropped.Load()), "stream"))
+			})
+			did, err := c.run(ctx, args[0])
+			stop()
+			return p.printDone(did, err)
 		}),
 	}
 	cmd.Flags().IntVar(&c.number, "generation", 0, "`number` of the generation")
@@ -36,36 +43,34 @@ type retiring struct {
 	*space
 	number int
 	yes    bool
+	told   func(streams int) // how many are deleted
 }
 
-func (c *retiring) run(ctx context.Context, name string) error {
+func (c *retiring) run(ctx context.Context, name string) (done, error) {
 	if c.number < 1 {
-		return usage("--generation is missing: %s lists what there is", c.call("projections show %s", name))
+		return done{}, usage("--generation is missing: %s lists what there is", c.call("projections show %s", name))
 	}
 	a, all, err := c.codeAndGenerations(ctx, name)
 	if err != nil {
-		return err
+		return done{}, err
 	}
 	g, err := c.one(all, name, c.number, nil, nil)
 	if err != nil {
-		return err
+		return done{}, err
 	}
 	if g.Generation == all.Active {
-		return fmt.Errorf("%s is the one that readers see: promote or roll back to another first", spoken(g))
+		return done{}, inTheWay("%s is the one that readers see: promote or roll back to another first", spoken(g))
 	}
 	if !c.yes {
-		return unconfirmed("%s, version %d of the code, would be deleted, and nobody could go back to it", spoken(g), g.Version)
+		return done{}, unconfirmed("%s, version %d of the code, would be deleted, and nobody could go back to it", spoken(g), g.Version)
 	}
 	a.Generation = g.Generation
-	var dropped atomic.Int64
-	stop := c.follow(func() string { return fmt.Sprintf("retire %s: %s", spoken(g), many(int(dropped.Load()), "stream")) })
-	err = c.Retire(ctx, a, func(streams int) { dropped.Store(int64(streams)) })
-	stop()
+	err = c.Retire(ctx, a, c.told)
 	if ctx.Err() != nil {
-		return errors.New("interrupted while " + spoken(g) + " was being deleted: the same command goes on")
+		return done{}, errors.New("interrupted while " + spoken(g) + " was being deleted: the same command goes on")
 	}
 	if err != nil {
-		return err
+		return done{}, err
 	}
-	return c.print(done{Message: fmt.Sprintf("%s is deleted; readers see generation %d", spoken(g), all.Active), Projection: name, Generation: int(g.Generation)})
+	return done{Message: fmt.Sprintf("%s is deleted; readers see generation %d", spoken(g), all.Active), Projection: name, Generation: int(g.Generation)}, nil
 }

@@ -24,7 +24,7 @@ Without --yes it says what it would do, with code 4.`,
 		Args:    arguments("PROJECTION"),
 		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
 			c.space = s
-			return c.run(ctx, args[0])
+			return p.printDone(c.run(ctx, args[0]))
 		}),
 	}
 	cmd.Flags().BoolVar(&c.now, "now", false, "do not wait until it is up to date")
@@ -40,22 +40,22 @@ type rollingBack struct {
 	timeout  time.Duration
 }
 
-func (c *rollingBack) run(ctx context.Context, name string) error {
+func (c *rollingBack) run(ctx context.Context, name string) (done, error) {
 	a, _, err := c.codeAndGenerations(ctx, name)
 	if err != nil {
-		return err
+		return done{}, err
 	}
 	to, err := c.Previous(ctx, name)
 	if err != nil {
-		return err
+		return done{}, err
 	}
 	a.Generation = to.Generation
 	lag, err := projector.MeasureLag(ctx, c.Log, a)
 	if err != nil {
-		return err
+		return done{}, err
 	}
 	if !c.yes {
-		return unconfirmed("readers would see %s again, version %d of the code, which is %s events behind", spoken(to), to.Version, count(lag.Events))
+		return done{}, unconfirmed("readers would see %s again, version %d of the code, which is %s events behind", spoken(to), to.Version, count(lag.Events))
 	}
 	if c.now {
 		_, err = c.PromoteNow(ctx, a)
@@ -67,7 +67,7 @@ func (c *rollingBack) run(ctx context.Context, name string) error {
 		}
 	}
 	if err != nil {
-		return err
+		return done{}, err
 	}
-	return c.print(done{Message: fmt.Sprintf("readers see %s again, version %d of the code", spoken(to), to.Version), Projection: name, Generation: int(to.Generation)})
+	return done{Message: fmt.Sprintf("readers see %s again, version %d of the code", spoken(to), to.Version), Projection: name, Generation: int(to.Generation)}, nil
 }

@@ -54,26 +54,36 @@ func newProjectionsShow(p *program) *cobra.Command {
 		Example: "  " + p.app.name() + " projections show cart_current",
 		Args:    arguments("PROJECTION"),
 		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
-			all, err := s.generationsOf(ctx, args[0])
+			v, err := s.projection(ctx, args[0])
 			if err != nil {
 				return err
-			}
-			v := projectionDetails{projectionView: projectionView{Projection: args[0], Active: int(all.Active), Generations: len(all.Records)}}
-			if d, ok := s.declared(args[0]); ok {
-				v.Code, v.Makes, v.Categories = d.projection.Version(), d.projection.Form().String(), d.projection.Categories()
-			}
-			if v.Skipped, err = s.Log.SkippedCount(ctx, args[0]); err != nil {
-				return err
-			}
-			look := &stating{space: s, paces: make(map[string]*projector.Pace)}
-			for _, r := range all.Records {
-				g, err := look.generation(ctx, r, r.Generation == all.Active)
-				if err != nil {
-					return err
-				}
-				v.All = append(v.All, generationDetails{g, r.Began, r.Changed, r.Left, r.Options})
 			}
 			return p.print(v)
 		}),
 	}
+}
+
+// projection returns all that is known of a projection.
+func (s *space) projection(ctx context.Context, name string) (projectionDetails, error) {
+	v := projectionDetails{projectionView: projectionView{Projection: name}}
+	all, err := s.generationsOf(ctx, name)
+	if err != nil {
+		return v, err
+	}
+	v.Active, v.Generations = int(all.Active), len(all.Records)
+	if d, ok := s.declared(name); ok {
+		v.Code, v.Makes, v.Categories = d.projection.Version(), d.projection.Form().String(), d.projection.Categories()
+	}
+	if v.Skipped, err = s.Log.SkippedCount(ctx, name); err != nil {
+		return v, err
+	}
+	look := &stating{space: s, paces: make(map[string]*projector.Pace)}
+	for _, r := range all.Records {
+		g, err := look.generation(ctx, r, r.Generation == all.Active)
+		if err != nil {
+			return v, err
+		}
+		v.All = append(v.All, generationDetails{g, r.Began, r.Changed, r.Left, r.Options})
+	}
+	return v, nil
 }

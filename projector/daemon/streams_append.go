@@ -93,7 +93,7 @@ func (a *appending) run(ctx context.Context, name string) error {
 	if a.event.Data, err = a.payload(); err != nil {
 		return err
 	}
-	if err := a.decodable(stream); err != nil {
+	if err := a.decodable(stream, a.event); err != nil {
 		return err
 	}
 	s, err := a.open(ctx, redisstore.Config{Partitions: a.Partitions, Replicas: a.Replicas, ReplicaTimeout: a.ReplicaTimeout}, 0)
@@ -101,14 +101,20 @@ func (a *appending) run(ctx context.Context, name string) error {
 		return err
 	}
 	defer s.close()
-	at, err := s.store.Append(ctx, stream, expected, a.event)
-	if errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, eventstore.ErrNotReplicated) {
-		return fmt.Errorf("%w: the same command with --id %s finds out, and appends nothing twice", err, a.event.ID)
-	}
+	v, err := s.append(ctx, stream, expected, a.event)
 	if err != nil {
 		return err
 	}
-	return a.print(appendedView{name, uint64(at.Last), a.event.ID.String(), at.Duplicate})
+	return a.print(v)
+}
+
+// append appends an event, which has an id.
+func (s *space) append(ctx context.Context, stream eventstore.StreamID, expected eventstore.ExpectedVersion, e eventstore.Event) (appendedView, error) {
+	at, err := s.store.Append(ctx, stream, expected, e)
+	if errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, eventstore.ErrNotReplicated) {
+		err = fmt.Errorf("%w: the same with the id %s finds out, and appends nothing twice", err, e.ID)
+	}
+	return appendedView{stream.String(), uint64(at.Last), e.ID.String(), at.Duplicate}, err
 }
 
 func eventID(text string) (uuid.UUID, error) {
@@ -150,17 +156,27 @@ func (a *appending) payload() ([]byte, error) {
 	if err != nil {
 		return nil, usage("--data: %w", err)
 	}
+	packed, err := msgpacked(text)
+	if err != nil {
+		return nil, usage("--data is %w", err)
+	}
+	return packed, nil
+}
+
+// msgpacked returns a value of JSON as a payload. Its errors say what the text is instead.
+func msgpacked(text []byte) ([]byte, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
 	var data any
 	if err := decoder.Decode(&data); err != nil {
-		return nil, usage("--data is no JSON: %w", err)
+		return nil, fmt.Errorf("no JSON: %w", err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, usage("--data is more than one value of JSON")
+		return nil, errors.New("more than one value of JSON")
 	}
-	if data, err = typed(data); err != nil {
-		return nil, usage("--data: %w", err)
+	data, err := typed(data)
+	if err != nil {
+		return nil, fmt.Errorf("no payload: %w", err)
 	}
 	return eventstore.MsgPack{}.Marshal(data)
 }
@@ -199,11 +215,11 @@ func typed(v any) (any, error) {
 
 // decodable refuses an event that the program's own code could not decode: it would park
 // its stream.
-func (a *appending) decodable(stream eventstore.StreamID) error {
-	if a.app.Events == nil {
+func (p *program) decodable(stream eventstore.StreamID, e eventstore.Event) error {
+	if p.app.Events == nil {
 		return nil
 	}
-	if _, err := a.app.Events.Decode(&eventstore.Recorded{Stream: stream, Version: 1, Event: a.event}); err != nil {
+	if _, err := p.app.Events.Decode(&eventstore.Recorded{Stream: stream, Version: 1, Event: e}); err != nil {
 		return usage("the event would park its stream, because it cannot be decoded: %w", err)
 	}
 	return nil

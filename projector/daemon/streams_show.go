@@ -25,28 +25,10 @@ A payload that cannot be decoded is printed as it is stored.`,
   %[1]s streams show cart-42 --limit 0 -o json | jq '.events[].data'`, p.app.name()),
 		Args: arguments("STREAM"),
 		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
-			stream, err := eventstore.ParseStreamID(args[0])
-			if err != nil {
-				return err
-			}
 			if limit < 0 {
 				return usage("--limit is 1 or more, or 0 for all, not %d", limit)
 			}
-			v := eventsView{Stream: args[0], Events: []eventView{}}
-			head, err := s.store.Head(ctx, stream)
-			if err != nil {
-				return err
-			}
-			if v.Head = uint64(head); head == 0 {
-				return s.noStream(stream)
-			}
-			in := eventstore.Range{From: eventstore.Version(from), Limit: limit, Backward: backward}
-			err = s.read(ctx, stream, in, &v)
-			if cut := new(eventstore.TruncatedError); errors.As(err, &cut) && from == 0 {
-				v.First = uint64(cut.First)
-				in.From = cut.First
-				err = s.read(ctx, stream, in, &v)
-			}
+			v, err := s.events(ctx, args[0], eventstore.Range{From: eventstore.Version(from), Limit: limit, Backward: backward})
 			if err != nil {
 				return err
 			}
@@ -57,6 +39,30 @@ A payload that cannot be decoded is printed as it is stored.`,
 	cmd.Flags().IntVar(&limit, "limit", 50, "`number` of events; 0 for all")
 	cmd.Flags().BoolVar(&backward, "backward", false, "begin with the newest")
 	return cmd
+}
+
+// events returns events of a stream. Where those it would begin with were removed and
+// nobody asked for them, it begins with the first that is there.
+func (s *space) events(ctx context.Context, name string, in eventstore.Range) (eventsView, error) {
+	v := eventsView{Stream: name, Events: []eventView{}}
+	stream, err := eventstore.ParseStreamID(name)
+	if err != nil {
+		return v, err
+	}
+	head, err := s.store.Head(ctx, stream)
+	if err != nil {
+		return v, err
+	}
+	if v.Head = uint64(head); head == 0 {
+		return v, s.noStream(stream)
+	}
+	err = s.read(ctx, stream, in, &v)
+	if cut := new(eventstore.TruncatedError); errors.As(err, &cut) && in.From == 0 {
+		v.First = uint64(cut.First)
+		in.From = cut.First
+		err = s.read(ctx, stream, in, &v)
+	}
+	return v, err
 }
 
 // read adds events of a stream to a view.

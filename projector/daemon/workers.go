@@ -48,19 +48,25 @@ given and have not settled, and when they are taken for dead unless they send a 
 		Example: "  " + p.app.name() + " workers ls",
 		Args:    arguments(),
 		RunE: p.on(func(ctx context.Context, s *space, _ []string) error {
-			live, err := s.Log.Live(ctx)
+			v, err := s.workers(ctx)
 			if err != nil {
 				return err
-			}
-			v := workersView{}
-			for _, l := range live {
-				w := workerView{Worker: l.Worker, Session: l.Name, Serves: l.Groups, Partitions: len(l.Partitions), Pending: l.Pending, LeftSeconds: l.Left.Seconds()}
-				if w.Serves == nil {
-					w.Serves = []string{}
-				}
-				v = append(v, w)
 			}
 			return p.print(v)
 		}),
 	}
+}
+
+// workers lists the workers that live.
+func (s *space) workers(ctx context.Context) (workersView, error) {
+	live, err := s.Log.Live(ctx)
+	v := workersView{}
+	for _, l := range live {
+		w := workerView{Worker: l.Worker, Session: l.Name, Serves: l.Groups, Partitions: len(l.Partitions), Pending: l.Pending, LeftSeconds: l.Left.Seconds()}
+		if w.Serves == nil {
+			w.Serves = []string{}
+		}
+		v = append(v, w)
+	}
+	return v, err
 }
