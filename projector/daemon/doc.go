@@ -28,6 +28,7 @@
 //   - http.go is the server and its life, http_handle.go the way of every request,
 //     http_guard.go who is answered, http_routes.go the table of routes, http_answer.go
 //     what errors are in HTTP, http_ready.go and http_metrics.go what probes and Prometheus
-//     are told.
+//     are told. http_reads.go and http_changes.go are the calls of the API, and openapi.yaml
+//     describes them.
 //   - Every command has a file, named after it.
 package daemon

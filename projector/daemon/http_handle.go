@@ -63,6 +63,9 @@ func (v *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = control.SetWriteDeadline(begin.Add(within + writeSlack))
 		ctx, cancel := context.WithTimeout(r.Context(), within)
 		defer cancel()
+		if within > answerWithin {
+			defer context.AfterFunc(v.leaving, cancel)()
+		}
 		r = r.WithContext(ctx)
 	}
 	v.mux.ServeHTTP(out, r)

@@ -12,10 +12,11 @@ import (
 type route struct {
 	method, pattern string
 	summary         string
-	// params are those of the query; others are refused. Nil for a route outside the
-	// API, which looks for itself.
+	// call is what a route of the API does; params are those of its query, and others
+	// are refused.
+	call   call
 	params []string
-	// handler is nil for what this program leaves out.
+	// handler is what any other route does. One that has neither is not there.
 	handler http.Handler
 	// within is how long an answer may take, if not answerWithin.
 	within time.Duration
@@ -41,6 +42,32 @@ func (v *server) table() []route {
 		{method: "GET", pattern: "/readyz", summary: "200 when it works, else 503 with the reasons", handler: http.HandlerFunc(v.readyz), probe: true},
 		{method: "GET", pattern: "/metrics", summary: "metrics for Prometheus", handler: v.metrics()},
 		{method: "GET", pattern: "/debug/pprof/{profile...}", summary: "profiles of the Go runtime, with http-pprof only", handler: profiles, within: longWithin},
+		{method: "GET", pattern: "/api/v1/openapi.yaml", summary: "this API in OpenAPI", handler: http.HandlerFunc(describe)},
+
+		{method: "GET", pattern: "/api/v1/status", summary: "how workers, projections and generations stand", call: getStatus},
+		{method: "GET", pattern: "/api/v1/workers", summary: "the workers that live", call: getWorkers},
+
+		{method: "GET", pattern: "/api/v1/streams", summary: "streams with their heads, by name", call: getStreams, params: []string{"limit", "category", "after", "ended"}},
+		{method: "GET", pattern: "/api/v1/streams/{stream}", summary: "events of a stream, decoded", call: getStream, params: []string{"limit", "from", "backward"}},
+		{method: "POST", pattern: "/api/v1/streams/{stream}/events", summary: "append an event", call: postEvent},
+		{method: "GET", pattern: "/api/v1/streams/{stream}/events", summary: "events of a stream as they come (server-sent events)", within: untilEnd},
+
+		{method: "GET", pattern: "/api/v1/projections", summary: "the projections", call: getProjections},
+		{method: "GET", pattern: "/api/v1/projections/{name}", summary: "all that is known of a projection", call: getProjection},
+		{method: "GET", pattern: "/api/v1/projections/{name}/documents/{id}", summary: "a document or a row", call: getDocument, params: []string{"generation"}},
+		{method: "GET", pattern: "/api/v1/projections/{name}/changes", summary: "changes of documents as they come (server-sent events)", within: untilEnd},
+		{method: "GET", pattern: "/api/v1/projections/{name}/wait", summary: "wait until readers see a version of a stream", call: getWait, params: []string{"stream", "version", "timeout", "generation"}, within: longWithin},
+		{method: "POST", pattern: "/api/v1/projections/{name}/pause", summary: "leave a generation half built", call: postPause},
+		{method: "POST", pattern: "/api/v1/projections/{name}/resume", summary: "go on with a generation that is paused or failed", call: postResume},
+		{method: "POST", pattern: "/api/v1/projections/{name}/rebuild", summary: "build a new generation", call: postRebuild},
+		{method: "POST", pattern: "/api/v1/projections/{name}/promote", summary: "have readers see a generation that is built", call: postPromote, within: longWithin},
+		{method: "POST", pattern: "/api/v1/projections/{name}/rollback", summary: "have readers see again what they saw before", call: postRollback, within: longWithin},
+		{method: "POST", pattern: "/api/v1/projections/{name}/retire", summary: "delete a generation that readers do not see", call: postRetire, within: longWithin},
+
+		{method: "GET", pattern: "/api/v1/parked", summary: "streams that are parked, the oldest first", call: getParked, params: []string{"limit", "projection"}},
+		{method: "GET", pattern: "/api/v1/parked/{projection}/{stream}", summary: "why a stream is parked, and the event it stands before", call: getParkedStream, params: []string{"generation"}},
+		{method: "POST", pattern: "/api/v1/parked/{projection}/{stream}/retry", summary: "have a parked stream tried again", call: postRetry},
+		{method: "POST", pattern: "/api/v1/parked/{projection}/{stream}/skip", summary: "leave out the event that a stream is parked at", call: postSkip},
 	}
 }
 
@@ -49,6 +76,9 @@ func (v *server) mount() {
 	v.routes, v.mux, v.by = v.table(), http.NewServeMux(), make(map[string]*route)
 	for i := range v.routes {
 		r := &v.routes[i]
+		if r.call != nil {
+			r.handler = v.api(r)
+		}
 		if pattern := r.method + " " + r.pattern; r.handler != nil {
 			v.mux.Handle(pattern, r.handler)
 			v.by[pattern] = r

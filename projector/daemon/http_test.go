@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"os"
@@ -24,6 +25,7 @@ type serving struct {
 	*fixture
 	url   string
 	token string
+	mux   *http.ServeMux
 	log   *transcript
 	stop  context.CancelFunc
 	ended chan int
@@ -35,7 +37,7 @@ var answering = regexp.MustCompile(`msg="http is answered" address=(\S+)`)
 func (f *fixture) serve(flags ...string) *serving {
 	f.Helper()
 	ctx, stop := context.WithCancel(f.Context())
-	d := &serving{fixture: f, log: new(transcript), stop: stop, ended: make(chan int, 1)}
+	d := &serving{fixture: f, mux: unserved(f.T, new(transcript)).mux, log: new(transcript), stop: stop, ended: make(chan int, 1)}
 	var out transcript
 	p := &program{app: f.app, out: &out, err: d.log, environ: f.environ}
 	args := append([]string{"run"}, flags...)
@@ -81,8 +83,8 @@ func (d *serving) request(method, path, body string) *http.Request {
 	return r
 }
 
-// send sends a request, and returns the answer with its body. Connections are not kept,
-// so that none outlives the test.
+// send sends a request, and returns the answer with its body, which has to be as the API
+// is described. Connections are not kept, so that none outlives the test.
 func (d *serving) send(r *http.Request) (*http.Response, string, error) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waitLong,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -92,7 +94,21 @@ func (d *serving) send(r *http.Request) (*http.Response, string, error) {
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(answer.Body)
-	return answer, string(body), err
+	if err != nil {
+		return nil, "", err
+	}
+	sent := ""
+	if r.GetBody != nil {
+		again, _ := r.GetBody()
+		text, _ := io.ReadAll(again)
+		sent = string(text)
+	}
+	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
+	_, pattern := d.mux.Handler(r)
+	if err := asDescribed(r, pattern, sent, answer.StatusCode, kind, string(body)); err != nil {
+		return nil, "", fmt.Errorf("the answer to %s %s is not as described: %w: %.2000s", r.Method, r.URL, err, body)
+	}
+	return answer, string(body), nil
 }
 
 // answers returns a condition: that a request is answered with a status and says that.
@@ -446,7 +462,7 @@ func TestHTTPPanic(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer v.end()
-	d := &serving{fixture: &fixture{T: t}, url: "http://" + v.listener.Addr().String()}
+	d := &serving{fixture: &fixture{T: t}, mux: http.NewServeMux(), url: "http://" + v.listener.Addr().String()}
 	answer, text, err := d.send(d.request("GET", "/thirteen", ""))
 	var body errorView
 	if err != nil || answer.StatusCode != http.StatusInternalServerError || json.Unmarshal([]byte(text), &body) != nil || body.Code != exitFailed || strings.Contains(text, "sesame") {

@@ -23,6 +23,9 @@ type streamsView struct {
 	Streams []streamView `json:"streams"`
 	// Total is how many there are, where not all are listed.
 	Total int `json:"total"`
+	// Next is the stream to go on after, where there are more and somebody asked for a
+	// page.
+	Next string `json:"next,omitempty"`
 
 	where string
 }
