@@ -13,11 +13,14 @@ import (
 
 var update = flag.Bool("update", false, "write the reference in docs/ anew")
 
-// The reference is made of the table of settings and of the help of the commands.
+// The reference is made of the table of settings, of the help of the commands and of the table of routes.
 func TestReference(t *testing.T) {
 	t.Parallel()
 	p := &program{app: App{Name: "projectord"}}
-	for name, text := range map[string]string{"configuration.md": configurationReference(), "commands.md": commandsReference(p.newRoot())} {
+	for name, text := range map[string]string{
+		"configuration.md": configurationReference(), "commands.md": commandsReference(p.newRoot()),
+		"http.md": httpReference(unserved(t, new(transcript)).routes),
+	} {
 		path := filepath.Join("../../docs/reference", name)
 		if *update {
 			if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
