@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"net"
+
 	"github.com/spf13/cobra"
 )
 
@@ -60,6 +62,12 @@ wrong with them, with code 2. It connects to nothing.`,
 			}
 			if pool != nil {
 				closePool(pool)
+			}
+			// What a name resolves to only run finds out.
+			if host, _, err := net.SplitHostPort(p.HTTP); err == nil && hostname(p.HTTP) == "" {
+				if err := p.exposed(net.ParseIP(host)); err != nil {
+					return err
+				}
 			}
 			for _, name := range p.Only {
 				if _, ok := p.declared(name); !ok && len(p.app.Projections) > 0 {

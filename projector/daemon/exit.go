@@ -10,6 +10,7 @@ import (
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/eventstore/redisstore"
+	"github.com/projectord/projectord/internal/redisx"
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/generations"
 )
@@ -87,7 +88,7 @@ func exitCode(err error) int {
 	var dial *net.OpError
 	var connect *pgconn.ConnectError
 	switch {
-	case errors.As(err, &dial), errors.As(err, &connect):
+	case errors.As(err, &dial), errors.As(err, &connect), redisx.MayPass(err):
 		return exitUnavailable
 	case errors.Is(err, redisstore.ErrNoNamespace), errors.Is(err, generations.ErrNotStarted), errors.Is(err, generations.ErrUnknown),
 		errors.Is(err, projector.ErrNotParked), errors.Is(err, eventstore.ErrNoStream):

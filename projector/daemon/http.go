@@ -27,7 +27,8 @@ import (
 type server struct {
 	*program
 	logger *slog.Logger
-	http   http.Server // its timeouts may be changed before listen
+	http   http.Server   // its timeouts may be changed before listen
+	slack  time.Duration // how much longer than it may take an answer may take to be written
 	token  *[sha256.Size]byte
 	hide   *strings.Replacer
 	routes []route
@@ -49,11 +50,13 @@ type server struct {
 const (
 	httpOff = "off"
 
-	// readWithin is how long a request may take to arrive, its header and its body;
+	// arriveWithin is how long a request may take to arrive, its header and its body;
 	// idleFor is how long a connection is kept for another one.
 	headerWithin = 5 * time.Second
-	readWithin   = 15 * time.Second
+	arriveWithin = 15 * time.Second
 	idleFor      = 2 * time.Minute
+	// writeSlack is how much time a client has to read what was answered at last.
+	writeSlack = 5 * time.Second
 	// endWithin is how long answers under way may take once the worker has ended.
 	endWithin = time.Second
 
@@ -71,8 +74,17 @@ func checkHTTP(text string) error {
 	return nil
 }
 
+// exposed returns an error where others can reach an address, and nobody need show a token.
+func (c *config) exposed(ip net.IP) error {
+	if ip.IsLoopback() || c.HTTPToken != "" {
+		return nil
+	}
+	return usage("%s: others can reach %s, so that it takes an http-token, which requests must show: %s or http-token in the file of --config has one",
+		c.where("http"), c.HTTP, env("http-token"+fileSuffix))
+}
+
 func (p *program) newServer(logger *slog.Logger) *server {
-	v := &server{program: p, logger: logger, hide: hiding(p.secrets()), served: make(chan struct{})}
+	v := &server{program: p, logger: logger, slack: writeSlack, hide: hiding(p.secrets()), served: make(chan struct{})}
 	v.leaving, v.leave = context.WithCancel(context.Background())
 	if p.HTTPToken != "" {
 		sum := sha256.Sum256([]byte(p.HTTPToken))
@@ -81,7 +93,7 @@ func (p *program) newServer(logger *slog.Logger) *server {
 	v.counts = newCounts(p.versionView())
 	v.mount()
 	v.http = http.Server{
-		Handler: v, ReadHeaderTimeout: headerWithin, ReadTimeout: readWithin, IdleTimeout: idleFor, MaxHeaderBytes: maxHeader,
+		Handler: v, ReadHeaderTimeout: headerWithin, ReadTimeout: arriveWithin, IdleTimeout: idleFor, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	return v
@@ -98,9 +110,8 @@ func (v *server) listen() error {
 	if err != nil {
 		return usage("%s: %w", v.where("http"), err)
 	}
-	if !address.IP.IsLoopback() && v.token == nil {
-		return usage("%s: others can reach %s, so that it takes an http-token, which requests must show: %s or http-token in the file of --config has one",
-			v.where("http"), v.HTTP, env("http-token"+fileSuffix))
+	if err := v.exposed(address.IP); err != nil {
+		return err
 	}
 	v.listener, err = net.ListenTCP("tcp", address)
 	switch {
@@ -155,7 +166,7 @@ func (v *server) end() {
 // hostname returns the host of an address that is listened on, where that is a name.
 func hostname(address string) string {
 	host, _, _ := net.SplitHostPort(address)
-	if net.ParseIP(host) != nil {
+	if host == "" || net.ParseIP(host) != nil {
 		return ""
 	}
 	return host

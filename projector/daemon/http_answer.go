@@ -61,6 +61,17 @@ func statusOf(err error) (status, code int) {
 	return status, code
 }
 
+// statusGone is for the log and the metrics alone: the client did not wait for the answer.
+const statusGone = 499
+
+// cut returns the error of an answer that was cut short.
+func (v *server) cut(err error) error {
+	if v.leaving.Err() != nil {
+		return fail(exitUnavailable, "the daemon ends, and this did not: %w", err)
+	}
+	return refused(statusGone, "nobody waits for the answer: %w", err)
+}
+
 // fail answers with an error, without what is secret in it.
 func (v *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if of := (*refusal)(nil); errors.As(err, &of) {
@@ -68,13 +79,16 @@ func (v *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 			w.Header()[name] = values
 		}
 	}
+	if errors.Is(r.Context().Err(), context.Canceled) {
+		err = v.cut(err)
+	}
 	status, code := statusOf(err)
 	text := v.hide.Replace(err.Error())
 	if missing := (*unconfirmedError)(nil); errors.As(err, &missing) {
 		text = missing.would + `: "confirm": true in the body does it`
 	}
 	level := v.logger.DebugContext
-	if status == http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+	if status == http.StatusInternalServerError {
 		level = v.logger.WarnContext
 	}
 	level(r.Context(), "http: a request failed", "method", r.Method, "path", r.URL.Path, "status", status, "reason", text)

@@ -17,8 +17,6 @@ const (
 	maxBody = 1 << 20
 	// answerWithin is how long an answer may take that has no time of its own.
 	answerWithin = 30 * time.Second
-	// writeSlack is how much longer it may take to be written.
-	writeSlack = 5 * time.Second
 )
 
 // ServeHTTP implements [http.Handler]. Every request comes through here: it is guarded,
@@ -32,7 +30,7 @@ func (v *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(begin.Add(answerWithin + writeSlack))
+	_ = control.SetWriteDeadline(begin.Add(answerWithin + v.slack))
 	if to == nil || !to.probe {
 		if err := v.guard(r); err != nil {
 			v.fail(out, r, err)
@@ -60,7 +58,7 @@ func (v *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer context.AfterFunc(v.leaving, cancel)()
 		r = r.WithContext(ctx)
 	} else {
-		_ = control.SetWriteDeadline(begin.Add(within + writeSlack))
+		_ = control.SetWriteDeadline(begin.Add(within + v.slack))
 		ctx, cancel := context.WithTimeout(r.Context(), within)
 		defer cancel()
 		if within > answerWithin {

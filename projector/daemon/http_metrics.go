@@ -3,6 +3,7 @@ package daemon
 import (
 	"net/http"
 	"net/http/pprof"
+	runtime "runtime/pprof"
 	"strconv"
 	"time"
 
@@ -66,12 +67,10 @@ func (v *server) metrics() http.Handler {
 
 // profile answers with what the Go runtime knows of itself. The command line, which may
 // hold a password, is left out.
-func profile(w http.ResponseWriter, r *http.Request) {
+func (v *server) profile(w http.ResponseWriter, r *http.Request) {
 	switch name := r.PathValue("profile"); name {
 	case "":
 		pprof.Index(w, r)
-	case "cmdline":
-		http.NotFound(w, r)
 	case "profile":
 		pprof.Profile(w, r)
 	case "symbol":
@@ -79,6 +78,10 @@ func profile(w http.ResponseWriter, r *http.Request) {
 	case "trace":
 		pprof.Trace(w, r)
 	default:
+		if runtime.Lookup(name) == nil {
+			v.fail(w, r, refused(http.StatusNotFound, "there is no profile %q: /debug/pprof/ lists them", clip(name, 100)))
+			return
+		}
 		pprof.Handler(name).ServeHTTP(w, r)
 	}
 }

@@ -87,6 +87,9 @@ func asDescribed(r *http.Request, pattern, sent string, status int, kind, body s
 	}
 	method, path, _ := strings.Cut(pattern, " ")
 	schema := doc.Components.Schemas["Error"].Value
+	if pattern == "" && status < 400 {
+		return nil // a route of the test's own
+	}
 	if item := doc.Paths.Value(inFile(path)); pattern != "" && item != nil {
 		operation := item.GetOperation(method)
 		answer := operation.Responses.Status(status)

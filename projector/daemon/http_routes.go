@@ -35,7 +35,7 @@ const (
 func (v *server) table() []route {
 	var profiles http.Handler
 	if v.HTTPPprof {
-		profiles = http.HandlerFunc(profile)
+		profiles = http.HandlerFunc(v.profile)
 	}
 	return []route{
 		{method: "GET", pattern: "/healthz", summary: "200 as long as the process turns over", handler: http.HandlerFunc(v.healthz), probe: true},

@@ -5,15 +5,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -256,8 +259,8 @@ func TestHTTPProfiles(t *testing.T) {
 	d := shop(t).serve("--http-pprof").ready()
 	d.gives("GET", "/debug/pprof/", "", http.StatusOK, "goroutine")
 	d.gives("GET", "/debug/pprof/goroutine?debug=1", "", http.StatusOK, "goroutine profile")
-	if _, text, err := d.send(d.request("GET", "/debug/pprof/cmdline", "")); err != nil || !strings.Contains(text, "not found") {
-		t.Errorf("the command line is told: %q, %v", text, err)
+	for _, none := range []string{"cmdline", "nothing"} { // the command line may hold a password
+		d.gives("GET", "/debug/pprof/"+none, "", http.StatusNotFound, "there is no profile")
 	}
 }
 
@@ -273,6 +276,9 @@ func TestHTTPRefusesToStart(t *testing.T) {
 	token := written(t, "token", "c4n4ry-t0ken\n")
 	f.want(exitUnavailable, words("run --http 0.0.0.0:0 --http-token-file "+token), "address=[::]:")
 	f.want(exitUsage, words("run --http 192.0.2.1:0 --http-token-file "+token), "--http: listen tcp 192.0.2.1:0")
+	for address, code := range map[string]int{"127.0.0.1:0": exitDone, "[::1]:0": exitDone, "localhost:0": exitDone, "off": exitDone, ":0": exitUsage, "10.0.0.7:0": exitUsage} {
+		f.want(code, words("config validate --http "+address))
+	}
 	f.want(exitUsage, words("run --http 7070"), "--http: it is an address with a port")
 	f.want(exitUsage, words("run --http localhost:http2000"), "--http: ")
 	f.want(exitUsage, words("run --http nowhere.invalid:1"), "--http: ")
@@ -417,6 +423,9 @@ func TestHTTPSlowClients(t *testing.T) {
 	t.Parallel()
 	var log transcript
 	v := unserved(t, &log)
+	if h := &v.http; h.ReadHeaderTimeout <= 0 || h.ReadTimeout <= 0 || h.IdleTimeout <= 0 || v.slack <= 0 {
+		t.Errorf("it waits for ever: %s, %s, %s, %s", h.ReadHeaderTimeout, h.ReadTimeout, h.IdleTimeout, v.slack)
+	}
 	v.http.ReadHeaderTimeout, v.http.ReadTimeout, v.http.IdleTimeout = 50*time.Millisecond, 100*time.Millisecond, 50*time.Millisecond
 	if err := v.listen(); err != nil {
 		t.Fatal(err)
@@ -475,6 +484,127 @@ func TestHTTPPanic(t *testing.T) {
 		t.Errorf("half an answer looks like a whole one: %d bytes", len(text))
 	}
 	d.gives("GET", "/healthz", "", http.StatusOK)
+}
+
+// Who does not read holds up nobody: the answer ends.
+func TestHTTPUnreadAnswers(t *testing.T) {
+	t.Parallel()
+	v := unserved(t, new(transcript))
+	v.slack = 50 * time.Millisecond
+	failed := make(chan error, 1)
+	v.mux.HandleFunc("GET /endless", func(w http.ResponseWriter, _ *http.Request) {
+		for piece := make([]byte, 64<<10); ; {
+			if _, err := w.Write(piece); err != nil {
+				failed <- err
+				return
+			}
+		}
+	})
+	v.by["GET /endless"] = &route{pattern: "/endless", within: 50 * time.Millisecond}
+	if err := v.listen(); err != nil {
+		t.Fatal(err)
+	}
+	defer v.end()
+	conn, err := net.Dial("tcp", v.listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-failed:
+		if !timedOut(err) {
+			t.Errorf("the answer ended with %v", err)
+		}
+	case <-time.After(waitLong):
+		t.Error("it is written to for ever")
+	}
+}
+
+// What an error or a reason quotes is told without secrets.
+func TestHTTPHidesSecrets(t *testing.T) {
+	t.Parallel()
+	p := unserved(t, new(transcript)).program
+	p.HTTPToken = "sesame"
+	v := p.newServer(p.newLogger())
+	out := httptest.NewRecorder()
+	v.fail(out, httptest.NewRequest("GET", "/", nil), errors.New("dial redis://u:sesame@h"))
+	if got := out.Body.String(); !strings.Contains(got, "redis://u:xxxxx@h") || strings.Contains(got, "sesame") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// However many ask whether it is ready, the Redis is asked once in a while.
+func TestReadinessAsksSeldom(t *testing.T) {
+	t.Parallel()
+	server := testenv.StartRedis(t)
+	client := server.Client(t)
+	var d readiness
+	d.connected(client)
+	begin := time.Now()
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			for range 20 {
+				d.look(t.Context())
+			}
+		})
+	}
+	all.Wait()
+	stats, err := client.Info(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pings int
+	if _, after, found := strings.Cut(stats, "cmdstat_ping:calls="); found {
+		fmt.Sscan(strings.SplitN(after, ",", 2)[0], &pings)
+	}
+	if most := 1 + int(time.Since(begin)/pingEvery); pings < 1 || pings > most {
+		t.Errorf("it was asked %d times, want %d at the most", pings, most)
+	}
+}
+
+// Who waits when the daemon ends is told so; what nobody waits for any more is no failure.
+func TestHTTPCutAnswers(t *testing.T) {
+	t.Parallel()
+	v := unserved(t, new(transcript))
+	begun := make(chan bool, 1)
+	v.mux.HandleFunc("GET /wait", func(w http.ResponseWriter, r *http.Request) {
+		begun <- true
+		<-r.Context().Done()
+		v.fail(w, r, r.Context().Err())
+	})
+	v.by["GET /wait"] = &route{pattern: "/wait", within: longWithin}
+	if err := v.listen(); err != nil {
+		t.Fatal(err)
+	}
+	defer v.end()
+	d := &serving{fixture: &fixture{T: t}, mux: http.NewServeMux(), url: "http://" + v.listener.Addr().String()}
+
+	ctx, leave := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() {
+		_, _, err := d.send(d.request("GET", "/wait", "").WithContext(ctx))
+		gone <- err
+	}()
+	<-begun
+	leave()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("the client got %v", err)
+	}
+	testenv.Wait(t, waitLong, d.answers("GET", "/metrics", "", http.StatusOK, `{code="499",method="GET",route="/wait"} 1`))
+
+	told := make(chan error, 1)
+	go func() {
+		told <- d.answers("GET", "/wait", "", http.StatusServiceUnavailable, "the daemon ends", `"code": 6`)()
+	}()
+	<-begun
+	v.end()
+	if err := <-told; err != nil {
+		t.Error(err)
+	}
 }
 
 // Event streams have no limit of time, and end with the server.
