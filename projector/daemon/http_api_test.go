@@ -293,7 +293,7 @@ func TestAPIGenerations(t *testing.T) {
 	builder.stop()
 	<-keep(builder.ended)
 	f.append("cart-1", "tea", 5)
-	d.gives("POST", carts("promote"), `{"confirm": true, "timeout": "100ms"}`, http.StatusGatewayTimeout, "after 100ms readers see what they saw: generation 2 of carts is ", "is a worker of version 2 running?")
+	d.gives("POST", carts("promote"), `{"confirm": true, "timeout": "100ms"}`, http.StatusGatewayTimeout, "generation 2 of carts was still behind after 100ms, so readers see what they saw: is a worker of version 2 running?")
 	d.gives("GET", carts("documents/1"), "", http.StatusOK, `"generation": 1`)
 
 	d.gives("POST", carts("retire"), `{"generation": 2}`, http.StatusPreconditionRequired, "generation 2 of carts, version 2 of the code, would be deleted")

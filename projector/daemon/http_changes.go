@@ -1,9 +1,7 @@
 package daemon
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/projectord/projectord/eventstore"
@@ -99,36 +97,34 @@ func postRebuild(q *request) (any, error) {
 	return c.stand(record)
 }
 
+// switchBody says how readers are to see another generation.
+type switchBody struct {
+	Now     bool   `json:"now"`
+	Timeout string `json:"timeout"`
+	Confirm bool   `json:"confirm"`
+}
+
+func (b switchBody) how(q *request) switching {
+	return switching{now: b.Now, yes: b.Confirm, timeout: q.timeout(b.Timeout)}
+}
+
 func postPromote(q *request) (any, error) {
 	var body struct {
 		generationBody
-		Timeout string `json:"timeout"`
-		Confirm bool   `json:"confirm"`
+		switchBody
 	}
 	q.body(&body)
-	timeout := q.timeout(body.Timeout)
+	c := &promoting{space: q.space, number: body.Generation, switching: body.how(q)}
 	if q.wrong != nil {
 		return nil, q.wrong
 	}
-	behind := ""
-	c := &promoting{space: q.space, number: body.Generation, yes: body.Confirm, warn: func(text string) { behind = ": " + text }}
-	ctx, cancel := context.WithTimeout(q.Context(), timeout)
-	defer cancel()
-	did, err := c.run(ctx, q.PathValue("name"))
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = fail(exitLate, "after %s readers see what they saw%s", timeout, behind)
-	}
-	return did, err
+	return c.run(q.Context(), q.PathValue("name"))
 }
 
 func postRollback(q *request) (any, error) {
-	var body struct {
-		Now     bool   `json:"now"`
-		Timeout string `json:"timeout"`
-		Confirm bool   `json:"confirm"`
-	}
+	var body switchBody
 	q.body(&body)
-	c := &rollingBack{space: q.space, now: body.Now, yes: body.Confirm, timeout: q.timeout(body.Timeout)}
+	c := &rollingBack{space: q.space, switching: body.how(q)}
 	if q.wrong != nil {
 		return nil, q.wrong
 	}

@@ -191,6 +191,45 @@ func (f *fixture) callUntil(ctx context.Context, args ...string) result {
 	return result{code, out.String(), err.String()}
 }
 
+// inProgress is a run of the program that a test goes on beside.
+type inProgress struct {
+	*fixture
+	out, err transcript
+	code     chan int
+}
+
+// inBackground runs the program beside the test.
+func (f *fixture) inBackground(args ...string) *inProgress {
+	c := &inProgress{fixture: f, code: make(chan int, 1)}
+	p := &program{app: f.app, in: strings.NewReader(f.stdin), out: &c.out, err: &c.err, environ: f.environ}
+	go func() { c.code <- p.run(f.Context(), args) }()
+	return c
+}
+
+// saying waits until it says something.
+func (c *inProgress) saying(text string) {
+	c.Helper()
+	testenv.Wait(c, waitLong, func() error {
+		if all := c.out.String() + c.err.String(); !strings.Contains(all, text) {
+			return fmt.Errorf("it does not say %q: %s", text, all)
+		}
+		return nil
+	})
+}
+
+// ended returns an error unless the run has ended, with code 0.
+func (c *inProgress) ended() error {
+	select {
+	case code := <-c.code:
+		if code != exitDone {
+			c.Errorf("it ended with code %d: %s%s", code, c.out.String(), c.err.String())
+		}
+		return nil
+	default:
+		return fmt.Errorf("it has not ended: %s%s", c.out.String(), c.err.String())
+	}
+}
+
 // want runs the program, which has to end with a code and say all of that: on the
 // standard output where the code is 0, else anywhere.
 func (f *fixture) want(code int, args []string, says ...string) string {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/generations"
 )
 
@@ -19,16 +18,20 @@ func newProjectionsPromote(p *program) *cobra.Command {
 built, if it is newer than the one they see. The old one stays, and its workers go on
 keeping it up to date, so that rollback can go back to it.
 
+It waits until the new one has what was appended before, for which a worker of its version
+has to run, and tells how far behind it is; after --timeout it gives up, with code 7. With
+--now it does not wait, and readers miss what is not in it yet.
+
 Without --yes it says what it would do, with code 4.`,
-		Example: fmt.Sprintf("  %[1]s projections promote cart_current\n  %[1]s projections promote cart_current --yes", p.app.name()),
+		Example: fmt.Sprintf("  %[1]s projections promote cart_current\n  %[1]s projections promote cart_current --yes\n  %[1]s projections promote cart_current --yes --now", p.app.name()),
 		Args:    arguments("PROJECTION"),
 		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
-			c.space, c.warn = s, func(text string) { fmt.Fprintln(p.err, text) }
+			c.space, c.tell = s, p.teller()
 			return p.printDone(c.run(ctx, args[0]))
 		}),
 	}
 	cmd.Flags().IntVar(&c.number, "generation", 0, "`number` of the generation (default the newest that is built)")
-	cmd.Flags().BoolVar(&c.yes, "yes", false, "do it")
+	c.flags(cmd)
 	return cmd
 }
 
@@ -36,8 +39,7 @@ Without --yes it says what it would do, with code 4.`,
 type promoting struct {
 	*space
 	number int
-	yes    bool
-	warn   func(string)
+	switching
 }
 
 func (c *promoting) run(ctx context.Context, name string) (done, error) {
@@ -57,17 +59,11 @@ func (c *promoting) run(ctx context.Context, name string) (done, error) {
 		return done{}, inTheWay("%s is %s, and readers can see only what is built: %s follows it", spoken(to), to.State, c.call("projections rebuild %s --wait", name))
 	}
 	a.Generation = to.Generation
-	lag, err := projector.MeasureLag(ctx, c.Log, a)
-	if err != nil {
-		return done{}, err
-	}
-	if lag.Events > 0 {
-		c.warn(fmt.Sprintf("%s is %s events behind: %s", spoken(to), count(lag.Events), c.workerHint(to)))
-	}
 	if !c.yes {
-		return done{}, unconfirmed("readers would see %s, version %d of the code, in place of generation %d", spoken(to), to.Version, all.Active)
+		what := fmt.Sprintf("would see %s, version %d of the code, in place of generation %d", spoken(to), to.Version, all.Active)
+		return done{}, c.unconfirmed(ctx, c.space, a, to, what)
 	}
-	was, err := c.Promote(ctx, a, nil)
+	was, err := c.see(ctx, c.space, a, to)
 	if err != nil {
 		return done{}, err
 	}

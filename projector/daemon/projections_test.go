@@ -87,7 +87,21 @@ func TestGenerations(t *testing.T) {
 
 	// Generation 1 is behind, and no worker of its version runs.
 	new.append("cart-1", "tea", 5)
-	new.want(exitLate, words("projections rollback carts --yes --timeout 200ms"), "was still behind", "is a worker of version 1 running?")
+	new.want(exitUnconfirmed, words("projections rollback carts"), "which is 1 event behind")
+	new.want(exitLate, words("projections rollback carts --yes --timeout 200ms"), "generation 1 of carts is 1 event behind", "was still behind", "is a worker of version 1 running?")
+	new.want(exitDone, words("projections rollback carts --yes --now"), "readers see generation 1")
+	new.want(exitDone, words("get carts 1"), "tea    2", "generation 1") // and not what was appended since
+
+	// So is generation 2, until a worker of it comes.
+	new.want(exitLate, words("projections promote carts --generation 2 --yes --timeout 200ms"), "generation 2 of carts is 1 event behind", "was still behind after 200ms", "--now does not wait")
+	new.want(exitDone, words("get carts 1"), "generation 1")
+	waiting := new.inBackground(words("projections promote carts --generation 2 --yes")...)
+	waiting.saying("is 1 event behind")
+	new.work(func() error { return waiting.ended() }, "--only", "carts")
+	new.want(exitDone, words("get carts 1"), "generation 2", "tea    7")
+	new.append("cart-1", "tea", 1)
+	new.want(exitDone, words("projections rollback carts --yes --now"), "readers see generation 1")
+	new.want(exitDone, words("projections promote carts --generation 2 --yes --now"), "readers see generation 2 of carts, version 2 of the code, and no longer generation 1")
 	new.want(exitDone, words("projections rollback carts --yes --now"), "readers see generation 1")
 
 	new.want(exitUsage, words("projections retire carts"), "--generation is missing")
