@@ -21,6 +21,7 @@
 //	                               anything before that
 //	{ns:p}:log             stream  the load-balancer stream: a pointer per append
 //	{ns:p}:sessions        hash    session → deadline, in ms by the clock of Redis
+//	{ns:p}:draining        hash    session → when it was asked to end, in ms
 //	{ns:p}:leases:<group>  hash    stream → session that works on it
 //	{ns:p}:parked:<group>  hash    stream → why nobody does
 //	{ns:p}:skipped:<proj>  hash    <stream>@<version> → why and by whom
@@ -157,6 +158,9 @@ func (n *Namespace) Log(partition int) string { return n.tags[partition] + ":log
 
 // Sessions returns the key of a partition's sessions and their deadlines.
 func (n *Namespace) Sessions(partition int) string { return n.tags[partition] + ":sessions" }
+
+// Draining returns the key of a partition's sessions that were asked to end.
+func (n *Namespace) Draining(partition int) string { return n.tags[partition] + ":draining" }
 
 // Leases returns the key of the leases that a group has given out in a partition.
 func (n *Namespace) Leases(partition int, group string) string {

@@ -97,7 +97,7 @@ func (b *Builder) read(ctx context.Context, key, after string) (*redis.XMessage,
 func (b *Builder) sweep(ctx context.Context, partition int, key string) (*redis.XMessage, error) {
 	replies, err := b.log.once(ctx, "sweeping the backfill", b.log.scripts.sweep, []call{{
 		partition: partition,
-		keys:      []string{b.log.keys.Sessions(partition), key},
+		keys:      []string{b.log.keys.Sessions(partition), key, b.log.keys.Draining(partition)},
 		args:      []any{b.group, b.session.name, 1},
 	}})
 	if err != nil {

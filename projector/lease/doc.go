@@ -44,7 +44,7 @@
 // its leases. Its name is new for every incarnation and never used again. A
 // session that missed its deadline is dead for good, and any worker's
 // [Member.Sweep] takes over its pointers. Stopping a session gives them back at
-// once.
+// once. [Log.Drain] asks a session to end, wherever it is: its heartbeats learn of it.
 //
 // Every method is safe to call again when its reply was lost, and does so by
 // itself while a connection or a failover may explain the failure; [Member.Read]

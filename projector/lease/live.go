@@ -22,6 +22,8 @@ type LiveSession struct {
 	Partitions []int
 	// Left is how long it lives at least unless it sends a heartbeat.
 	Left time.Duration
+	// Draining says that it was asked to end, see [Log.Drain].
+	Draining bool
 	// Groups are those it has read pointers for, in alphabetical order.
 	Groups []string
 	// Pending is how many entries it was given and has not settled.
@@ -34,7 +36,7 @@ type LiveSession struct {
 func (l *Log) Live(ctx context.Context) ([]LiveSession, error) {
 	calls := make([]call, l.Partitions())
 	for p := range calls {
-		calls[p] = call{partition: p, keys: []string{l.keys.Sessions(p)}}
+		calls[p] = call{partition: p, keys: []string{l.keys.Sessions(p), l.keys.Draining(p)}}
 	}
 	const doing = "listing the sessions"
 	replies, err := l.run(ctx, doing, l.scripts.sessions, calls)
@@ -43,14 +45,15 @@ func (l *Log) Live(ctx context.Context) ([]LiveSession, error) {
 	}
 	live := make(map[string]*LiveSession)
 	for p, reply := range replies {
-		pairs, ok := reply.([]any)
-		if !ok || len(pairs)%2 != 0 {
+		all, ok := reply.([]any)
+		if !ok || len(all)%3 != 0 {
 			return nil, strange(doing, reply)
 		}
-		for i := 0; i < len(pairs); i += 2 {
-			name, ok1 := pairs[i].(string)
-			left, ok2 := pairs[i+1].(int64)
-			if !ok1 || !ok2 {
+		for i := 0; i < len(all); i += 3 {
+			name, ok1 := all[i].(string)
+			left, ok2 := all[i+1].(int64)
+			asked, ok3 := all[i+2].(int64)
+			if !ok1 || !ok2 || !ok3 {
 				return nil, strange(doing, reply)
 			}
 			s := live[name]
@@ -59,6 +62,7 @@ func (l *Log) Live(ctx context.Context) ([]LiveSession, error) {
 				live[name] = s
 			}
 			s.Partitions = append(s.Partitions, p)
+			s.Draining = s.Draining || asked == 1
 			s.Left = min(s.Left, time.Duration(left)*time.Millisecond)
 		}
 	}

@@ -12,7 +12,7 @@ var sources embed.FS
 
 // scriptSet holds a script per operation.
 type scriptSet struct {
-	register, heartbeat, stop           *redis.Script
+	register, heartbeat, drain, stop    *redis.Script
 	claim, settle, park, retry, release *redis.Script
 	skip, announce, lag                 *redis.Script
 	sweep, reap, trim, walked           *redis.Script
@@ -38,6 +38,7 @@ func newScripts(change func(name, source string) string) *scriptSet {
 	return &scriptSet{
 		register:  script("session", "register"),
 		heartbeat: script("session", "heartbeat"),
+		drain:     script("session", "drain"),
 		stop:      script("stop"),
 		claim:     script("session", "acknowledge", "claim"),
 		settle:    script("session", "acknowledge", "settle"),
@@ -62,4 +63,5 @@ func newScripts(change func(name, source string) string) *scriptSet {
 const (
 	codeFenced = 0
 	codeDone   = 1
+	codeAsked  = 2 // done, and the session was asked to end
 )

@@ -52,6 +52,8 @@ type Session struct {
 	partitions []int
 	guard      *Name
 	done       chan struct{} // closed when err is set
+	asked      chan struct{} // closed when it was asked to end
+	askedOnce  sync.Once
 
 	mu       sync.Mutex
 	deadline time.Time   // when this process must think itself dead; guarded by mu
@@ -85,7 +87,7 @@ func (l *Log) Register(ctx context.Context, config SessionConfig) (*Session, err
 	}
 	s := &Session{
 		log: l, ttl: config.TTL, partitions: slices.Clone(config.Partitions), guard: config.Name,
-		done: make(chan struct{}),
+		done: make(chan struct{}), asked: make(chan struct{}),
 	}
 	// Each attempt takes a new name. That of an attempt whose reply was lost dies
 	// unused; a command that arrives late cannot bring a used one back.
@@ -210,7 +212,8 @@ func (s *Session) fenced(partition int) error {
 }
 
 // Stop ends the session and gives back what it had: its leases are free, its
-// pointers are swept by others at once. A worker first settles what it has
+// pointers are swept by others at once. [Session.Asked] tells afterwards whether it had
+// been asked to end, also where no heartbeat came upon it. A worker first settles what it has
 // committed. Stopping again is harmless, and worth it after an error; a session
 // that could not be stopped dies at its deadline.
 //
@@ -221,11 +224,14 @@ func (s *Session) Stop(ctx context.Context) error {
 	for i, p := range s.partitions {
 		calls[i] = call{
 			partition: p,
-			keys:      []string{s.log.keys.Sessions(p), s.log.keys.Log(p)},
+			keys:      []string{s.log.keys.Sessions(p), s.log.keys.Log(p), s.log.keys.Draining(p)},
 			args:      []any{s.name},
 		}
 	}
-	_, err := s.log.run(ctx, "stopping "+s.name, s.log.scripts.stop, calls)
+	replies, err := s.log.run(ctx, "stopping "+s.name, s.log.scripts.stop, calls)
+	for _, reply := range replies {
+		s.heed(reply)
+	}
 	return err
 }
 
@@ -261,14 +267,22 @@ func (s *Session) Run(ctx context.Context) error {
 	}
 }
 
+// longestInterval is how long a session can live on that was asked to end, and does not
+// know yet.
+const longestInterval = 1500 * time.Millisecond
+
 // interval is the time between heartbeats: short enough that one may fail and be
 // repeated, long enough that 16 partitions cost a dozen commands a second.
-func (s *Session) interval() time.Duration { return s.ttl * 9 / 20 }
+func (s *Session) interval() time.Duration { return min(s.ttl*9/20, longestInterval) }
 
 // beat extends the session in all its partitions.
 func (s *Session) beat(ctx context.Context) error {
+	calls := s.calls()
+	for i, p := range s.partitions {
+		calls[i].keys = append(calls[i].keys, s.log.keys.Draining(p))
+	}
 	start := time.Now()
-	replies, err := s.log.run(ctx, "heartbeat of "+s.name, s.log.scripts.heartbeat, s.calls())
+	replies, err := s.log.run(ctx, "heartbeat of "+s.name, s.log.scripts.heartbeat, calls)
 	if err != nil {
 		s.mu.Lock()
 		s.trouble = err
@@ -276,9 +290,10 @@ func (s *Session) beat(ctx context.Context) error {
 		return err
 	}
 	for i, reply := range replies {
-		if reply != int64(codeDone) {
+		if reply == int64(codeFenced) {
 			return s.fenced(s.partitions[i])
 		}
+		s.heed(reply)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -52,7 +52,7 @@ func (m *Member) Sweep(ctx context.Context, partition, limit int) (Swept, error)
 	// so there is none.
 	replies, err := m.log.once(ctx, "sweeping", m.log.scripts.sweep, []call{{
 		partition: partition,
-		keys:      []string{m.log.keys.Sessions(partition), m.log.keys.Log(partition)},
+		keys:      []string{m.log.keys.Sessions(partition), m.log.keys.Log(partition), m.log.keys.Draining(partition)},
 		args:      []any{m.group.name, m.session.name, limit},
 	}})
 	if err != nil {

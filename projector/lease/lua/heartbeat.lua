@@ -2,11 +2,12 @@
 -- back: others may have taken its work already.
 --
 -- KEYS[1]  {ns:p}:sessions
+-- KEYS[2]  {ns:p}:draining
 -- ARGV[1]  session
 -- ARGV[2]  how long it lives from now on, in ms
 --
--- Returns 1, or 0 where the session is dead (fenced).
+-- Returns 1, 2 where the session was asked to end, or 0 where it is dead (fenced).
 
 if not alive(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], NOW + ARGV[2])
-return 1
+return 1 + redis.call('HEXISTS', KEYS[2], ARGV[1])

@@ -5,12 +5,14 @@
 --
 -- KEYS[1]  {ns:p}:sessions
 -- KEYS[2]  {ns:p}:log
+-- KEYS[3]  {ns:p}:draining
 -- ARGV[1]  session
 --
--- Returns 1, or 0 where there was no such session.
+-- Returns 1, 2 where it had been asked to end, or 0 where there was no such session.
 
+local reply = 1 + redis.call('HDEL', KEYS[3], ARGV[1])
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
-if redis.call('EXISTS', KEYS[2]) == 0 then return 1 end
+if redis.call('EXISTS', KEYS[2]) == 0 then return reply end
 
 local groups = redis.call('XINFO', 'GROUPS', KEYS[2])
 for g = 1, #groups do
@@ -20,7 +22,7 @@ for g = 1, #groups do
   end
   if #redis.call('XPENDING', KEYS[2], name, '-', '+', 1, ARGV[1]) > 0 then
     redis.pcall('XADD', KEYS[2], '*', 'w', ARGV[1])
-    return 1
+    return reply
   end
 end
-return 1
+return reply

@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  {ns:p}:sessions
 -- KEYS[2]  {ns:p}:log
+-- KEYS[3]  {ns:p}:draining
 -- ARGV[1]  group
 -- ARGV[2]  session
 -- ARGV[3]  how many pointers to take at most, up to 1000
@@ -31,6 +32,12 @@ for i = 1, #stored, 2 do
     deadlines[stored[i]] = true
     if stored[i] ~= me and (soonest == 0 or left < soonest) then soonest = left end
   end
+end
+
+-- That a session was asked to end is of no use after it.
+local marked = redis.call('HKEYS', KEYS[3])
+for i = 1, #marked do
+  if not deadlines[marked[i]] then redis.call('HDEL', KEYS[3], marked[i]) end
 end
 
 local own, more, taken, members = 0, 0, {}, {me}

@@ -1,0 +1,140 @@
+package lease
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/internal/testenv"
+)
+
+// marks returns how many partitions hold that the session was asked to end.
+func marks(t *testing.T, l *Log, session string) (n int) {
+	t.Helper()
+	for p := range l.Partitions() {
+		there, err := l.client.HExists(t.Context(), l.keys.Draining(p), session).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if there {
+			n++
+		}
+	}
+	return n
+}
+
+func wantAsked(t *testing.T, s *Session, want bool) {
+	t.Helper()
+	select {
+	case <-s.Asked():
+		if !want {
+			t.Errorf("%s was asked to end", s.Name())
+		}
+	default:
+		if want {
+			t.Errorf("%s was not asked to end", s.Name())
+		}
+	}
+}
+
+// A session learns by its heartbeats that it was asked to end, lives on until it does,
+// and others see it. Nobody else is asked, and nothing is left of it.
+func TestDrain(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		l := newLog(t, client, 4)
+		g := newGroup(t, l)
+		// The heartbeats of a session that lives long come soon enough for that.
+		blue, other := join(t, g, "blue", time.Hour).session, join(t, g, "blue", time.Hour).session
+		ended := running(t, blue)
+		if err := l.Drain(t.Context(), blue.Name()); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		within(t, "the heartbeat", blue.Asked())
+		if took := time.Since(begin); took > 3*time.Second {
+			t.Errorf("it took %s to see it", took)
+		}
+		if err := blue.Err(); err != nil {
+			t.Errorf("it does not live on: %v", err)
+		}
+		if err := l.Drain(t.Context(), blue.Name()); err != nil {
+			t.Errorf("asking again: %v", err)
+		}
+		if err := other.beat(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantAsked(t, other, false)
+		all, err := l.Live(t.Context())
+		if err != nil || len(all) != 2 {
+			t.Fatalf("%+v, %v", all, err)
+		}
+		for _, s := range all {
+			if want := s.Name == blue.Name(); s.Draining != want {
+				t.Errorf("%s: draining %t, want %t", s.Name, s.Draining, want)
+			}
+		}
+		if err := blue.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := within(t, "its end", ended); err != nil {
+			t.Error(err)
+		}
+		if n := marks(t, l, blue.Name()); n != 0 {
+			t.Errorf("the marks of %d partitions are left", n)
+		}
+		for _, gone := range []string{blue.Name(), "nobody.1"} {
+			if err := l.Drain(t.Context(), gone); !errors.Is(err, ErrFenced) {
+				t.Errorf("asking %s: %v", gone, err)
+			}
+			if n := marks(t, l, gone); n != 0 {
+				t.Errorf("asking %s left %d marks", gone, n)
+			}
+		}
+		wantAsked(t, join(t, g, "blue", time.Hour).session, false)
+	})
+}
+
+// A session that ends before a heartbeat came upon it learns it by ending.
+func TestDrainSeenByStopping(t *testing.T) {
+	l := newLog(t, testenv.Redis(t), 4)
+	s := join(t, newGroup(t, l), "blue", time.Hour).session
+	if err := l.Drain(t.Context(), s.Name()); err != nil {
+		t.Fatal(err)
+	}
+	wantAsked(t, s, false)
+	if err := s.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantAsked(t, s, true)
+}
+
+// The mark of a session that died goes when somebody sweeps.
+func TestDrainOfTheDead(t *testing.T) {
+	l := newLog(t, testenv.Redis(t), 1)
+	g := newGroup(t, l)
+	dead, alive := join(t, g, "blue", time.Hour), join(t, g, "green", time.Hour)
+	for _, m := range []*Member{dead, alive} {
+		if err := l.Drain(t.Context(), m.session.Name()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep := func() {
+		t.Helper()
+		if _, err := alive.Sweep(t.Context(), 0, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep()
+	if marks(t, l, dead.session.Name()) != 1 {
+		t.Error("the mark went before its session died")
+	}
+	if err := l.client.HSet(t.Context(), l.keys.Sessions(0), dead.session.Name(), 1).Err(); err != nil {
+		t.Fatal(err)
+	}
+	sweep()
+	if marks(t, l, dead.session.Name()) != 0 || marks(t, l, alive.session.Name()) != 1 {
+		t.Error("the mark of the dead is left, or that of the living is not")
+	}
+}

@@ -1,0 +1,12 @@
+-- Asks a session that is alive to end. It sees that at its next heartbeat. The mark is
+-- the session's own: one that begins later has another name.
+--
+-- KEYS[1]  {ns:p}:sessions
+-- KEYS[2]  {ns:p}:draining
+-- ARGV[1]  session
+--
+-- Returns 1, or 0 where the session is dead.
+
+if not alive(ARGV[1]) then return 0 end
+redis.call('HSETNX', KEYS[2], ARGV[1], NOW)
+return 1
