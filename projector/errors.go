@@ -22,6 +22,10 @@ var (
 	ErrPoison = errors.New("poison event")
 )
 
+// ErrDrained is wrapped by the error of [Worker.Run] where the worker was asked to end, by
+// [lease.Log.Drain]. It has ended in good order, and is not to be started again.
+var ErrDrained = errors.New("the worker was asked to end")
+
 // StreamError says that a projection cannot go on with a stream. The read model
 // stands where it was. Other streams are not affected.
 type StreamError struct {

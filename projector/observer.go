@@ -14,6 +14,9 @@ type Observation interface{ observation() }
 // SessionBegan says that the worker has a new session.
 type SessionBegan struct{ Session string }
 
+// Draining says that the worker was asked to end, by [lease.Log.Drain], and begins to.
+type Draining struct{ Session string }
+
 // SessionEnded says that the worker's session has ended, and its streams go to others.
 type SessionEnded struct {
 	Session string
@@ -98,6 +101,7 @@ type Resumed struct {
 }
 
 func (SessionBegan) observation() {}
+func (Draining) observation()     {}
 func (SessionEnded) observation() {}
 func (Claimed) observation()      {}
 func (TakenOver) observation()    {}

@@ -198,10 +198,26 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 // The one exception is the loss of a guarded name, after which another process
 // may be this worker: the error wraps [lease.ErrNameLost].
 //
+// Run also ends, as if ctx had, where its session was asked to end by [lease.Log.Drain];
+// the error then wraps [ErrDrained], so that no caller takes the worker for running. The
+// end of ctx comes first.
+//
 // Run is called once at a time.
 func (w *Worker) Run(ctx context.Context) error {
+	running, drain := context.WithCancelCause(ctx)
+	defer drain(nil)
+	err := w.runUntil(running, drain)
+	if cause := context.Cause(running); err == nil && errors.Is(cause, ErrDrained) {
+		return cause
+	}
+	return err
+}
+
+// runUntil works until ctx ends, and returns stopTime later at the latest. drain ends ctx,
+// for a worker that was asked to end.
+func (w *Worker) runUntil(ctx context.Context, drain context.CancelCauseFunc) error {
 	done := make(chan error, 1)
-	go func() { done <- w.run(ctx) }()
+	go func() { done <- w.run(ctx, drain) }()
 	select {
 	case err := <-done:
 		return err
@@ -218,7 +234,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 }
 
-func (w *Worker) run(ctx context.Context) error {
+func (w *Worker) run(ctx context.Context, drain context.CancelCauseFunc) error {
 	defer w.stand(StateStopped, nil)
 	wait := newBackOff()
 	var remind reminder
@@ -226,7 +242,7 @@ func (w *Worker) run(ctx context.Context) error {
 		start, worked := time.Now(), false
 		err := w.arrange(ctx, !begun)
 		if err == nil {
-			worked, err = w.session(ctx)
+			worked, err = w.session(ctx, drain)
 			begun = begun || worked
 		}
 		switch {
@@ -256,8 +272,9 @@ func (w *Worker) stand(state ProjectionState, reason error) {
 }
 
 // session works for the life of one session, or until there is something else to
-// serve. It reports whether there was one, and why it ended.
-func (w *Worker) session(run context.Context) (worked bool, err error) {
+// serve. It reports whether there was one, and why it ended. drain ends run where the
+// session was asked to end.
+func (w *Worker) session(run context.Context, drain context.CancelCauseFunc) (worked bool, err error) {
 	ctx, leave := context.WithCancel(run)
 	defer leave()
 	if len(w.working()) == 0 {
@@ -306,6 +323,17 @@ func (w *Worker) session(run context.Context) (worked bool, err error) {
 	})
 	var chores sync.WaitGroup
 	defer chores.Wait()
+	asked := sync.OnceFunc(func() {
+		w.config.Observer.Observe(Draining{Session: s.Name()})
+		drain(fmt.Errorf("worker: %w (session %s)", ErrDrained, s.Name()))
+	})
+	chores.Go(func() {
+		select {
+		case <-s.Asked():
+			asked()
+		case <-life.Done():
+		}
+	})
 	chores.Go(func() {
 		var remind reminder
 		w.config.Log.Tend(life, lease.TendConfig{
@@ -340,6 +368,11 @@ func (w *Worker) session(run context.Context) (worked bool, err error) {
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
 	stopErr := s.Stop(leaving)
+	select {
+	case <-s.Asked():
+		asked() // also where what is to be served changed at that moment
+	default:
+	}
 	if stopErr != nil && ctx.Err() != nil {
 		w.config.Logger.Warn("the session could not be stopped; its work rests until its deadline", "session", s.Name(), "reason", stopErr)
 	}
