@@ -25,7 +25,7 @@ func newRun(p *program) *cobra.Command {
 you like, on as many machines: they share the streams. Kill any of them: the others go on
 with its streams after --ttl, and no event takes effect twice.
 
-Ctrl-C or SIGTERM has it finish what is under way and give back its streams, which others
+Ctrl-C, SIGTERM or workers drain has it finish what is under way and give back its streams, which others
 take at once. It ends with code 0 then, or with 7 where that took longer than
 --drain-timeout; what is left others take over after --ttl. A second signal ends it at
 once, with the same consequence.
@@ -59,6 +59,7 @@ type running struct {
 	server *server
 	events atomic.Int64          // that were applied
 	held   atomic.Pointer[error] // why not all was given back; nil where it was
+	stop   func(why string)      // has it end as a signal does
 }
 
 // errUnsettled says that a session has not ended.
@@ -69,6 +70,8 @@ func (r *running) Observe(o projector.Observation) {
 	switch o := o.(type) {
 	case projector.SessionBegan:
 		r.held.Store(&errUnsettled) // until it has ended
+	case projector.Draining:
+		r.stop("workers drain asks for it")
 	case projector.SessionEnded:
 		r.held.Store(&o.Reason)
 	case projector.Batch:
@@ -86,6 +89,8 @@ func (r *running) withheld() error {
 
 func (r *running) run(ctx context.Context) error {
 	r.logger = r.newLogger()
+	ctx, r.stop = stoppable(ctx)
+	defer r.stop("it has ended")
 	if err := r.runnable(); err != nil {
 		return err
 	}
@@ -173,7 +178,7 @@ func (r *running) work(ctx context.Context, worker *projector.Worker, name *leas
 		go retention.Run(retaining, r.RetentionEvery, r.logger)
 	}
 	defer context.AfterFunc(ctx, func() {
-		r.logger.Info("the worker was told to stop", "worker", name.String(), "within", r.DrainTimeout.String())
+		r.logger.Info("the worker was told to stop", "worker", name.String(), "why", context.Cause(ctx), "within", r.DrainTimeout.String())
 	})()
 	begin := time.Now()
 	draining, cancel := outlast(ctx, r.DrainTimeout)
@@ -217,6 +222,13 @@ func (p *program) newLogger() *slog.Logger {
 		return slog.New(slog.NewJSONHandler(p.err, options))
 	}
 	return slog.New(slog.NewTextHandler(p.err, options))
+}
+
+// stoppable returns a context that ends with another one or when stop is called; its cause
+// says why.
+func stoppable(ctx context.Context) (_ context.Context, stop func(why string)) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return ctx, func(why string) { cancel(errors.New(why)) }
 }
 
 // untilStopped is nil instead of the error that being told to stop leads to.

@@ -91,6 +91,7 @@ func TestRunDrains(t *testing.T) {
 		}
 	}
 	p.saying(`"msg":"the worker has stopped","worker":"blue"`)
+	p.saying(`"why":"terminated signal received"`)
 	p.saying(`"events":2`) // by each projection
 	// Nothing of it is left: another has the name and the streams at once.
 	f.append("cart-1", "tea", 1)

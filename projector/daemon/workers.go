@@ -7,16 +7,20 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/projector/lease"
 )
 
 func newWorkers(p *program) *cobra.Command {
-	return holder("workers", "List the workers", "", newWorkersLs(p))
+	return holder("workers", "List workers, and have them end", "", newWorkersLs(p), newWorkersDrain(p))
 }
 
 // workerView is a session of a worker.
 type workerView struct {
 	Worker  string `json:"worker"`
 	Session string `json:"session"`
+	// State is live, or draining where it was asked to end.
+	State string `json:"state"`
 	// Serves are the generations it has read pointers for.
 	Serves     []string `json:"serves"`
 	Partitions int      `json:"partitions"`
@@ -34,9 +38,23 @@ func (v workersView) show(p *page) {
 	}
 	var rows [][]string
 	for _, w := range v {
-		rows = append(rows, []string{w.Worker, orDash(strings.Join(w.Serves, ",")), fmt.Sprint(w.Partitions), count(w.Pending), ago(time.Duration(w.LeftSeconds * float64(time.Second)))})
+		rows = append(rows, []string{w.Worker, w.State, orDash(strings.Join(w.Serves, ",")), fmt.Sprint(w.Partitions), count(w.Pending), ago(time.Duration(w.LeftSeconds * float64(time.Second)))})
 	}
-	p.table([]string{"WORKER", "SERVES", "PARTITIONS", "PENDING", "DIES IN"}, rows)
+	p.table([]string{"WORKER", "STATE", "SERVES", "PARTITIONS", "PENDING", "DIES IN"}, rows)
+}
+
+// The states of a session.
+const (
+	stateLive     = "live"
+	stateDraining = "draining"
+	stateEnded    = "ended"
+)
+
+func sessionState(l lease.LiveSession) string {
+	if l.Draining {
+		return stateDraining
+	}
+	return stateLive
 }
 
 func newWorkersLs(p *program) *cobra.Command {
@@ -44,7 +62,9 @@ func newWorkersLs(p *program) *cobra.Command {
 		Use:   "ls",
 		Short: "List the workers that live",
 		Long: `Lists the workers whose session lives: what they serve, how many pointers they were
-given and have not settled, and when they are taken for dead unless they send a heartbeat.`,
+given and have not settled, and when they are taken for dead unless they send a heartbeat.
+One that drains was asked to end by workers drain; one that was told by a signal lives until
+it has ended. A worker that has nothing to serve has no session.`,
 		Example: "  " + p.app.name() + " workers ls",
 		Args:    arguments(),
 		RunE: p.on(func(ctx context.Context, s *space, _ []string) error {
@@ -62,7 +82,7 @@ func (s *space) workers(ctx context.Context) (workersView, error) {
 	live, err := s.Log.Live(ctx)
 	v := workersView{}
 	for _, l := range live {
-		w := workerView{Worker: l.Worker, Session: l.Name, Serves: l.Groups, Partitions: len(l.Partitions), Pending: l.Pending, LeftSeconds: l.Left.Seconds()}
+		w := workerView{Worker: l.Worker, Session: l.Name, State: sessionState(l), Serves: l.Groups, Partitions: len(l.Partitions), Pending: l.Pending, LeftSeconds: l.Left.Seconds()}
 		if w.Serves == nil {
 			w.Serves = []string{}
 		}

@@ -1,0 +1,152 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/projector/lease"
+)
+
+func newWorkersDrain(p *program) *cobra.Command {
+	c := &drainingWorkers{}
+	cmd := &cobra.Command{
+		Use:   "drain WORKER | --all",
+		Short: "Have workers end in good order, wherever they run",
+		Long: `Asks a worker to do what it does at SIGTERM: finish what is under way, give back its
+streams, which others take at once, and end with code 0. It begins to within two seconds.
+WORKER is what workers ls shows; where several workers share the name, all of them are
+asked.
+
+What is asked is the session that lives now: a worker of the same name that is started
+later is not meant. So a worker that is started again when it ends, as a Kubernetes
+deployment does, is restarted by this and no more.
+
+With --wait it waits until the session has ended, up to --timeout, and ends with code 7
+where it has not.`,
+		Example: fmt.Sprintf("  %[1]s workers drain blue --wait\n  %[1]s workers drain --all", p.app.name()),
+		Args:    arguments("[WORKER]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case len(args) == 0 && !c.all:
+				return usage("WORKER is missing, or --all for all of them: %s lists them", p.call("workers ls"))
+			case len(args) > 0 && c.all:
+				return usage("WORKER %q and --all exclude each other", args[0])
+			}
+			return p.on(func(ctx context.Context, s *space, args []string) error {
+				c.space = s
+				return c.run(ctx, args)
+			})(cmd, args)
+		},
+	}
+	cmd.Flags().BoolVar(&c.all, "all", false, "all workers of the namespace")
+	cmd.Flags().BoolVar(&c.wait, "wait", false, "wait until they have ended")
+	cmd.Flags().DurationVar(&c.timeout, "timeout", time.Minute, "`time` to wait at the most")
+	return cmd
+}
+
+// drainingWorkers is one run of the command.
+type drainingWorkers struct {
+	*space
+	all, wait bool
+	timeout   time.Duration
+}
+
+// askedView is a session that was asked to end.
+type askedView struct {
+	Worker  string `json:"worker"`
+	Session string `json:"session"`
+	// State is draining, or ended.
+	State string `json:"state"`
+}
+
+type askedViews []askedView
+
+func (v askedViews) show(p *page) {
+	if len(v) == 0 {
+		p.line("no worker runs")
+	}
+	for _, s := range v {
+		if s.State == stateEnded {
+			p.line("worker %s has ended", s.Worker)
+		} else {
+			p.line("worker %s is asked to end", s.Worker)
+		}
+	}
+}
+
+func (c *drainingWorkers) run(ctx context.Context, args []string) error {
+	live, err := c.Log.Live(ctx)
+	if err != nil {
+		return err
+	}
+	if !c.all {
+		live = slices.DeleteFunc(live, func(l lease.LiveSession) bool { return l.Worker != args[0] })
+		if len(live) == 0 {
+			return absent("no worker %s lives in namespace %s: %s lists those that do", args[0], c.Namespace, c.call("workers ls"))
+		}
+	}
+	asked := askedViews{}
+	for _, l := range live {
+		state := stateDraining
+		if err := c.Log.Drain(ctx, l.Name); errors.Is(err, lease.ErrFenced) {
+			state = stateEnded // meanwhile
+		} else if err != nil {
+			return err
+		}
+		asked = append(asked, askedView{l.Worker, l.Name, state})
+	}
+	if c.wait {
+		if err := c.await(ctx, asked); err != nil {
+			return err
+		}
+	}
+	return c.print(asked)
+}
+
+// await waits until the sessions have ended.
+func (c *drainingWorkers) await(ctx context.Context, asked askedViews) error {
+	waiting, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	defer c.follow(func() string { return fmt.Sprintf("waiting for %s to end", many(len(asked), "worker")) })()
+	for {
+		live, err := c.Log.Live(ctx)
+		if err != nil {
+			return err
+		}
+		var left []string
+		for i, a := range asked {
+			if slices.ContainsFunc(live, func(l lease.LiveSession) bool { return l.Name == a.Session }) {
+				left = append(left, a.Worker)
+			} else {
+				asked[i].State = stateEnded
+			}
+		}
+		if len(left) == 0 {
+			c.tellAgain(live, asked)
+			return nil
+		}
+		select {
+		case <-time.After(watchEvery):
+		case <-waiting.Done():
+			if ctx.Err() != nil {
+				return fmt.Errorf("the waiting was interrupted, and %s still drains: %s shows it", strings.Join(left, ", "), c.call("workers ls"))
+			}
+			return fail(exitLate, "%s still drains after %s, and goes on doing so: what is under way takes that long, or its process is stuck", strings.Join(left, ", "), c.timeout)
+		}
+	}
+}
+
+// tellAgain tells of workers that were started again under the same name.
+func (c *drainingWorkers) tellAgain(live []lease.LiveSession, asked askedViews) {
+	for _, l := range live {
+		if slices.ContainsFunc(asked, func(a askedView) bool { return a.Worker == l.Worker }) {
+			fmt.Fprintf(c.err, "a worker %s runs again, as session %s\n", l.Worker, l.Name)
+		}
+	}
+}
