@@ -48,6 +48,10 @@ type ProjectionStatus struct {
 	Reason error
 	// Since is when the state began.
 	Since time.Time
+	// Turned is when the goroutine that decides for the projection last came around,
+	// where the worker keeps up to date what is built. While it is running that is less
+	// than a second ago, or as long as a server takes to fail.
+	Turned time.Time
 	// Held is how many streams the worker holds, those included that wait for
 	// another attempt; InFlight is how many batches are under way.
 	Held, InFlight int
@@ -70,14 +74,16 @@ func (s *status) set(state ProjectionState, reason error) {
 	defer s.mu.Unlock()
 	if s.State != state || s.Since.IsZero() {
 		s.Since = time.Now()
+		s.Turned = s.Since
 	}
 	s.State, s.Reason = state, reason
 }
 
+// work notes what is being worked on, and that the loop came around.
 func (s *status) work(held, inFlight int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.Held, s.InFlight = held, inFlight
+	s.Held, s.InFlight, s.Turned = held, inFlight, time.Now()
 }
 
 // Status returns how the worker stands with each of its projections. It does not

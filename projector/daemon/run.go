@@ -41,7 +41,11 @@ port; the others are given --http 127.0.0.1:0, for a free one, or --http off.
 
 A stream with an event that cannot be applied is parked in the projection concerned; all
 others go on. A server that is out of reach when it begins is an error, with code 6. One
-that gets out of reach later it waits for.`,
+that gets out of reach later it waits for.
+
+Under systemd with Type=notify it says when it has begun, how it stands and that it drains,
+and with WatchdogSec= gives signs of life as long as it is not stuck; a server that is out
+of reach is no reason to start it again.`,
 		Example: fmt.Sprintf(`  %[1]s run
   %[1]s run --name blue --ttl 10s --log-format json
   PROJECTORD_REDIS_PASSWORD_FILE=/run/secrets/redis %[1]s run --redis-url rediss://redis.internal:6379`, p.app.name()),
@@ -180,6 +184,7 @@ func (r *running) work(ctx context.Context, worker *projector.Worker, name *leas
 	defer context.AfterFunc(ctx, func() {
 		r.logger.Info("the worker was told to stop", "worker", name.String(), "why", context.Cause(ctx), "within", r.DrainTimeout.String())
 	})()
+	defer r.notify(ctx, worker.Status)()
 	begin := time.Now()
 	draining, cancel := outlast(ctx, r.DrainTimeout)
 	defer cancel()
