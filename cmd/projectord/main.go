@@ -1,9 +1,9 @@
 // Command projectord looks after the streams and projections of any namespace: what
 // can be known and decided without the code of the projections. Programs with
 // projections have the same commands, and those that take the code, by package
-// projector/daemon.
+// projector/daemon. To try it all out there is dev, with the shop of examples/cart.
 package main
 
 import "github.com/projectord/projectord/projector/daemon"
 
-func main() { daemon.Main(daemon.App{Name: "projectord"}) }
+func main() { daemon.Main(daemon.App{Name: "projectord", Dev: dev()}) }

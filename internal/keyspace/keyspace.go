@@ -57,6 +57,9 @@ const (
 	// MetaPartitions is the field of a namespace's settings that says how many
 	// partitions it has.
 	MetaPartitions = "partitions"
+	// MetaDev is the field that says that a namespace is there to try things out, with
+	// events that are made up.
+	MetaDev = "dev"
 	// EventField is the one field of a stream entry: the envelope.
 	EventField = "e"
 	// HeadDeleted and HeadTombstoned stand behind the version in a head whose event

@@ -31,6 +31,29 @@ type App struct {
 	// [projector.Retention]. It is called when the command retention or the setting
 	// retention-every asks for it.
 	Retention func(ctx context.Context, b *Backends) (map[string]projector.Rule, error)
+	// Dev, where not nil, says what the command dev works with, in place of the above.
+	// Without it that works with what the program has.
+	Dev *Dev
+}
+
+// Dev is what the command dev works with. The other commands of the program take it for
+// their own too, in a namespace that dev made.
+type Dev struct {
+	Projections []Projection
+	Events      *eventstore.Registry
+	// About says in a line or two what it is.
+	About string
+	// Traffic, where not nil, appends events until ctx ends or there are enough. What it
+	// returns is logged.
+	Traffic func(ctx context.Context, b *Backends) error
+	// Try are commands worth trying. Defaults to some that fit all programs.
+	Try []Example
+}
+
+// Example is a command, without the name of the program, and what it does.
+type Example struct {
+	Command string `json:"command"`
+	Does    string `json:"does"`
 }
 
 // Projection is a projection and where its read model is kept. [Keep] makes one.

@@ -37,8 +37,13 @@ func (p *page) table(headings []string, rows [][]string) {
 	if len(rows) == 0 {
 		return
 	}
+	p.columns(append([][]string{headings}, rows...))
+}
+
+// columns writes rows without headings.
+func (p *page) columns(rows [][]string) {
 	table := tabwriter.NewWriter(p, 0, 0, 2, ' ', 0)
-	for _, row := range append([][]string{headings}, rows...) {
+	for _, row := range rows {
 		for i, cell := range row {
 			if i > 0 {
 				io.WriteString(table, "\t")

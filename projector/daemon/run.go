@@ -64,6 +64,12 @@ type running struct {
 	events atomic.Int64          // that were applied
 	held   atomic.Pointer[error] // why not all was given back; nil where it was
 	stop   func(why string)      // has it end as a signal does
+
+	// assign says what is worked on, where not nil; else that is what the program has.
+	assign func(context.Context, *space) ([]projector.Assignment, error)
+	// beside, where not nil, is called when all is open, and begins what goes on beside
+	// the worker; what it returns ends that.
+	beside func(context.Context, *space, *server) (end func(), err error)
 }
 
 // errUnsettled says that a session has not ended.
@@ -111,7 +117,10 @@ func (r *running) run(ctx context.Context) error {
 	defer s.close()
 	defer r.server.end() // before what it answers from is closed
 	r.server.open(s)
-	assignments, err := s.assignments(ctx, r.Only)
+	if r.assign == nil {
+		r.assign = func(ctx context.Context, s *space) ([]projector.Assignment, error) { return s.assignments(ctx, r.Only) }
+	}
+	assignments, err := r.assign(ctx, s)
 	if err != nil {
 		return untilStopped(ctx, err)
 	}
@@ -152,6 +161,14 @@ func (r *running) run(ctx context.Context) error {
 		names = append(names, a.Projection.Name())
 	}
 	r.logger.Info("the worker starts", "worker", name.String(), "namespace", r.Namespace, "projections", strings.Join(names, ","))
+	if r.beside != nil {
+		end, err := r.beside(ctx, s, r.server)
+		if err != nil {
+			release(ctx, name)
+			return untilStopped(ctx, err)
+		}
+		defer end()
+	}
 	return r.work(ctx, worker, name, retention)
 }
 

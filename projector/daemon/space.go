@@ -59,6 +59,10 @@ func (p *program) open(ctx context.Context, how redisstore.Config, connections i
 		}
 		return nil, err
 	}
+	if err := p.fitDev(ctx, client); err != nil {
+		client.Close()
+		return nil, err
+	}
 	s := &space{program: p, client: client, store: store, known: make(map[string]projector.Assignment)}
 	if s.Operator, err = operator(client, store); err != nil {
 		client.Close()

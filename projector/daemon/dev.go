@@ -1,0 +1,234 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/internal/embedded"
+	"github.com/projectord/projectord/internal/keyspace"
+	"github.com/projectord/projectord/internal/redisx"
+	"github.com/projectord/projectord/projector"
+)
+
+func newDev(p *program) *cobra.Command {
+	d := &developing{program: p, traffic: true}
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Try everything out, with nothing installed",
+		Long: `Runs a Redis inside this process, and a worker for all projections. It prints how to reach
+them, so that every other command can be tried in a second terminal. Nothing is kept: when
+it ends, by Ctrl-C, all of it is gone.
+
+` + p.aboutDev() + `
+
+Read models in Postgres are left out unless a postgres-url is given. Their tables outlive
+the events: give it an empty database, or a --namespace of its own each time.`,
+		Example: fmt.Sprintf("  %[1]s dev\n  %[1]s dev --traffic=false --http 127.0.0.1:0", p.app.name()),
+		Args:    arguments(),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
+	}
+	addSome(cmd.Flags(), func(s *setting) bool { return s.name == "http" })
+	cmd.Flags().BoolVar(&d.traffic, "traffic", true, "append events that are made up, where the program has some")
+	return cmd
+}
+
+// developing is one run of the command.
+type developing struct {
+	*program
+	traffic bool
+	left    []string // projections that are left out
+}
+
+// devView is how to reach what runs.
+type devView struct {
+	About    string `json:"about,omitempty"`
+	RedisURL string `json:"redis_url"`
+	// Namespace is named where it is not the usual one.
+	Namespace string `json:"namespace,omitempty"`
+	// HTTP is the URL it is answered at; empty where it is off.
+	HTTP string `json:"http,omitempty"`
+	// Projections are worked on, Left are left out, as no Postgres is named.
+	Projections []string `json:"projections"`
+	Left        []string `json:"left_out"`
+	// Try are commands worth trying.
+	Try []Example `json:"try"`
+}
+
+func (v devView) show(p *page) {
+	if v.About != "" {
+		p.line("%s", v.About)
+	}
+	p.line("Projections: %s.", strings.Join(v.Projections, ", "))
+	p.line("All of it runs in this process, with a Redis of its own: Ctrl-C ends it, and nothing is kept.")
+	for _, name := range v.Left {
+		p.line("%s is left out: it is kept in Postgres, and --postgres-url names none.", name)
+	}
+	p.line("\nIn a second terminal:\n")
+	p.line("  export %s=%s", env("redis-url"), v.RedisURL)
+	if v.Namespace != "" {
+		p.line("  export %s=%s", env("namespace"), v.Namespace)
+	}
+	p.line("")
+	var rows [][]string
+	for _, try := range v.Try {
+		rows = append(rows, []string{"  " + try.Command, try.Does})
+	}
+	p.columns(rows)
+}
+
+func (d *developing) run(ctx context.Context) error {
+	if from := d.from["redis-url"]; strings.HasPrefix(from, "--") {
+		return usage("%s: dev has a Redis of its own; run works with another", from)
+	}
+	server, err := embedded.Start()
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	p, c := *d.program, *d.config
+	p.config, d.program = &c, &p
+	p.app = p.app.forDev()
+	// Whatever the environment says of a Redis is said of another one.
+	c.RedisURL, c.RedisUsername, c.RedisPassword, c.RedisCAFile, c.RedisCertFile, c.RedisKeyFile = server.URL(), "", "", "", "", ""
+	c.RetentionEvery = 0
+	if c.from["name"] == "default" {
+		c.Name = "dev"
+	}
+	if c.from["log-level"] == "default" {
+		c.LogLevel = "warn" // what is there to say is printed
+	}
+	if c.from["http"] == "default" && taken(c.HTTP) {
+		c.HTTP = "127.0.0.1:0"
+	}
+	r := &running{program: &p, assign: d.assign, beside: d.beside}
+	return r.run(ctx)
+}
+
+// taken reports whether somebody else listens on an address.
+func taken(address string) bool {
+	listener, err := net.Listen("tcp", address)
+	if err == nil {
+		listener.Close()
+	}
+	return errors.Is(err, syscall.EADDRINUSE)
+}
+
+// assign returns the projections that can be kept with what is there.
+func (d *developing) assign(ctx context.Context, s *space) ([]projector.Assignment, error) {
+	var all []projector.Assignment
+	for _, p := range s.app.Projections {
+		a, err := s.assignment(ctx, p.projection.Name())
+		switch {
+		case errors.Is(err, errNoPostgres):
+			d.left = append(d.left, p.projection.Name())
+		case err != nil:
+			return nil, err
+		default:
+			all = append(all, a)
+		}
+	}
+	if len(all) == 0 {
+		return nil, usage("all projections are kept in Postgres, and none is named: --postgres-url or %s says which", env("postgres-url"))
+	}
+	return all, nil
+}
+
+// beside says how everything is reached, and begins the traffic.
+func (d *developing) beside(ctx context.Context, s *space, at *server) (end func(), err error) {
+	if err := redisx.Retry(ctx, func() error {
+		return s.client.HSet(ctx, keyspace.Meta(s.Namespace), keyspace.MetaDev, s.app.name()).Err()
+	}); err != nil {
+		return nil, err
+	}
+	if err := d.print(d.view(s, at)); err != nil {
+		return nil, err
+	}
+	if !d.traffic || s.app.Dev == nil || s.app.Dev.Traffic == nil {
+		return func() {}, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var traffic sync.WaitGroup
+	traffic.Go(func() {
+		if err := s.app.Dev.Traffic(ctx, s.backends); err != nil && ctx.Err() == nil {
+			fmt.Fprintf(d.err, "no more events are made up: %v\n", err)
+		}
+	})
+	return func() { cancel(); traffic.Wait() }, nil
+}
+
+// view returns how everything is reached.
+func (d *developing) view(s *space, at *server) devView {
+	v := devView{RedisURL: d.RedisURL, Projections: []string{}, Left: append([]string{}, d.left...)}
+	if d.Namespace != keyspace.DefaultNamespace {
+		v.Namespace = d.Namespace
+	}
+	for _, p := range s.app.Projections {
+		if name := p.projection.Name(); !slices.Contains(d.left, name) {
+			v.Projections = append(v.Projections, name)
+		}
+	}
+	try := []Example{{"status --watch", "how the projections and their workers stand"}, {"streams ls", "which streams there are"}}
+	if dev := s.app.Dev; dev != nil {
+		v.About = dev.About
+		if dev.Try != nil {
+			try = dev.Try
+		}
+	}
+	for _, t := range try {
+		v.Try = append(v.Try, Example{d.call("%s", t.Command), t.Does})
+	}
+	if at.listener != nil {
+		v.HTTP = "http://" + at.listener.Addr().String()
+		v.Try = append(v.Try, Example{"curl " + v.HTTP + "/api/v1/status", "how all stands, by HTTP"})
+	}
+	return v
+}
+
+// aboutDev says what dev works with.
+func (p *program) aboutDev() string {
+	if p.app.Dev == nil || p.app.Dev.About == "" {
+		return "The projections are those of this program, and the streams are empty at first: streams\nappend fills them."
+	}
+	return p.app.Dev.About
+}
+
+// forDev returns the program as it is in a namespace that dev made.
+func (a App) forDev() App {
+	if a.Dev != nil {
+		a.Name, a.Projections, a.Events, a.Retention = a.name(), a.Dev.Projections, a.Dev.Events, nil
+	}
+	return a
+}
+
+// fitDev has the program be what dev runs, where dev made the namespace: another process
+// then knows the projections too.
+func (p *program) fitDev(ctx context.Context, client redis.UniversalClient) error {
+	if p.app.Dev == nil {
+		return nil
+	}
+	key := keyspace.Meta(p.Namespace)
+	var of string
+	err := redisx.Retry(ctx, func() (err error) {
+		of, err = client.HGet(ctx, key, keyspace.MetaDev).Result()
+		return err
+	})
+	switch {
+	case errors.Is(err, redis.Nil):
+		return nil
+	case err != nil:
+		return fmt.Errorf("key %s: %w", key, redisx.Explain(err))
+	}
+	if of == p.app.name() {
+		p.app = p.app.forDev()
+	}
+	return nil
+}

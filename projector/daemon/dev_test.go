@@ -1,0 +1,59 @@
+package daemon
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/pgsink"
+)
+
+// devFixture is a program on a machine without anything.
+func devFixture(t *testing.T, app App) *fixture {
+	return &fixture{T: t, app: app, namespace: "projectord", environ: []string{env("http") + "=off"}}
+}
+
+// A program with projections of its own has dev for them; those that take a Postgres are
+// left out, and said to be.
+func TestDevOfAProgram(t *testing.T) {
+	t.Parallel()
+	app := shopApp(1)
+	others := projector.NewDelta("others", projector.DeltaConfig{Categories: []string{"cart"}, Events: app.Events})
+	app.Projections = append(app.Projections, Keep(others, InRows(pgsink.Column{Name: "qty", Kind: projector.Int})))
+	f := devFixture(t, app)
+	dev := f.inBackground("dev")
+	dev.saying("Projections: carts, items.")
+	dev.saying("others is left out: it is kept in Postgres")
+	_, rest, _ := strings.Cut(dev.out.String(), "export ")
+	url, _, _ := strings.Cut(rest, "\n")
+	second := f.with(url)
+	second.want(exitDone, append(words("streams append cart-1 --type added --data"), `{"item":"tea","qty":2}`))
+	testenv.Wait(t, waitLong, second.says("tea", "get", "carts", "1"))
+	second.want(exitDone, words("workers drain dev"), "worker dev is asked to end")
+	testenv.Wait(t, waitLong, dev.ended)
+}
+
+func TestDevRefuses(t *testing.T) {
+	t.Parallel()
+	devFixture(t, App{Name: "projectord"}).want(exitUsage, words("dev"), "projectord has no projections to work on")
+	devFixture(t, tablesApp()).want(exitUsage, words("dev"), "all projections are kept in Postgres, and none is named")
+	devFixture(t, shopApp(1)).want(exitUsage, words("dev --redis-url redis://127.0.0.1:1"), "--redis-url: dev has a Redis of its own")
+	devFixture(t, shopApp(1)).want(exitUsage, words("dev --ttl 3s"), "--ttl is for run: here it changes nothing")
+}
+
+// The projections of dev are those of a namespace that dev made, and of no other.
+func TestDevElsewhere(t *testing.T) {
+	t.Parallel()
+	f := worked(t, false)
+	app := shopApp(1)
+	projectord := f.as(App{Name: "projectord", Dev: &Dev{Projections: app.Projections, Events: app.Events}})
+	projectord.want(exitUsage, words("get carts 1"), "this takes the code of carts, which projectord does not have")
+	projectord.want(exitUsage, words("run"), "projectord has no projections to work on")
+	made := fmt.Sprintf("{%s}:meta", f.namespace)
+	if err := testenv.Redis(t).HSet(t.Context(), made, "dev", "projectord").Err(); err != nil {
+		t.Fatal(err)
+	}
+	projectord.want(exitDone, words("get carts 1"), "tea")
+}
