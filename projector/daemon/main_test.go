@@ -23,8 +23,11 @@ import (
 const asProgram = "DAEMON_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
+	switch os.Getenv(asProgram) {
+	case "1":
 		Main(shopApp(1))
+	case inBoth:
+		Main(bothApp())
 	}
 	testenv.Main(m, testenv.NoLeaks)
 }

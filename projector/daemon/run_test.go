@@ -24,14 +24,17 @@ type process struct {
 }
 
 // start starts the program, which is killed at the end of the test if it still runs.
-func (f *fixture) start(args ...string) *process {
+func (f *fixture) start(args ...string) *process { return f.startAs("1", args...) }
+
+// startAs starts one of the programs that TestMain knows.
+func (f *fixture) startAs(program string, args ...string) *process {
 	f.Helper()
 	path, err := os.Executable()
 	if err != nil {
 		f.Fatal(err)
 	}
 	p := &process{T: f.T, cmd: exec.Command(path, args...), ended: make(chan int, 1)}
-	p.cmd.Env = append(append(os.Environ(), f.environ...), asProgram+"=1")
+	p.cmd.Env = append(append(os.Environ(), f.environ...), asProgram+"="+program)
 	p.cmd.Stderr = &p.log
 	if err := p.cmd.Start(); err != nil {
 		f.Fatal(err)
