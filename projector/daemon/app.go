@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 
 	"github.com/redis/go-redis/v9/logging"
+	"github.com/spf13/cobra"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/projector"
@@ -31,6 +33,9 @@ type App struct {
 	// [projector.Retention]. It is called when the command retention or the setting
 	// retention-every asks for it.
 	Retention func(ctx context.Context, b *Backends) (map[string]projector.Rule, error)
+	// Commands, where not nil, returns commands of the program's own, of other names than
+	// those every program has. It is called once, before any of them runs.
+	Commands func(*Kit) []*cobra.Command
 	// Dev, where not nil, says what the command dev works with, in place of the above.
 	// Without it that works with what the program has.
 	Dev *Dev
@@ -60,11 +65,38 @@ type Example struct {
 type Projection struct {
 	projection projector.Projection
 	sink       SinkFunc
+	whereGiven bool
 }
 
 // Keep says where the read model of a projection is kept: by [InHashes], [InTable],
 // [InRows], [InRowHashes], [Nowhere], or a function of the program's own.
-func Keep(p projector.Projection, sink SinkFunc) Projection { return Projection{p, sink} }
+func Keep(p projector.Projection, sink SinkFunc) Projection {
+	return Projection{projection: p, sink: sink}
+}
+
+// WhereGiven returns the same projection, to be left out, and logged to be, where it is
+// kept in Postgres and none is named. Other programs of the namespace may have one: what
+// the projection needs still counts, so retention removes nothing where it has run and
+// its Postgres is not named.
+func (p Projection) WhereGiven() Projection {
+	p.whereGiven = true
+	return p
+}
+
+// Call is how a program is called.
+type Call struct {
+	Args    []string // behind its name
+	Environ []string // as of [os.Environ]
+	In      io.Reader
+	Out     io.Writer
+	Err     io.Writer
+}
+
+// Run runs the program and returns its exit code, when it has ended by itself or because
+// ctx has. It leaves the process alone: signals, arguments and environment are [Main]'s.
+func (a App) Run(ctx context.Context, c Call) int {
+	return (&program{app: a, in: c.In, out: c.Out, err: c.Err, environ: c.Environ}).run(ctx, c.Args)
+}
 
 // Main runs the program, with the arguments and the environment of the process, and
 // ends it; it does not return. The exit codes are listed by the help of the program.
@@ -77,8 +109,7 @@ func Main(app App) {
 	context.AfterFunc(ctx, stop)
 	// What the client logs comes back as errors, which say more.
 	logging.Disable()
-	p := &program{app: app, in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ()}
-	os.Exit(p.run(ctx, os.Args[1:]))
+	os.Exit(app.Run(ctx, Call{Args: os.Args[1:], Environ: os.Environ(), In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }
 
 // name returns what the program is called.

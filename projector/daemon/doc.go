@@ -31,4 +31,7 @@
 //     are told. http_reads.go and http_changes.go are the calls of the API, and openapi.yaml
 //     describes them.
 //   - Every command has a file, named after it.
+//     are told.
+//   - Every command has a file, named after it. commands.go is what a program makes
+//     commands of its own with.
 package daemon

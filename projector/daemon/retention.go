@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,12 +26,27 @@ func (s *space) retention(ctx context.Context, wanted bool) (*projector.Retentio
 		return nil, nil
 	}
 	r := &projector.Retention{Store: s.store, Log: s.Log, Generations: s.Generations}
+	var missing []string
 	var err error
-	if r.Projections, err = s.assignments(ctx, nil); err != nil {
+	if r.Projections, missing, err = s.given(ctx); err == nil {
+		err = s.neverRan(ctx, missing)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if s.app.Retention != nil {
 		r.Rules, err = s.app.Retention(ctx, s.backends)
 	}
 	return r, err
+}
+
+// neverRan is an error where one of the projections that are left out has run: it may
+// need something.
+func (s *space) neverRan(ctx context.Context, missing []string) error {
+	all, err := s.Generations.All(ctx)
+	missing = slices.DeleteFunc(missing, func(name string) bool { return len(all[name].Records) == 0 })
+	if err == nil && len(missing) > 0 {
+		err = usage("what %s needs is in Postgres, and none is named, so nothing is removed: --postgres-url or %s says which", strings.Join(missing, ", "), env("postgres-url"))
+	}
+	return err
 }

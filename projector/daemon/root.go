@@ -97,6 +97,7 @@ Exit codes:
 		newWait(p), newGet(p), newAudit(p), newSnapshots(p), newRetention(p), newMigrate(p),
 		newConfig(p), newVersion(p),
 	)
+	p.addOwn(root)
 	unsorted(root)
 	p.complete(root)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formTable, formJSON, formYAML}, cobra.ShellCompDirectiveNoFileComp))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -140,15 +141,15 @@ func (p *program) undeclared(name string) error {
 	return usage("this takes the code of %s, which %s does not have, only that of %s", name, p.app.name(), choice(names))
 }
 
-// assignments returns the projections of those names, or all of the program.
+// assignments returns the projections of those names, or all of the program that are
+// given, and logs which are not.
 func (s *space) assignments(ctx context.Context, names []string) ([]projector.Assignment, error) {
 	if len(names) == 0 {
-		for _, d := range s.app.Projections {
-			names = append(names, d.projection.Name())
+		all, missing, err := s.given(ctx)
+		if err == nil && len(missing) > 0 {
+			s.newLogger().Info("projections are left out, which are kept in Postgres, and none is named", "projections", strings.Join(missing, ","), "setting", "postgres-url")
 		}
-	}
-	if len(names) == 0 {
-		return nil, usage("this takes projections, and %s has none: the program that has their code has the same command", s.app.name())
+		return all, err
 	}
 	var all []projector.Assignment
 	for _, name := range names {
@@ -159,6 +160,30 @@ func (s *space) assignments(ctx context.Context, names []string) ([]projector.As
 		all = append(all, a)
 	}
 	return all, nil
+}
+
+// given returns the projections of the program, but for those that are to be left out
+// because no Postgres is named.
+func (s *space) given(ctx context.Context) (all []projector.Assignment, missing []string, err error) {
+	for _, d := range s.app.Projections {
+		name := d.projection.Name()
+		a, err := s.assignment(ctx, name)
+		switch {
+		case d.whereGiven && errors.Is(err, errNoPostgres):
+			missing = append(missing, name)
+		case err != nil:
+			return nil, nil, err
+		default:
+			all = append(all, a)
+		}
+	}
+	switch {
+	case len(s.app.Projections) == 0:
+		return nil, nil, usage("this takes projections, and %s has none: the program that has their code has the same command", s.app.name())
+	case len(all) == 0:
+		return nil, nil, fmt.Errorf("projections %s: %w", strings.Join(missing, ", "), &failure{exitUsage, errNoPostgres})
+	}
+	return all, missing, nil
 }
 
 // snapshots returns how the states of a projection are kept. Those that are there are
