@@ -16,7 +16,7 @@ func newRetention(p *program) *cobra.Command {
 the rules say: the event at the checkpoint of every generation of every projection, the one
 at its newest snapshot, and all behind these. The setting retention-every has workers
 apply the rules by themselves.`,
-		newRetentionShow(p), newRetentionApply(p))
+		newRetentionShow(p), newRetentionApply(p), newRetentionForced(p))
 }
 
 // retention returns what removes events, by the rules of the program; nil where it is

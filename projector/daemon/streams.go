@@ -7,8 +7,8 @@ import (
 )
 
 func newStreams(p *program) *cobra.Command {
-	return holder("streams", "List, read, follow and append to streams", "",
-		newStreamsLs(p), newStreamsShow(p), newStreamsTail(p), newStreamsAppend(p))
+	return holder("streams", "List, read, follow, append to, delete and truncate streams", "",
+		newStreamsLs(p), newStreamsShow(p), newStreamsTail(p), newStreamsAppend(p), newStreamsDelete(p), newStreamsTruncate(p))
 }
 
 func (s *space) noStream(stream eventstore.StreamID) error {
