@@ -846,3 +846,27 @@ func TestRetiredStaysAway(t *testing.T) {
 		t.Errorf("walks are noted for %v", left)
 	}
 }
+
+// A poison event fails the building also where it is the last of its stream, and what
+// comes before it was applied.
+func TestPoisonAtTheEndInBuilding(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		f.append(cart(1), 1, 1)
+		f.append(cart(2), 1, 5)
+		poisoned := projector.NewState("totals", projector.StateConfig[total]{
+			Version: 2, Categories: []string{"cart"}, Events: registry(), Document: document,
+		})
+		projector.On(poisoned, func(s *total, e added) {
+			if e.Qty == 5 {
+				panic("five")
+			}
+			s.add(e.Qty)
+		})
+		f.start("old", f.planned(totalsOf(1, 1)))
+		f.waitState(1, generations.Built)
+		f.start("new", f.planned(poisoned))
+		if record := f.waitState(2, generations.Failed); !strings.Contains(record.Reason, "cart-2@2") {
+			f.Errorf("it fails because of %s", record.Reason)
+		}
+	})
+}

@@ -141,7 +141,7 @@ func (e *engine) fold(ctx context.Context, streams []*folding) error {
 		return err
 	}
 	var again []*folding
-	halted := make(map[*folding]*StreamError)
+	halted := make(map[*folding]folding) // as they were before
 	for _, f := range poisoned {
 		if skips := e.skips.of(f.stream); skips[f.halted.Version] {
 			f.skips = skips
@@ -150,7 +150,7 @@ func (e *engine) fold(ctx context.Context, streams []*folding) error {
 			continue
 		}
 		if before := f.halted.Version - 1; PositionOf(before).Compare(f.from.Position) > 0 {
-			halted[f] = f.halted
+			halted[f] = folding{halted: f.halted, head: f.head}
 			f.retry()
 			f.until, f.head = before, before
 			again = append(again, f)
@@ -165,8 +165,9 @@ func (e *engine) fold(ctx context.Context, streams []*folding) error {
 		return err
 	}
 	for _, f := range again {
-		if was := halted[f]; was != nil && f.halted == nil {
-			f.halted = was
+		if was, ok := halted[f]; ok && f.halted == nil {
+			// There is more to come, but nothing that could be applied.
+			f.halted, f.head, f.more = was.halted, was.head, false
 		} else if f.halted != nil {
 			f.state = nil
 		}
