@@ -32,6 +32,7 @@
 //     describes them.
 //   - Every command has a file, named after it.
 //     are told.
+//   - telling.go has a running worker log how it stands.
 //   - Every command has a file, named after it. commands.go is what a program makes
 //     commands of its own with.
 package daemon

@@ -169,6 +169,7 @@ func (r *running) run(ctx context.Context) error {
 		}
 		defer end()
 	}
+	defer r.tell(ctx, o, worker, assignments)()
 	return r.work(ctx, worker, name, retention)
 }
 
