@@ -14,13 +14,8 @@ import (
 // seldom, up to 50 ms. The error is one of the sink, or that of ctx when it ends
 // before.
 func WaitFor(ctx context.Context, a Assignment, stream eventstore.StreamID, version eventstore.Version) error {
-	a = a.withDefaults()
-	keys := []string{a.Projection.key(stream)}
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		at, failed, err := a.Sink.Checkpoints(ctx, a.Generation, keys)
-		if failed != nil {
-			err = errors.Join(err, failed[0])
-		}
+		at, err := CheckpointsOf(ctx, a, stream)
 		if err != nil {
 			return fmt.Errorf("waiting for %s@%d in projection %s: %w", stream, version, a.Projection.Name(), err)
 		}
@@ -32,4 +27,16 @@ func WaitFor(ctx context.Context, a Assignment, stream eventstore.StreamID, vers
 			return fmt.Errorf("waiting for %s@%d in projection %s, which is at %s: %w", stream, version, a.Projection.Name(), at[0], err)
 		}
 	}
+}
+
+// CheckpointsOf returns how far streams were applied in a sink, the zero value where
+// nothing of one was. It is an error where that of one of them cannot be told.
+func CheckpointsOf(ctx context.Context, a Assignment, streams ...eventstore.StreamID) ([]Checkpoint, error) {
+	a = a.withDefaults()
+	keys := make([]string, len(streams))
+	for i, s := range streams {
+		keys[i] = a.Projection.key(s)
+	}
+	at, failed, err := a.Sink.Checkpoints(ctx, a.Generation, keys)
+	return at, errors.Join(append(failed, err)...)
 }

@@ -35,17 +35,33 @@ anew.`,
 			if a.Projection.Form() == projector.EffectsOnly {
 				return usage("streams share the rows of %s, so that none can be made anew alone: %s makes all of them anew", args[0], s.call("projections rebuild %s", args[0]))
 			}
-			head, err := s.store.Head(ctx, stream)
+			last, err := s.last(ctx, stream)
 			if err != nil {
 				return err
 			}
-			if head == 0 {
+			if last.Version == 0 {
 				return s.noStream(stream)
 			}
 			if err := s.Heal(ctx, a, stream); err != nil {
 				return err
 			}
-			return p.print(done{Message: fmt.Sprintf("%s in generation %d of %s is what its events come to", stream, a.Generation, args[0]), Projection: args[0], Generation: int(a.Generation), Stream: args[1]})
+			all, err := projector.CheckpointsOf(ctx, a, stream)
+			if err != nil {
+				return err
+			}
+			at := all[0]
+			did := done{Projection: args[0], Generation: int(a.Generation), Stream: args[1], Version: at.Position.Major}
+			switch where := fmt.Sprintf("generation %d of %s", a.Generation, args[0]); {
+			case at.IsZero():
+				return absent("%s has no document in %s yet: a worker makes it, see %s", stream, where, s.call("status"))
+			case last.EndsStream() && at.Position == projector.PositionOf(last.Version):
+				did.Message = fmt.Sprintf("%s %s; it has no document in %s", stream, endedText(last), where)
+			case at.Position.Compare(projector.PositionOf(last.Version)) < 0:
+				did.Message = fmt.Sprintf("%s in %s is what %s of its %s come to; workers bring the others", stream, where, count(at.Position.Major), many(int(last.Version), "event"))
+			default:
+				did.Message = fmt.Sprintf("%s in %s is what its %s come to", stream, where, many(int(last.Version), "event"))
+			}
+			return p.print(did)
 		}),
 	}
 	cmd.Flags().IntVar(&number, "generation", 0, "`number` of the generation (default the one that readers see)")

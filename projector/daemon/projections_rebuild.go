@@ -30,7 +30,9 @@ and with 1 when the building has failed. Ctrl-C ends only the waiting.
 
 An event that cannot be applied makes the building fail, for somebody to look at it, or
 with --park has its stream parked and all others built. --rate and --workers leave room
-for others where the building would take all that the servers or the workers can do.`,
+for others where the building would take all that the servers or the workers can do. Where
+a generation is being built already, has failed or is paused, those that are given take
+the place of what it was begun with; resume has one go on that failed or is paused.`,
 		Example: fmt.Sprintf("  %[1]s projections rebuild cart_current --wait\n  %[1]s projections rebuild product_totals --park --rate 20000", p.app.name()),
 		Args:    arguments("PROJECTION"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -69,6 +71,11 @@ func (c *rebuilding) run(ctx context.Context) error {
 		return err
 	}
 	if c.wait && record.State == generations.Building {
+		all, err := c.Generations.Get(ctx, c.name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.err, "%s is being built by the workers of version %d; readers see generation %d meanwhile\n", spoken(record), record.Version, all.Active)
 		if record, err = c.await(ctx, record.Generation); err != nil {
 			return err
 		}
@@ -92,7 +99,25 @@ func (c *rebuilding) begin(ctx context.Context) (generations.Record, error) {
 	if errors.Is(err, projector.ErrOptions) {
 		err = fmt.Errorf("%w: leave out --park, --rate and --workers to follow it", err)
 	}
+	if was, ok := all.Of(record.Generation); ok && err == nil && was.Options != record.Options {
+		fmt.Fprintf(c.err, "%s is built with %s from now on\n", spoken(record), optionsText(record.Options))
+	}
 	return record, err
+}
+
+// optionsText says how a generation is built.
+func optionsText(o generations.Options) string {
+	text := "nothing parked"
+	if o.Park {
+		text = "--park"
+	}
+	if o.Workers > 0 {
+		text += fmt.Sprintf(", --workers %d", o.Workers)
+	}
+	if o.EventsPerSecond > 0 {
+		return fmt.Sprintf("%s and --rate %d", text, o.EventsPerSecond)
+	}
+	return text + " and at full speed"
 }
 
 // stand says how a generation stands, and what comes next.

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/projector"
 )
 
 func newProjectionsRetire(p *program) *cobra.Command {
@@ -66,6 +68,9 @@ func (c *retiring) run(ctx context.Context, name string) (done, error) {
 	}
 	a.Generation = g.Generation
 	err = c.Retire(ctx, a, c.told)
+	if errors.Is(err, projector.ErrVersion) {
+		return done{}, usage("%s is of version %d, and this code of version %d, which may know other documents: use the program of that version", spoken(g), g.Version, a.Projection.Version())
+	}
 	if ctx.Err() != nil {
 		return done{}, errors.New("interrupted while " + spoken(g) + " was being deleted: the same command goes on")
 	}

@@ -69,11 +69,11 @@ func TestGenerations(t *testing.T) {
 		return nil
 	}, "--only", "carts")
 	new.want(exitDone, words("projections rebuild carts"), "generation 2 of carts, of version 2, is built", "next: shop projections verify carts")
-	new.want(exitWrong, words("projections verify carts"), "cart-1@2", `items: "2", nothing there`, "carts: 2 of generation 2 compared with generation 1, 2 differ")
-	new.want(exitDone, words("projections verify carts --ignore items"), "0 differ", "items differs in 2")
+	new.want(exitWrong, words("projections verify carts"), "cart-1, at 2 events:", `  items: "2" in generation 2, nothing in generation 1`, "carts: 2 documents of generation 2 compared with generation 1, 2 differ")
+	new.want(exitDone, words("projections verify carts --ignore items"), "0 differ", "items differs in 2 documents, which is ignored")
 	new.wantValue("[]", exitDone, "projections verify carts --ignore items", "differences")
 	new.wantValue("2", exitWrong, "projections verify carts", "differences.0.fields.items.0")
-	new.want(exitDone, words("projections verify carts --generation 2 --fold"), "2 of generation 2 compared with the events, 0 differ")
+	new.want(exitDone, words("projections verify carts --generation 2 --fold"), "2 documents of generation 2 compared with the events, 0 differ")
 	new.want(exitUsage, words("projections verify carts --fold"), "generation 1 of carts is of version 1, and this code")
 
 	new.want(exitUnconfirmed, words("projections promote carts"), "readers would see generation 2 of carts, version 2 of the code, in place of generation 1: --yes does it")
@@ -115,8 +115,8 @@ func TestGenerations(t *testing.T) {
 func TestProjectionsHealAndVerify(t *testing.T) {
 	t.Parallel()
 	f := worked(t, false)
-	f.want(exitDone, words("projections verify carts --fold"), "carts: 2 of generation 1 compared with the events, 0 differ")
-	f.want(exitDone, words("projections verify items --fold"), "items: 2 of generation 1 compared with the events, 0 differ")
+	f.want(exitDone, words("projections verify carts --fold"), "carts: 2 documents of generation 1 compared with the events, 0 differ")
+	f.want(exitDone, words("projections verify items --fold"), "items: 2 rows of generation 1 compared with the events, 0 differ")
 	client := testenv.Redis(t)
 	spoil := func() {
 		t.Helper()
@@ -125,8 +125,8 @@ func TestProjectionsHealAndVerify(t *testing.T) {
 		}
 	}
 	spoil()
-	f.want(exitWrong, words("projections verify carts --fold"), `tea: "99", "2" there`, "--heal makes documents anew")
-	f.want(exitDone, words("projections heal carts cart-1"), "cart-1 in generation 1 of carts is what its events come to")
+	f.want(exitWrong, words("projections verify carts --fold"), `tea: "99" in generation 1, "2" in the events`, "--heal makes documents anew")
+	f.want(exitDone, words("projections heal carts cart-1"), "cart-1 in generation 1 of carts is what its 2 events come to")
 	f.want(exitDone, words("projections verify carts --fold"), "0 differ")
 	spoil()
 	f.want(exitWrong, words("projections verify carts --fold --heal"), "1 document differed, and were healed")

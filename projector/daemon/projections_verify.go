@@ -89,12 +89,17 @@ type verifyView struct {
 	Fields map[string]int `json:"fields"`
 	// Apart is how many streams do not stand at the same events, Halted how many could
 	// not be folded; neither was compared. Parked ones were.
-	Apart       int              `json:"apart"`
-	Halted      int              `json:"halted"`
-	Parked      int              `json:"parked"`
-	Undefined   int              `json:"undefined"`
+	Apart     int `json:"apart"`
+	Halted    int `json:"halted"`
+	Parked    int `json:"parked"`
+	Undefined int `json:"undefined"`
+	// Removed is how many streams behind rows were deleted and have lost their events.
+	Removed     int              `json:"removed"`
 	Differences []differenceView `json:"differences"`
 	Reasons     []string         `json:"reasons"`
+
+	ignored []string
+	rows    bool
 }
 
 // differenceView is a document or a row that differs.
@@ -131,7 +136,7 @@ func (c *verifying) run(ctx context.Context) error {
 	if rows && (c.share < 1 || c.heal) {
 		return usage("a row of %s is what all streams together come to: leave out --share and --heal; projections rebuild makes all rows anew", c.name)
 	}
-	v := verifyView{Projection: c.name, Generation: int(config.Generation), With: int(config.With), Fields: make(map[string]int), Differences: []differenceView{}, Reasons: []string{}}
+	v := verifyView{Projection: c.name, Generation: int(config.Generation), With: int(config.With), Fields: make(map[string]int), Differences: []differenceView{}, Reasons: []string{}, ignored: c.ignore, rows: rows}
 	config.Share, config.Seed, config.Rate, config.Heal = c.share, c.seed, c.rate, c.heal
 	config.Found = func(d projector.Difference) { c.found(&v, d) }
 	var latest atomic.Pointer[projector.VerifyReport]
@@ -150,11 +155,17 @@ func (c *verifying) run(ctx context.Context) error {
 		return err
 	}
 	v.Compared, v.Healed, v.Apart, v.Halted, v.Parked, v.Undefined = report.Compared, report.Healed, report.Apart, report.Halted, report.Parked, report.Undefined
+	v.Removed = report.Removed
 	if rows {
 		v.Compared = report.Rows
 	}
-	for _, h := range report.FirstHalted {
-		v.Reasons = append(v.Reasons, h.Error())
+	for i := 0; i < min(len(report.FirstParked), maxReasons); i++ {
+		p := report.FirstParked[i]
+		v.Reasons = append(v.Reasons, fmt.Sprintf("%s is parked at version %d: %s", p.Stream, p.Version, p.Error))
+	}
+	for i := 0; i < min(len(report.FirstHalted), maxReasons); i++ {
+		h := report.FirstHalted[i]
+		v.Reasons = append(v.Reasons, fmt.Sprintf("%s cannot be folded: %v at version %d: %v", h.Stream, h.Reason, h.Version, h.Err))
 	}
 	if err := c.print(v); err != nil {
 		return err
@@ -232,36 +243,36 @@ func differing(d projector.Difference) map[string][2]*string {
 	return fields
 }
 
+// maxReasons is how many streams are named of those that are parked, and of those that
+// cannot be folded.
+const maxReasons = 10
+
 // maxFields is how many fields of a stream are listed for people.
 const maxFields = 10
 
 func (v verifyView) show(p *page) {
 	for _, d := range v.Differences {
-		name := d.Row
+		name := "row " + d.Row
 		if d.Stream != "" {
-			name = fmt.Sprintf("%s@%d", d.Stream, d.Version)
+			name = fmt.Sprintf("%s, at %s", d.Stream, many(int(d.Version), "event"))
 		}
 		if d.Missing != "" {
 			p.line("%s is missing %s", name, d.Missing)
 			continue
 		}
-		p.line("%s", name)
+		p.line("%s:", name)
 		for i, field := range slices.Sorted(maps.Keys(d.Fields)) {
 			if i == maxFields {
 				p.line("  and %s more", many(len(d.Fields)-i, "field"))
 				break
 			}
-			p.line("  %s: %s, %s there", field, quoted(d.Fields[field][0]), quoted(d.Fields[field][1]))
+			p.line("  %s: %s in generation %d, %s in %s", field, quoted(d.Fields[field][0]), v.Generation, quoted(d.Fields[field][1]), v.with())
 		}
 	}
 	if more := v.Different - len(v.Differences); more > 0 && len(v.Differences) > 0 {
 		p.line("and %s more", count(more))
 	}
-	with := "the events"
-	if v.With > 0 {
-		with = fmt.Sprintf("generation %d", v.With)
-	}
-	p.line("%s: %s of generation %d compared with %s, %s differ", v.Projection, count(v.Compared), v.Generation, with, count(v.Different))
+	p.line("%s: %s of generation %d compared with %s, %s differ", v.Projection, many(v.Compared, v.thing()), v.Generation, v.with(), count(v.Different))
 	names := slices.SortedFunc(maps.Keys(v.Fields), func(a, b string) int {
 		return cmp.Or(cmp.Compare(v.Fields[b], v.Fields[a]), cmp.Compare(a, b))
 	})
@@ -270,7 +281,11 @@ func (v verifyView) show(p *page) {
 			p.line("  and %s more", many(len(names)-i, "field"))
 			break
 		}
-		p.line("  %s differs in %s", name, count(v.Fields[name]))
+		ignored := ""
+		if slices.Contains(v.ignored, name) {
+			ignored = ", which is ignored"
+		}
+		p.line("  %s differs in %s%s", name, many(v.Fields[name], v.thing()), ignored)
 	}
 	for _, what := range []struct {
 		n    int
@@ -279,6 +294,7 @@ func (v verifyView) show(p *page) {
 		{v.Healed, "healed"},
 		{v.Parked, "parked, and compared where they stand"},
 		{v.Undefined, "columns left out, because they depend on which stream came first"},
+		{v.Removed, "of the streams were deleted and have lost their events: what those did may be in the rows still"},
 	} {
 		if what.n > 0 {
 			p.line("  %s %s", count(what.n), what.says)
@@ -287,6 +303,22 @@ func (v verifyView) show(p *page) {
 	for _, reason := range v.Reasons {
 		p.line("  %s", reason)
 	}
+}
+
+// with says what it is compared with.
+func (v verifyView) with() string {
+	if v.With > 0 {
+		return fmt.Sprintf("generation %d", v.With)
+	}
+	return "the events"
+}
+
+// thing is what is compared.
+func (v verifyView) thing() string {
+	if v.rows {
+		return "row"
+	}
+	return "document"
 }
 
 func quoted(text *string) string {
