@@ -76,6 +76,9 @@ var mayImport = map[string][]string{
 	"internal/faultconn": {},
 	"internal/testenv":   {"internal/embedded", goleak, goredis, pgx},
 	"internal/archtest":  {},
+
+	// What projectord is deployed with: files, and tests of them.
+	"deploy": {},
 }
 
 // mayKnowAll are the directories whose packages put the others together. They
