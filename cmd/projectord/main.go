@@ -6,4 +6,7 @@ package main
 
 import "github.com/projectord/projectord/projector/daemon"
 
-func main() { daemon.Main(daemon.App{Name: "projectord", Dev: dev()}) }
+// version is set by the linker where a release is made. Else the Go toolchain knows.
+var version string
+
+func main() { daemon.Main(daemon.App{Name: "projectord", Version: version, Dev: dev()}) }

@@ -78,7 +78,8 @@ var mayImport = map[string][]string{
 	"internal/archtest":  {},
 
 	// What projectord is deployed with: files, and tests of them.
-	"deploy": {},
+	"deploy":       {},
+	"scripts/sbom": {},
 }
 
 // mayKnowAll are the directories whose packages put the others together. They
