@@ -80,6 +80,8 @@ var mayImport = map[string][]string{
 	// What projectord is deployed with: files, and tests of them.
 	"deploy":       {},
 	"scripts/sbom": {},
+
+	"internal/metricsdoc": {prom},
 }
 
 // mayKnowAll are the directories whose packages put the others together. They
