@@ -11,12 +11,6 @@ import (
 	"time"
 )
 
-// pending are settings that the reference does not have yet.
-var pending = []string{
-	"PROJECTORD_HTTP",
-	"PROJECTORD_HTTP_TOKEN",
-}
-
 // uid is the user the image is made for.
 const uid = 65532
 
@@ -44,12 +38,6 @@ func reference(t *testing.T) map[string]setting {
 	}
 	if len(all) < 20 {
 		t.Fatalf("the reference has %d settings", len(all))
-	}
-	for _, name := range pending {
-		if _, there := all[name]; there {
-			t.Errorf("%s is in the reference: it is pending no more", name)
-		}
-		all[name] = setting{secret: strings.HasSuffix(name, "_TOKEN")}
 	}
 	all["PROJECTORD_CONFIG"] = setting{}
 	return all
