@@ -48,6 +48,7 @@ type folding struct {
 	misfit  snapshots.Outcome // why a snapshot is not the stream's; 0 where it is
 	unfit   bool              // a snapshot was of another history, and is not to be tried again
 	saved   uint64            // the version of the last snapshot, 0 where none is known of
+	causes  *causes           // what the events came from, nil where nobody follows them
 
 	// What became of the commit, where there was one; refused is what the
 	// sink said where somebody else had moved the checkpoint.
@@ -66,6 +67,9 @@ func (f *folding) start(p Projection) eventstore.Version {
 		f.warm = &warmState{at: f.from, state: p.begin()}
 	}
 	f.ended, f.removed = false, false
+	if f.causes != nil {
+		*f.causes = nil
+	}
 	if f.warm != nil && !f.warm.at.IsZero() {
 		f.state, f.to = f.warm.state, Checkpoint{Position: Position{Major: f.warm.at.Position.Major - 1}}
 		f.saved = f.warm.snapshot
@@ -118,6 +122,9 @@ func (f *folding) take(p Projection, e *eventstore.Recorded) error {
 	if at.Position.Compare(f.from.Position) > 0 {
 		f.events++
 		f.time = e.Time
+		if f.causes != nil {
+			f.causes.note(e)
+		}
 	}
 	return nil
 }

@@ -108,6 +108,9 @@ type WorkerConfig struct {
 	LeaveOld bool
 	// Observer is told what the worker does. Nil for none.
 	Observer Observer
+	// Follower is told what the worker does with single streams, which costs it some
+	// memory for each. Nil for none.
+	Follower Follower
 	// Logger is told of streams that are parked, of failures that make the
 	// worker pause, and of sessions that begin and end. Defaults to
 	// [slog.Default].

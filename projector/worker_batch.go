@@ -85,10 +85,12 @@ func (l *loop) claim(life context.Context, tasks []*task) error {
 			asked = append(asked, t)
 		}
 	}
+	began := time.Now()
 	claimed, err := l.member.Claim(life, claims)
 	if err != nil {
 		return err
 	}
+	took := time.Since(began)
 	var leased, lost []string
 	for i, c := range claimed {
 		had := asked[i].leased
@@ -96,6 +98,7 @@ func (l *loop) claim(life context.Context, tasks []*task) error {
 		switch {
 		case c.Verdict == lease.Leased:
 			leased = append(leased, c.Stream)
+			asked[i].claim = period(began, took)
 		case had && !asked[i].leased:
 			lost = append(lost, c.Stream)
 		}
@@ -113,6 +116,15 @@ func (l *loop) disowned(streams []string) {
 	}
 }
 
+// folding returns a folding of a task's stream that is still to be done.
+func (l *loop) folding(t *task) *folding {
+	f := t.folding()
+	if l.follower != nil {
+		f.causes = new(causes)
+	}
+	return f
+}
+
 // bring applies and commits the events of streams. The foldings are in the order of
 // the tasks.
 func (l *loop) bring(life context.Context, tasks []*task) ([]*folding, error) {
@@ -121,8 +133,9 @@ func (l *loop) bring(life context.Context, tasks []*task) ([]*folding, error) {
 	}
 	foldings := make([]*folding, len(tasks))
 	for i, t := range tasks {
-		foldings[i] = t.folding()
+		foldings[i] = l.folding(t)
 	}
+	began := time.Now()
 	took, err := l.project(life, foldings)
 	if hung := new(hungError); errors.As(err, &hung) {
 		return l.bringApart(life, tasks, hung)
@@ -131,6 +144,7 @@ func (l *loop) bring(life context.Context, tasks []*task) ([]*folding, error) {
 		return nil, err
 	}
 	l.report(l.observer, foldings, took)
+	l.follow(tasks, foldings, began, took)
 	return foldings, nil
 }
 
@@ -158,7 +172,7 @@ func (l *loop) bringApart(life context.Context, tasks []*task, first *hungError)
 // applied.
 func (l *loop) bringAlone(life context.Context, t *task, hung *hungError) (*folding, error) {
 	for {
-		f := t.folding()
+		f := l.folding(t)
 		var halted *StreamError
 		if hung != nil {
 			halted = &StreamError{Projection: l.Projection.Name(), Stream: t.stream, Version: hung.version, Reason: ErrPoison, Err: hung}
@@ -168,6 +182,7 @@ func (l *loop) bringAlone(life context.Context, t *task, hung *hungError) (*fold
 			}
 			f.head, f.again = f.until, false
 		}
+		began := time.Now()
 		took, err := l.project(life, []*folding{f})
 		again := new(hungError)
 		switch {
@@ -185,6 +200,7 @@ func (l *loop) bringAlone(life context.Context, t *task, hung *hungError) (*fold
 			f.halted = halted
 		}
 		l.report(l.observer, []*folding{f}, took)
+		l.follow([]*task{t}, []*folding{f}, began, took)
 		return f, nil
 	}
 }

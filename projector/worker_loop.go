@@ -28,6 +28,7 @@ type loop struct {
 	written    string // by what code, for streams that wait for newer code
 	logger     *slog.Logger
 	observer   Observer
+	follower   Follower // nil where nobody follows
 	status     *status
 	breaker    *breaker
 	affinity   *affinity
@@ -80,7 +81,7 @@ func newLoop(w *Worker, s *served, m *lease.Member) *loop {
 		log: w.config.Log, member: m, partition: w.keys.Partition, capacity: w.config.Capacity,
 		attempts: w.config.Attempts, ttl: m.Session().TTL(), written: written(a.Projection),
 		logger:   w.config.Logger.With("projection", a.Projection.Name(), "generation", int(a.Generation)),
-		observer: w.config.Observer, status: s.status,
+		observer: w.config.Observer, follower: w.config.Follower, status: s.status,
 		breaker: newBreaker(), affinity: newAffinity(m.Session().Name()),
 		sweeps: make(map[int]*sweepTimes), unsure: make(map[int]bool),
 		tasks: make(map[string]*task),

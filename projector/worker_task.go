@@ -35,6 +35,7 @@ type task struct {
 	attempts int                // how often it was halted
 	troubles int                // how often it was in a batch that failed
 	due      time.Time          // when it is to be worked on; zero means now
+	claim    Period             // when it was claimed for this batch, where somebody follows
 }
 
 // task returns the task for a stream, a new one if there is none.
@@ -60,6 +61,7 @@ func (t *task) add(p lease.Pointer) {
 // begin hands what came in to the batch.
 func (t *task) begin() {
 	t.queued, t.busy = false, true
+	t.claim = Period{}
 	t.fresh = append(t.fresh, t.incoming...)
 	t.head = max(t.head, eventstore.Version(t.newest.Swap(0)))
 	t.incoming = nil
