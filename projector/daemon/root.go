@@ -95,7 +95,7 @@ Exit codes:
 	root.AddCommand(
 		newRun(p), newDev(p), newStatus(p), newStreams(p), newProjections(p), newParked(p), newWorkers(p),
 		newWait(p), newGet(p), newAudit(p), newSnapshots(p), newRetention(p), newMigrate(p),
-		newConfig(p), newVersion(p),
+		newDoctor(p), newConfig(p), newVersion(p),
 	)
 	p.addOwn(root)
 	unsorted(root)
