@@ -1,0 +1,56 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/redisx"
+)
+
+// Heads returns the heads of streams, in their order, and whether those ended them: what
+// [Store.Head] tells of one. Head is 0 where a stream never existed. It is one round trip
+// (on a cluster one to each node, all at once), and tries again what may pass.
+func (s *Store) Heads(ctx context.Context, streams []eventstore.StreamID) ([]eventstore.StreamHead, error) {
+	byKey := make(map[string][]int)
+	for i, stream := range streams {
+		key := s.keys.Heads(s.keys.Partition(stream.String()))
+		byKey[key] = append(byKey[key], i)
+	}
+	heads := make([]eventstore.StreamHead, len(streams))
+	err := redisx.Retry(ctx, func() error {
+		pipe := s.client.Pipeline()
+		cmds := make(map[string]*redis.SliceCmd, len(byKey))
+		for key, places := range byKey {
+			names := make([]string, len(places))
+			for n, i := range places {
+				names[n] = streams[i].String()
+			}
+			cmds[key] = pipe.HMGet(ctx, key, names...)
+		}
+		pipe.Exec(ctx)
+		for key, cmd := range cmds {
+			stored, err := cmd.Result()
+			if err != nil {
+				return fmt.Errorf("key %s: %w", key, redisx.Explain(err))
+			}
+			for n, i := range byKey[key] {
+				heads[i] = eventstore.StreamHead{Stream: streams[i]}
+				text, found := stored[n].(string)
+				if !found {
+					continue
+				}
+				if heads[i].Head, heads[i].Ended, err = parseHead(text); err != nil {
+					return fmt.Errorf("key %s, field %s: %w", key, streams[i], err)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the heads of %d streams: %w", len(streams), err)
+	}
+	return heads, nil
+}
