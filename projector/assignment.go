@@ -1,8 +1,10 @@
 package projector
 
 import (
+	"context"
 	"fmt"
 
+	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/snapshots"
 )
 
@@ -30,6 +32,31 @@ func (a Assignment) withDefaults() Assignment {
 		a.Generation = 1
 	}
 	return a
+}
+
+// Checkpoints returns how far streams have been applied, in their order: the zero
+// Checkpoint where nothing was. Otherwise it is what [Sink] says about Checkpoints. The
+// streams are of the projection's categories.
+func (a Assignment) Checkpoints(ctx context.Context, streams []eventstore.StreamID) (at []Checkpoint, failed []error, err error) {
+	a = a.withDefaults()
+	at = make([]Checkpoint, 0, len(streams))
+	for start := 0; start < len(streams); start += batchStreams {
+		end := min(start+batchStreams, len(streams))
+		keys := make([]string, 0, end-start)
+		for _, s := range streams[start:end] {
+			keys = append(keys, a.Projection.key(s))
+		}
+		some, bad, err := a.Sink.Checkpoints(ctx, a.Generation, keys)
+		if err != nil {
+			return nil, nil, fmt.Errorf("projection %s: reading the checkpoints of %d streams: %w", a.Projection.Name(), len(keys), err)
+		}
+		at = append(at, some...)
+		if bad != nil && failed == nil {
+			failed = make([]error, len(streams))
+		}
+		copy(failed[min(start, len(failed)):], bad)
+	}
+	return at, failed, nil
 }
 
 // fits returns an error unless the sink takes what the projection makes.

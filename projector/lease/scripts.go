@@ -17,6 +17,7 @@ type scriptSet struct {
 	skip, announce, lag                 *redis.Script
 	sweep, reap, trim, walked           *redis.Script
 	fill, done, throttle, sessions      *redis.Script
+	follow, outset                      *redis.Script
 }
 
 // protocol is the scripts as they are.
@@ -56,6 +57,8 @@ func newScripts(change func(name, source string) string) *scriptSet {
 		done:      script("session", "done"),
 		throttle:  script("throttle"),
 		sessions:  script("session", "sessions"),
+		follow:    script("follow"),
+		outset:    script("outset"),
 	}
 }
 
