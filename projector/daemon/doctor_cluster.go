@@ -46,7 +46,7 @@ func lookAtCluster(ctx context.Context, p *patient) (found []finding, _ error) {
 }
 
 // clusterFindings judges what a node says of its cluster.
-func clusterFindings(s *server, of info, nodes string) (found []finding) {
+func clusterFindings(s *redisServer, of info, nodes string) (found []finding) {
 	unserved := allSlots - of.number("cluster_slots_ok")
 	if of["cluster_state"] != "ok" || unserved > 0 {
 		found = append(found, s.at(isError, "the cluster does not serve everything", fmt.Sprintf("%s, slots that nobody serves = %d", of.seen("cluster_state", "cluster_slots_assigned", "cluster_slots_fail"), unserved),

@@ -28,7 +28,7 @@ const (
 	raggedFrom = 256 << 20
 )
 
-func lookAtMemory(p *patient, s *server) (found []finding) {
+func lookAtMemory(p *patient, s *redisServer) (found []finding) {
 	used, most, machine := s.info.number("used_memory"), s.info.number("maxmemory"), s.info.number("total_system_memory")
 	evidence := fmt.Sprintf("used_memory = %s of maxmemory = %s (%s)", bytesText(used), bytesText(most), percent(used, most))
 	room := fmt.Sprintf("%s\nor remove what is not wanted any more: %s", s.set("maxmemory", fmt.Sprint(2*most)), p.call("retention apply"))
@@ -116,7 +116,7 @@ func (p *patient) sampled(ctx context.Context) (of sample, err error) {
 	return of, nil
 }
 
-func sampleFindings(s *server, of sample) []finding {
+func sampleFindings(s *redisServer, of sample) []finding {
 	each, events := of.bytes/of.streams, float64(of.events)/float64(of.streams)
 	evidence := fmt.Sprintf("%s of %s sampled: %s and %.1f events each, about %s for all", many(int(of.streams), "stream"), count(of.all), bytesText(each), events, bytesText(each*of.all))
 	node := s.config["stream-node-max-bytes"]

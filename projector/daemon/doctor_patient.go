@@ -33,7 +33,7 @@ type patient struct {
 
 	// The check redis learns these.
 	away    bool // Redis cannot be reached
-	servers []*server
+	servers []*redisServer
 
 	// The check postgres learns this.
 	postgres *facts // nil where it does not answer
@@ -188,8 +188,8 @@ type serverError struct {
 func (e *serverError) Error() string { return e.err.Error() }
 func (e *serverError) Unwrap() error { return e.err }
 
-// server is what one Redis server says of itself.
-type server struct {
+// redisServer is what one Redis server says of itself.
+type redisServer struct {
 	addr   string
 	client *redis.Client
 	dialed string // how redis-cli is called to reach it
@@ -199,20 +199,20 @@ type server struct {
 	refused error
 }
 
-func (s *server) subject() string { return "redis " + s.addr }
+func (s *redisServer) subject() string { return "redis " + s.addr }
 
 // cli writes a command for the server.
-func (s *server) cli(format string, args ...any) string {
+func (s *redisServer) cli(format string, args ...any) string {
 	return s.dialed + " " + fmt.Sprintf(format, args...)
 }
 
 // set is what gives a directive of the configuration another value, for now and for good.
-func (s *server) set(name, value string) string {
+func (s *redisServer) set(name, value string) string {
 	return fmt.Sprintf("%s\nand in redis.conf, so that it stays: %s %s", s.cli("config set %s %s", name, value), name, value)
 }
 
 // at returns a finding about the server.
-func (s *server) at(how severity, found, evidence, fix string) finding {
+func (s *redisServer) at(how severity, found, evidence, fix string) finding {
 	return finding{Severity: how, Subject: s.subject(), Finding: found, Evidence: evidence, Fix: fix}
 }
 
@@ -225,7 +225,7 @@ var asked = []any{"config", "get",
 
 // meet asks every master what it says of itself. Where some do not answer, the error
 // tells of one of those.
-func (p *patient) meet(ctx context.Context) (servers []*server, err error) {
+func (p *patient) meet(ctx context.Context) (servers []*redisServer, err error) {
 	var mu sync.Mutex // guards servers and err
 	failed := redisx.EachMaster(ctx, p.client, func(ctx context.Context, c *redis.Client) error {
 		s, lost := p.ask(ctx, c)
@@ -238,12 +238,12 @@ func (p *patient) meet(ctx context.Context) (servers []*server, err error) {
 		servers = append(servers, s)
 		return nil
 	})
-	slices.SortFunc(servers, func(a, b *server) int { return cmp.Compare(a.addr, b.addr) })
+	slices.SortFunc(servers, func(a, b *redisServer) int { return cmp.Compare(a.addr, b.addr) })
 	return servers, cmp.Or(err, failed)
 }
 
-func (p *patient) ask(ctx context.Context, c *redis.Client) (*server, error) {
-	s := &server{addr: c.Options().Addr, client: c, dialed: "redis-cli"}
+func (p *patient) ask(ctx context.Context, c *redis.Client) (*redisServer, error) {
+	s := &redisServer{addr: c.Options().Addr, client: c, dialed: "redis-cli"}
 	if host, port, found := strings.Cut(s.addr, ":"); found {
 		s.dialed += " -h " + host + " -p " + port
 	} else {
@@ -282,7 +282,7 @@ func (p *patient) ask(ctx context.Context, c *redis.Client) (*server, error) {
 }
 
 // each makes a check of every server out of one of one server.
-func each(look func(*patient, *server) []finding) func(context.Context, *patient) ([]finding, error) {
+func each(look func(*patient, *redisServer) []finding) func(context.Context, *patient) ([]finding, error) {
 	return func(_ context.Context, p *patient) (found []finding, _ error) {
 		for _, s := range p.servers {
 			found = append(found, look(p, s)...)

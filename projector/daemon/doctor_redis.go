@@ -119,7 +119,7 @@ var luaFault = map[string]map[[2]int]int{
 	"valkey": {{7, 2}: 11, {8, 0}: 6, {8, 1}: 4},
 }
 
-func lookAtVersion(p *patient, s *server) (found []finding) {
+func lookAtVersion(p *patient, s *redisServer) (found []finding) {
 	kind, text := "redis", s.info["redis_version"]
 	if s.info["valkey_version"] != "" {
 		kind, text = "valkey", s.info["valkey_version"]
@@ -142,7 +142,7 @@ func lookAtVersion(p *patient, s *server) (found []finding) {
 }
 
 // unknownPackage is about the 7.0 line, which only distributions still mend.
-func unknownPackage(p *patient, s *server, text string, v versionNumber) finding {
+func unknownPackage(p *patient, s *redisServer, text string, v versionNumber) finding {
 	f := s.at(isInfo, "the last faults of 7.0 are mended in packages of distributions only, and which package this is INFO does not tell", "redis_version = "+text,
 		"on the server: dpkg -s redis-server | grep Version; Debian 12 has them mended from 5:7.0.15-1~deb12u10 on: apt install --only-upgrade redis-server")
 	if tls := s.config["tls-port"]; secure(p.RedisURL) || tls != "" && tls != "0" {
@@ -154,7 +154,7 @@ func unknownPackage(p *patient, s *server, text string, v versionNumber) finding
 	return f
 }
 
-func lookAtConfig(_ *patient, s *server) []finding {
+func lookAtConfig(_ *patient, s *redisServer) []finding {
 	if s.config != nil {
 		return nil
 	}
@@ -166,7 +166,7 @@ func lookAtConfig(_ *patient, s *server) []finding {
 		s.refused.Error(), fix+"; or compare these with docs/reference/doctor.md in the console of the service")}
 }
 
-func lookAtEviction(p *patient, s *server) (found []finding) {
+func lookAtEviction(p *patient, s *redisServer) (found []finding) {
 	if policy := s.info["maxmemory_policy"]; policy != "" && policy != "noeviction" {
 		found = append(found, s.at(isError, "when memory runs out Redis deletes streams, without an error to anybody", "maxmemory-policy = "+policy, s.set("maxmemory-policy", "noeviction")))
 	}
@@ -177,21 +177,21 @@ func lookAtEviction(p *patient, s *server) (found []finding) {
 	return found
 }
 
-// profile is a profile of durability.
-type profile struct{ name, survives string }
+// durability is a profile of durability.
+type durability struct{ name, survives string }
 
 var (
-	profileNone      = profile{"none", "nothing survives the end of the process"}
-	profileSnapshots = profile{"snapshots", "what was appended after the last snapshot is lost when the process or the machine ends"}
-	profileUnsynced  = profile{"unsynced", "a crash of the process is survived; of a crash of the machine half a minute may be lost"}
-	profileDev       = profile{"dev", "a crash of the process is survived; of a crash of the machine up to a second is lost"}
-	profileDurable   = profile{"durable", "a crash of the machine is survived, as far as its disk keeps its word; the loss of the disk is not"}
-	profileHA        = profile{"ha", "a failover to a replica that has confirmed is survived"}
-	profileUnknown   = profile{"unknown", "how often the append-only file reaches the disk is not known"}
+	profileNone      = durability{"none", "nothing survives the end of the process"}
+	profileSnapshots = durability{"snapshots", "what was appended after the last snapshot is lost when the process or the machine ends"}
+	profileUnsynced  = durability{"unsynced", "a crash of the process is survived; of a crash of the machine half a minute may be lost"}
+	profileDev       = durability{"dev", "a crash of the process is survived; of a crash of the machine up to a second is lost"}
+	profileDurable   = durability{"durable", "a crash of the machine is survived, as far as its disk keeps its word; the loss of the disk is not"}
+	profileHA        = durability{"ha", "a failover to a replica that has confirmed is survived"}
+	profileUnknown   = durability{"unknown", "how often the append-only file reaches the disk is not known"}
 )
 
 // profileOf returns the profile in force. Appends wait for so many replicas.
-func profileOf(s *server, replicas int) profile {
+func profileOf(s *redisServer, replicas int) durability {
 	switch {
 	case s.info["aof_enabled"] == "0" && s.config != nil && s.config["save"] == "":
 		return profileNone
@@ -213,7 +213,7 @@ func profileOf(s *server, replicas int) profile {
 
 func number64(text string) int64 { return info{"": text}.number("") }
 
-func lookAtPersistence(p *patient, s *server) (found []finding) {
+func lookAtPersistence(p *patient, s *redisServer) (found []finding) {
 	if s.info["aof_enabled"] == "" {
 		return []finding{s.at(isInfo, "the server does not tell whether it persists anything", s.info.seen("aof_enabled"), "an embedded one persists nothing: it is for trying things out")}
 	}
@@ -253,7 +253,7 @@ func lookAtPersistence(p *patient, s *server) (found []finding) {
 // staleSave is how old a snapshot is that is told of, where there is nothing else.
 const staleSave = 24 * time.Hour
 
-func lookAtSaving(p *patient, s *server) (found []finding) {
+func lookAtSaving(p *patient, s *redisServer) (found []finding) {
 	if s.info["aof_enabled"] == "1" && known(s.info["aof_last_write_status"]) == "err" {
 		found = append(found, s.at(isError, "Redis could not write to its append-only file, and refuses to be written to", s.info.seen("aof_last_write_status"),
 			"make room on the disk of the server: df -h there, in the directory that "+s.cli("config get dir")+" says; Redis goes on by itself"))
@@ -285,7 +285,7 @@ const (
 	replicaBehind = 16 << 20
 )
 
-func lookAtReplication(p *patient, s *server) (found []finding) {
+func lookAtReplication(p *patient, s *redisServer) (found []finding) {
 	if s.info["role"] == "slave" {
 		found = append(found, s.at(isError, "this is a replica, which cannot be written to", s.info.seen("role", "master_host", "master_port", "master_link_status"),
 			fmt.Sprintf("name the master in %s: %s:%s, or a Sentinel by redis+sentinel://", p.where("redis-url"), s.info["master_host"], s.info["master_port"])))
@@ -320,7 +320,7 @@ func lookAtReplication(p *patient, s *server) (found []finding) {
 // nearly is the share of a limit, in percent, from which on it is told of.
 const nearly = 80
 
-func lookAtClients(_ *patient, s *server) (found []finding) {
+func lookAtClients(_ *patient, s *redisServer) (found []finding) {
 	most := s.info.number("maxclients")
 	if most == 0 {
 		most = number64(s.config["maxclients"])
@@ -338,7 +338,7 @@ func lookAtClients(_ *patient, s *server) (found []finding) {
 // shortTimeout is the timeout of idle connections, in seconds, that is told of.
 const shortTimeout = 60
 
-func lookAtTimeouts(_ *patient, s *server) (found []finding) {
+func lookAtTimeouts(_ *patient, s *redisServer) (found []finding) {
 	if n := number64(s.config["timeout"]); n > 0 && n < shortTimeout {
 		found = append(found, s.at(isWarning, "Redis cuts connections that are idle for a moment, and the next command on one fails", fmt.Sprintf("timeout = %d", n), s.set("timeout", "0")))
 	}
@@ -371,7 +371,7 @@ func lookAtSlowLog(ctx context.Context, p *patient) (found []finding, _ error) {
 }
 
 // slowFindings names commands and no more of them: arguments are data.
-func slowFindings(s *server, entries []redis.SlowLog, now time.Time) (found []finding) {
+func slowFindings(s *redisServer, entries []redis.SlowLog, now time.Time) (found []finding) {
 	var worst redis.SlowLog
 	n := 0
 	for _, e := range entries {
@@ -394,7 +394,7 @@ func slowFindings(s *server, entries []redis.SlowLog, now time.Time) (found []fi
 	return found
 }
 
-func lookAtNotifications(_ *patient, s *server) []finding {
+func lookAtNotifications(_ *patient, s *redisServer) []finding {
 	if events := s.config["notify-keyspace-events"]; events != "" {
 		return []finding{s.at(isInfo, "keyspace notifications are on; projectord needs none, a dead worker is found by its deadline, and they cost Redis a little for every command", "notify-keyspace-events = "+events,
 			"where nobody else listens: "+s.cli(`config set notify-keyspace-events ""`))}

@@ -62,8 +62,8 @@ const (
 	// feedReads is how many clients read at a time, so that others get at the
 	// connections too.
 	feedReads = 8
-	// readWithin bounds what is asked of a server, which may hang.
-	readWithin = 5 * time.Second
+	// lookWithin bounds what is asked of a server, which may hang.
+	lookWithin = 5 * time.Second
 	// feedRetry is how many milliseconds a browser waits before it connects again.
 	feedRetry = "1000"
 	// pieceBytes is how much of what is written has a deadline of its own: little, so
@@ -271,7 +271,7 @@ func (c *follower) read(do func(context.Context) error) error {
 		return err
 	}
 	defer func() { c.reads <- struct{}{} }()
-	ctx, cancel := context.WithTimeout(c.ctx, readWithin)
+	ctx, cancel := context.WithTimeout(c.ctx, lookWithin)
 	defer cancel()
 	return do(ctx)
 }

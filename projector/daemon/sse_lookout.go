@@ -151,7 +151,7 @@ func (l *lookout[K, V]) once() (took time.Duration, err error) {
 	if len(keys) == 0 {
 		return 0, nil
 	}
-	ctx, cancel := context.WithTimeout(l.ctx, readWithin)
+	ctx, cancel := context.WithTimeout(l.ctx, lookWithin)
 	defer cancel()
 	begin := time.Now()
 	values, err := l.look(ctx, keys)

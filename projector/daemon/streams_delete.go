@@ -86,7 +86,7 @@ func (c *deleting) run(ctx context.Context, name string) error {
 	case last.Version == 0 && !c.tombstone:
 		return c.noStream(stream)
 	case !c.yes:
-		return unconfirmed("%s, which %s, would be deleted%s", stream, standing(last), c.how())
+		return unconfirmed("%s, which %s, would be deleted%s", stream, howItStands(last), c.how())
 	}
 	end, expected := c.store.Delete, eventstore.NoStream
 	if c.tombstone {
@@ -126,8 +126,8 @@ func (s *space) last(ctx context.Context, stream eventstore.StreamID) (eventstor
 	return eventstore.Recorded{}, nil
 }
 
-// standing says how a stream stands, given its last event.
-func standing(last eventstore.Recorded) string {
+// howItStands says how a stream stands, given its last event.
+func howItStands(last eventstore.Recorded) string {
 	switch {
 	case last.Version == 0:
 		return "never existed"

@@ -73,7 +73,7 @@ func (n *notifier) look(draining bool, now time.Time) {
 	if draining && !n.stopping {
 		n.stopping, news = true, append(news, systemd.SdNotifyStopping)
 	}
-	if n.watchdog > 0 && now.Sub(n.alive) >= n.watchdog && !stuck(all, now) {
+	if n.watchdog > 0 && now.Sub(n.alive) >= n.watchdog && !stalled(all, now) {
 		n.alive, news = now, append(news, systemd.SdNotifyWatchdog)
 	}
 	if line := n.line(all, draining); line != n.told {
@@ -98,8 +98,8 @@ func begun(all []projector.ProjectionStatus) bool {
 	return true
 }
 
-// stuck reports whether a projection does not move, and no server is to blame.
-func stuck(all []projector.ProjectionStatus, now time.Time) bool {
+// stalled reports whether a projection does not move, and no server is to blame.
+func stalled(all []projector.ProjectionStatus, now time.Time) bool {
 	for _, s := range all {
 		if s.State == projector.StateRunning && now.Sub(s.Turned) > stuckAfter {
 			return true
