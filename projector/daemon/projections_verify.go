@@ -203,7 +203,7 @@ func (c *verifying) found(v *verifyView, d projector.Difference) {
 		one.Stream = d.Stream.String()
 	}
 	if d.Document == nil || d.Other == nil {
-		one.Missing = "in what it is compared with"
+		one.Missing = "in " + v.with()
 		if d.Document == nil {
 			one.Missing = fmt.Sprintf("in generation %d", v.Generation)
 		}
@@ -340,6 +340,8 @@ func (c *verifying) judge(v verifyView, r projector.VerifyReport) error {
 		return fail(exitWrong, "%s differed, and were healed: look for what changed them", many(v.Healed, "document"))
 	case v.Different > 0 && v.With > 0:
 		return fail(exitWrong, "not all of it is the same; fields that differ on purpose are left out by --ignore")
+	case v.Different > 0 && v.rows:
+		return fail(exitWrong, "not all of it is what the events come to: %s makes all rows anew, and promote shows them", c.call("projections rebuild %s --wait", c.name))
 	case v.Different > 0:
 		return fail(exitWrong, "not all of it is what the events come to: --heal makes documents anew, %s everything", c.call("projections rebuild %s", c.name))
 	}
