@@ -56,6 +56,13 @@ func parts(t *testing.T, path string, n int) (files []string) {
 	return files
 }
 
+// The projections of the shop: those that make a document of each cart, and those of rows
+// that carts share.
+var (
+	stateful = []string{shop.CurrentProjection, shop.ChainProjection, shop.SummaryProjection}
+	shared   = []string{shop.ProductsProjection, shop.OrdersProjection, shop.DaysProjection}
+)
+
 // TestRemoval has the listings stay true through rebuilds, promotions, damaged snapshots,
 // removed events and a tombstone.
 func TestRemoval(t *testing.T) {
@@ -102,8 +109,7 @@ func (r removing) run(t *testing.T) {
 	flags, client, namespace := space(t)
 	both := withPostgres(t, flags)
 	command := func(words ...string) []string { return append(words, both...) }
-	at := opened(t, both...)
-	snapshotting := command("--snapshots", "1")
+	snapshotting := command("--snapshots", "redis", "--snapshot-every", "1")
 	listing := func(name string) string { return mustCart(t, command("listing", name)...) }
 	stage := func(what string) map[string]string {
 		t.Helper()
@@ -120,24 +126,20 @@ func (r removing) run(t *testing.T) {
 			t.Errorf("%s: the listings are other ones", what)
 		}
 	}
-	projections := []string{
-		shop.CurrentProjection, shop.ChainProjection, shop.SummaryProjection,
-		shop.ProductsProjection, shop.OrdersProjection, shop.DaysProjection,
-	}
-	stateful := projections[:3]
+	projections := append(slices.Clone(stateful), shared...)
 
 	mustCart(t, append([]string{"import", r.files[0]}, flags...)...)
 	w := startWorker(t, snapshotting...)
-	waitForAll(t, at)
+	waitForAll(t, both...)
 	before := stage("projected")
 	for _, name := range projections {
-		want(t, 0, command("rebuild", name, "--wait"), "generation 2 of "+name)
+		want(t, 0, about(both, "rebuild", name, "--wait"), "generation 2 of "+name)
 		waitBuiltAs(t, name, 2, both...)
-		want(t, 0, command("verify", name), ", 0 differ")
+		want(t, 0, about(both, "verify", name), ", 0 differ")
 	}
 	same("rebuilt", before)
 	for _, name := range projections {
-		want(t, 0, command("promote", name, "--yes"), "readers see generation 2 of "+name)
+		want(t, 0, about(both, "promote", name, "--yes"), "readers see generation 2 of "+name)
 	}
 	same("promoted", before)
 	w.stop()
@@ -145,7 +147,7 @@ func (r removing) run(t *testing.T) {
 	// Snapshots are damaged, and then all events go that nobody needs.
 	n, bad := damage(t, client, namespace)
 	t.Logf("a bit is flipped in %d of %d snapshots", len(bad), n)
-	report := retained(t, command("retention", "--max-count", fmt.Sprint(r.keep), "--list", fmt.Sprint(1<<30))...)
+	report := retained(t, command(keep(r.keep), "--list", fmt.Sprint(1<<30))...)
 	t.Logf("retention: %d carts, %d cut by %d events, %d held", report.Streams, report.Cut, report.Events, report.Held)
 	if report.Cut < r.cut {
 		t.Errorf("%d carts were cut; want %d or more", report.Cut, r.cut)
@@ -162,7 +164,7 @@ func (r removing) run(t *testing.T) {
 	same("cut", before)
 	w = startWorker(t, snapshotting...)
 	mustCart(t, append([]string{"import", r.files[1]}, flags...)...)
-	waitForAll(t, at)
+	waitForAll(t, both...)
 	wantAnswers := func(what string, names ...string) map[string]string {
 		t.Helper()
 		texts := stage(what)
@@ -177,7 +179,7 @@ func (r removing) run(t *testing.T) {
 	wantAnswers("cold workers, and the rest imported", all...)
 	for _, name := range projections {
 		waitBuiltAs(t, name, 1, both...)
-		want(t, 0, command("rollback", name, "--yes"), "readers see generation 1 of "+name)
+		want(t, 0, about(both, "rollback", name, "--yes"), "readers see generation 1 of "+name)
 	}
 	wantAnswers("rolled back", all...)
 	w.stop()
@@ -185,16 +187,16 @@ func (r removing) run(t *testing.T) {
 	// What documents there are is forgotten: they are made of snapshots and what is left.
 	w = startWorker(t, both...)
 	for _, name := range stateful {
-		want(t, 0, command("rebuild", name, "--again", "--wait"), "generation 3 of "+name)
+		want(t, 0, about(both, "rebuild", name, "--again", "--wait"), "generation 3 of "+name)
 		waitBuiltAs(t, name, 3, both...)
-		want(t, 0, command("promote", name, "--generation", "3", "--yes"), "readers see generation 3 of "+name)
+		want(t, 0, about(both, "promote", name, "--generation", "3", "--yes"), "readers see generation 3 of "+name)
 	}
 	truth := wantAnswers("built anew of what is left", all...)
-	wantSummaries(t, at, truth["carts"])
+	wantSummaries(t, truth["carts"], both...)
 
 	gone, _ := longest(truth["chain"])
-	want(t, 0, append([]string{"delete", gone, "--for-good", "--reason", "asked to be forgotten", "--yes"}, flags...), "is deleted for good")
-	waitForAll(t, at)
+	want(t, 0, append([]string{"streams", "delete", "cart-" + gone, "--tombstone", "--reason", "asked to be forgotten", "--yes"}, flags...), "is deleted for good")
+	waitForAll(t, both...)
 	left := stage("without " + gone)
 	for _, name := range inRedis {
 		if left[name] != without(truth[name], gone) {
@@ -202,8 +204,8 @@ func (r removing) run(t *testing.T) {
 		}
 	}
 	wantAnswers("rows that carts share", inPostgres...)
-	wantSummaries(t, at, without(truth["carts"], gone))
-	want(t, 1, append([]string{"show", gone}, flags...), "was deleted for good")
+	wantSummaries(t, without(truth["carts"], gone), both...)
+	want(t, exitAbsent, append([]string{"show", gone}, flags...), "was deleted at version")
 	w.stop()
 }
 

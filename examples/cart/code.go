@@ -2,17 +2,19 @@ package main
 
 import (
 	"fmt"
-
-	"github.com/spf13/cobra"
+	"strconv"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/examples/cart/shop"
 	"github.com/projectord/projectord/projector"
-	"github.com/projectord/projectord/projector/generations"
 )
 
-// currents are the versions of the code of cart_current, from 1. A program has one of
-// them as a rule; this one has all, so that it can be tried what a new one does.
+// codeEnv is the environment variable that says which version of the code the program is
+// to be. A program of yours is of one version, and the next one is another build of it;
+// this one is of several, so that it can be tried what a new one does.
+const codeEnv = "CART_CODE"
+
+// currents are the versions of the code of cart_current, from 1.
 var currents = []func(*eventstore.Registry) projector.Projection{shop.Current, shop.CurrentWithDistinct}
 
 // products are the versions of the code of product_totals, which is the same in all so
@@ -25,25 +27,16 @@ func codeAt(code int, versions []func(*eventstore.Registry) projector.Projection
 	return versions[min(code, len(versions))-1](events)
 }
 
-// addCode adds the flag of the commands whose code makes documents.
-func (c *connection) addCode(cmd *cobra.Command) {
-	cmd.Flags().IntVar(&c.code, "code", 1, "`version` of the code to be: 2 counts the different items of a cart in cart_current, which 1 does not")
-}
-
-func (c *connection) codeVersion() (int, error) {
-	code := max(c.code, 1) // commands without the flag leave it 0
-	if c.code < 0 || code > len(currents) {
-		return 0, usageError{fmt.Errorf("--code is from 1 to %d, not %d", len(currents), c.code)}
+// codeVersion returns the version that the variable says, 1 where it is not set.
+func codeVersion(text string) (int, error) {
+	if text == "" {
+		return 1, nil
+	}
+	code, err := strconv.Atoi(text)
+	if err != nil || code < 1 || code > len(currents) {
+		return 0, fmt.Errorf("%s is from 1 to %d, not %q", codeEnv, len(currents), text)
 	}
 	return code, nil
-}
-
-// otherVersion says that a generation is not for code of this version, and what to do.
-func otherVersion(record generations.Record, version int) error {
-	return fmt.Errorf("projection %s: generation %d, which readers see, is of version %d, and this code of version %d, whose documents are others: "+
-		"bring it up to date by %s; or have a generation of version %[4]d built by %[6]s",
-		record.Projection, record.Generation, record.Version, version,
-		withCode("cart project", record.Version), withCode("cart rebuild "+record.Projection, version))
 }
 
 // withCode returns a command as it is called for code of a version.
@@ -51,5 +44,5 @@ func withCode(command string, version int) string {
 	if version == 1 {
 		return command
 	}
-	return fmt.Sprintf("%s --code %d", command, version)
+	return fmt.Sprintf("%s=%d %s", codeEnv, version, command)
 }

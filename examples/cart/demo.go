@@ -12,10 +12,19 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
 	"github.com/projectord/projectord/aggregates"
+	"github.com/projectord/projectord/eventstore/redisstore"
 	"github.com/projectord/projectord/examples/cart/shop"
 	"github.com/projectord/projectord/internal/embedded"
 	"github.com/projectord/projectord/internal/keyspace"
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/daemon"
+	"github.com/projectord/projectord/projector/generations"
+	"github.com/projectord/projectord/projector/lease"
+	"github.com/projectord/projectord/projector/redissink"
 )
 
 var (
@@ -25,24 +34,75 @@ var (
 
 const demoCommands = 200
 
-// demo shows a small shop from commands to read models, and that a read model
-// can be thrown away. It is the same on every run.
+func newDemo(k *daemon.Kit) *cobra.Command {
+	return &cobra.Command{
+		Use:   "demo",
+		Short: "Show a small made-up shop, with a server inside the process",
+		Long: `Shows what the carts of a shop are like on a small made-up shop: commands, refusals, two
+projections, and a read model that is thrown away and built again. It needs no server,
+and is the same on every run.`,
+		Example: "  cart demo",
+		Args:    daemon.Arguments(),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), k.Out()) },
+	}
+}
+
+// demoShop is a shop on a server inside the process.
+type demoShop struct {
+	projector.Operator
+	client      *redis.Client
+	store       *redisstore.Store
+	projections []projector.Assignment
+}
+
+func openDemo(ctx context.Context, url string) (*demoShop, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	at := &demoShop{client: redis.NewClient(options)}
+	if at.store, err = redisstore.Open(ctx, at.client, redisstore.Config{}); err != nil {
+		return nil, err
+	}
+	at.Store = at.store
+	if at.Log, err = lease.NewLog(at.client, lease.Config{Namespace: at.store.Namespace(), Partitions: at.store.Partitions()}); err != nil {
+		return nil, err
+	}
+	if at.Generations, err = generations.New(at.client, at.store.Namespace()); err != nil {
+		return nil, err
+	}
+	events := shop.Define().Registry()
+	for _, kept := range []struct {
+		projector.Projection
+		model string
+	}{{shop.Current(events), shop.CurrentModel}, {shop.Chain(events), shop.ChainModel}} {
+		sink, err := redissink.New(at.client, at.store.Namespace(), kept.model)
+		if err != nil {
+			return nil, err
+		}
+		at.projections = append(at.projections, projector.Assignment{Projection: kept.Projection, Sink: sink})
+	}
+	return at, nil
+}
+
+// demo shows a small shop from commands to read models, and that a read model can be
+// thrown away.
 func demo(ctx context.Context, out io.Writer) error {
 	server, err := embedded.Start()
 	if err != nil {
 		return err
 	}
 	defer server.Close()
-	at, err := (&connection{url: server.URL(), namespace: keyspace.DefaultNamespace}).open(ctx)
+	at, err := openDemo(ctx, server.URL())
 	if err != nil {
 		return err
 	}
-	defer at.close()
+	defer at.client.Close()
 
 	fmt.Fprintf(out, "A shop with %d carts, on a server inside this process.\n", len(demoCarts))
 	for _, step := range []struct {
 		title string
-		run   func(context.Context, *shopAt, io.Writer) error
+		run   func(context.Context, *demoShop, io.Writer) error
 	}{
 		{"Customers do this and that", demoTrade},
 		{"Nonsense is refused", demoRefuse},
@@ -67,7 +127,7 @@ The domain is in examples/cart/shop; add an event there and see what has to chan
 
 // demoTrade executes commands made up by chance; what they would do wrong is
 // refused.
-func demoTrade(ctx context.Context, at *shopAt, out io.Writer) error {
+func demoTrade(ctx context.Context, at *demoShop, out io.Writer) error {
 	repository := aggregates.NewRepository(at.store, shop.Define(), aggregates.Config{})
 	random := rand.New(rand.NewPCG(2, 11))
 	done, refused := 0, 0
@@ -102,7 +162,7 @@ func isRefusal(err error) bool {
 	return slices.ContainsFunc(refusals, func(r error) bool { return errors.Is(err, r) })
 }
 
-func demoRefuse(ctx context.Context, at *shopAt, out io.Writer) error {
+func demoRefuse(ctx context.Context, at *demoShop, out io.Writer) error {
 	repository := aggregates.NewRepository(at.store, shop.Define(), aggregates.Config{})
 	for _, c := range []struct {
 		what, cart string
@@ -121,13 +181,13 @@ func demoRefuse(ctx context.Context, at *shopAt, out io.Writer) error {
 	return nil
 }
 
-func demoProject(ctx context.Context, at *shopAt, out io.Writer) error {
-	for _, m := range at.models() {
-		report, err := at.catchUp(ctx, m, 0, nil)
+func demoProject(ctx context.Context, at *demoShop, out io.Writer) error {
+	for _, a := range at.projections {
+		report, err := catchUp(ctx, at.Operator, a, nil)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "  %s: %d events into %d documents\n", m.projection.Name(), report.Events, report.Documents)
+		fmt.Fprintf(out, "  %s: %d events into %d documents\n", a.Projection.Name(), report.Events, report.Documents)
 	}
 	current, err := at.all(ctx, shop.CurrentProjection, shop.CurrentModel)
 	if err != nil {
@@ -155,12 +215,12 @@ func demoProject(ctx context.Context, at *shopAt, out io.Writer) error {
 
 // demoRebuild deletes the documents together with the checkpoints in them, so
 // that projecting begins at the first event again.
-func demoRebuild(ctx context.Context, at *shopAt, out io.Writer) error {
+func demoRebuild(ctx context.Context, at *demoShop, out io.Writer) error {
 	before, err := at.all(ctx, shop.CurrentProjection, shop.CurrentModel)
 	if err != nil {
 		return err
 	}
-	name := keyspace.ModelName(at.namespace, shop.CurrentModel)
+	name := keyspace.ModelName(at.store.Namespace(), shop.CurrentModel)
 	for cart := range before {
 		if err := at.client.Del(ctx, keyspace.Document(name, 1, cart)).Err(); err != nil {
 			return err
@@ -170,7 +230,7 @@ func demoRebuild(ctx context.Context, at *shopAt, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	report, err := at.catchUp(ctx, at.models()[0], 0, nil)
+	report, err := catchUp(ctx, at.Operator, at.projections[0], nil)
 	if err != nil {
 		return err
 	}
@@ -186,12 +246,12 @@ func demoRebuild(ctx context.Context, at *shopAt, out io.Writer) error {
 }
 
 // all returns the documents of a read model by cart.
-func (at *shopAt) all(ctx context.Context, projection, name string) (map[string]map[string]string, error) {
-	reader, err := at.reader(ctx, projection, name)
+func (at *demoShop) all(ctx context.Context, projection, name string) (map[string]map[string]string, error) {
+	reader, err := redissink.NewReader(at.client, at.store.Namespace(), projection, name)
 	if err != nil {
 		return nil, err
 	}
 	all := make(map[string]map[string]string)
-	_, err = at.documents(ctx, reader, func(d document) { all[d.cart] = d.fields })
+	_, err = documents(ctx, at.store, reader, func(d document) { all[d.cart] = d.fields })
 	return all, err
 }

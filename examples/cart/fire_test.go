@@ -62,7 +62,7 @@ type underFire struct {
 }
 
 // built is what the test builds, by its projection.
-var built = map[string]string{shop.CurrentProjection: "2", shop.ProductsProjection: "1"}
+var built = map[string]int{shop.CurrentProjection: 2, shop.ProductsProjection: 1}
 
 func (r firing) run(t *testing.T, check func(flags, both []string)) {
 	t.Helper()
@@ -78,14 +78,14 @@ func (r firing) run(t *testing.T, check func(flags, both []string)) {
 	}
 	start := time.Now()
 	imported := u.importing(u.rest...)
-	for name, code := range built {
-		want(t, 0, slices.Concat([]string{"rebuild", name, "--code", code, "--rate", fmt.Sprint(r.rate)}, u.both), "generation 2 of "+name)
+	for name, version := range built {
+		want(t, 0, about(u.both, "rebuild", name, code(version), "--rate", fmt.Sprint(r.rate)), "generation 2 of "+name)
 	}
 	u.start(1)
 	u.start(3)
 	importing := u.fire(imported)
-	for name, code := range built {
-		want(t, 0, slices.Concat([]string{"rebuild", name, "--code", code, "--wait"}, u.both), "generation 2 of "+name+", of version "+code+", is built")
+	for name, version := range built {
+		want(t, 0, about(u.both, "rebuild", name, code(version), "--wait"), fmt.Sprintf("generation 2 of %s, of version %d, is built", name, version))
 	}
 	u.upToDate()
 	t.Logf("seed %d: %.1f s of importing meanwhile, all built and up to date after %.1f s, %d workers killed, %d of them while they built",
@@ -132,7 +132,7 @@ func (u *underFire) upToDate() {
 // start starts a worker in a place, with the code that belongs there.
 func (u *underFire) start(i int) {
 	u.Helper()
-	u.workers[i] = startWorker(u.T, append(slices.Clone(u.both), "--ttl", "500ms", "--code", fmt.Sprint(1+i%2))...)
+	u.workers[i] = startWorker(u.T, append(slices.Clone(u.both), "--ttl", "500ms", code(1+i%2))...)
 }
 
 // fire kills one worker after the other until all is built and imported, or enough were
@@ -170,15 +170,13 @@ func (u *underFire) fire(imported <-chan result) time.Duration {
 func (u *underFire) progress(before uint64) (built, builds bool, done uint64) {
 	u.Helper()
 	built = true
-	for _, p := range parsedStatus(u.T, mustCart(u.T, append([]string{"status", "-o", "json"}, u.both...)...)) {
-		for _, g := range p.Generations {
-			switch {
-			case g.Generation != 2:
-			case g.Building != nil:
-				built, done = false, done+g.Building.EventsDone
-			default: // it counts on, so that what the other has done still is more
-				done += 1 << 32
-			}
+	for _, g := range statusOfAll(u.T, u.both...) {
+		switch {
+		case g.Generation != 2:
+		case g.Building != nil:
+			built, done = false, done+g.Building.EventsDone
+		default: // it counts on, so that what the other has done still is more
+			done += 1 << 32
 		}
 	}
 	return built, !built && done > before, done
@@ -200,16 +198,16 @@ func (u *underFire) kill(builds bool) {
 // verify compares all generations with the events, and with each other.
 func (u *underFire) verify() {
 	u.Helper()
-	for name, code := range built {
+	for name, version := range built {
 		for _, args := range [][]string{
-			{"verify", name, "--fold"},
-			{"verify", name, "--fold", "--generation", "2", "--code", code},
-			{"verify", name, "--ignore", shop.DistinctField},
+			{"--fold"},
+			{"--fold", "--generation", "2", code(version)},
+			{"--ignore", shop.DistinctField},
 		} {
-			u.Log(strings.TrimSpace(want(u.T, 0, append(args, u.both...), ", 0 differ").out))
+			u.Log(strings.TrimSpace(want(u.T, 0, about(u.both, "verify", name, args...), ", 0 differ").out))
 		}
 	}
-	want(u.T, 1, current(u.flags, "verify", "--list", "1"), `generation 2, nothing in generation 1`, "carts more")
+	want(u.T, exitWrong, current(u.flags, "verify", "--list", "1"), `generation 2, nothing in generation 1`, " more")
 }
 
 // sendAround has readers see the new generation and the old one again, as long as the
@@ -242,19 +240,19 @@ func (u *underFire) switchOver(p *poller) {
 		return allListings(t, u.flags...) + mustCart(t, append([]string{"listing", "products"}, u.both...)...)
 	}
 	before := all()
-	want(t, 2, current(u.flags, "promote"), "readers would see generation 2", "--yes does it")
+	want(t, exitUnconfirmed, current(u.flags, "promote"), "readers would see generation 2", "--yes does it")
 	p.see("version 1")
 	want(t, 0, current(u.flags, "promote", "--yes"), "readers see generation 2")
-	want(t, 0, slices.Concat([]string{"promote", shop.ProductsProjection, "--yes"}, u.both), "readers see generation 2")
+	want(t, 0, about(u.both, "promote", shop.ProductsProjection, "--yes"), "readers see generation 2")
 	p.see("version 2")
 	if after := all(); after != before {
 		t.Error("the listings of the new generations are not those of the old ones")
 	}
-	want(t, 1, append([]string{"project"}, u.flags...), "of version 2, and this code of version 1", "cart project --code 2")
-	mustCart(t, append([]string{"project", "--code", "2"}, u.flags...)...)
-	want(t, 2, current(u.flags, "rollback"), "readers would see generation 1", "0 events behind")
+	want(t, exitFailed, append([]string{"project"}, u.flags...), "of version 2, and this code of version 1", "CART_CODE=2 cart project")
+	mustCart(t, append([]string{code(2), "project"}, u.flags...)...)
+	want(t, exitUnconfirmed, current(u.flags, "rollback"), "readers would see generation 1", "0 events behind")
 	want(t, 0, current(u.flags, "rollback", "--yes"), "readers see generation 1")
-	want(t, 0, slices.Concat([]string{"rollback", shop.ProductsProjection, "--yes"}, u.both), "readers see generation 1")
+	want(t, 0, about(u.both, "rollback", shop.ProductsProjection, "--yes"), "readers see generation 1")
 	p.see("version 1")
 	p.stop()
 	t.Logf("%d reads of all carts meanwhile, none missing, half or mixed", p.reads.Load())

@@ -13,9 +13,10 @@ import (
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/examples/cart/history"
+	"github.com/projectord/projectord/projector/daemon"
 )
 
-func newImport(c *connection, s streams) *cobra.Command {
+func newImport(k *daemon.Kit) *cobra.Command {
 	var onError string
 	cmd := &cobra.Command{
 		Use:   "import FILE",
@@ -31,13 +32,22 @@ was skipped, goes into another namespace.`,
 		Example: `  cart import online-retail.csv.zst
   cart import events.ndjson.zst --namespace shop2
   curl -s https://example.org/events.ndjson.gz | cart import - --on-error skip`,
-		Args: arguments("FILE"),
+		Args: daemon.Arguments("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if onError != "stop" && onError != "skip" {
-				return usageError{fmt.Errorf("--on-error is stop or skip, not %q", onError)}
+				return daemon.Usage("--on-error is stop or skip, not %q", onError)
 			}
-			i := &importing{file: args[0], skip: onError == "skip", streams: s}
-			return i.run(cmd.Context(), c)
+			i := &importing{Kit: k, file: args[0], skip: onError == "skip"}
+			// What cannot be read is found out before a server is asked.
+			h, err := i.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer i.input.Close()
+			defer h.Close()
+			return k.OnNew(func(ctx context.Context, at *daemon.Space, _ []string) error {
+				return i.run(ctx, at.Store, h)
+			})(cmd, args)
 		},
 	}
 	cmd.Flags().StringVar(&onError, "on-error", "stop", "what to do at a bad line, `stop|skip`: skipped ones are told at the end")
@@ -46,9 +56,12 @@ was skipped, goes into another namespace.`,
 
 // importing is one run of the import command.
 type importing struct {
-	streams
+	*daemon.Kit
 	file string
 	skip bool
+
+	input *input
+	size  int64 // of the file, 0 where that is not known
 
 	skipped    []*history.LineError // the first ones
 	bad        int                  // how many there are in all
@@ -62,33 +75,31 @@ type importing struct {
 // maxListed is how many skipped lines are told one by one.
 const maxListed = 20
 
-func (i *importing) run(ctx context.Context, c *connection) error {
-	input, size, err := i.open(ctx)
-	if err != nil {
-		return err
+// open opens the history.
+func (i *importing) open(ctx context.Context) (*history.History, error) {
+	var err error
+	if i.input, i.size, err = i.reading(ctx); err != nil {
+		return nil, err
 	}
-	defer input.Close()
-	h, err := history.Open(input)
+	h, err := history.Open(i.input)
 	if err != nil {
-		return fmt.Errorf("reading %s: %w", i.name(), plain(err))
+		i.input.Close()
+		return nil, fmt.Errorf("reading %s: %w", i.name(), plain(err))
 	}
-	defer h.Close()
-	at, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer at.close()
+	return h, nil
+}
 
+func (i *importing) run(ctx context.Context, store eventstore.Store, h *history.History) error {
 	start := time.Now()
-	stop := showProgress(i.err, "import", func() progress {
+	stop := showProgress(i.Err(), "import", func() progress {
 		p := progress{unit: "events", done: i.settled.Load(), total: i.total.Load()}
 		p.events = p.done
-		if read := input.read.Load(); p.total == 0 && size > 0 && read > 0 {
-			p.total, p.guess = i.dealt.Load()*size/read, true
+		if read := i.input.read.Load(); p.total == 0 && i.size > 0 && read > 0 {
+			p.total, p.guess = i.dealt.Load()*i.size/read, true
 		}
 		return p
 	})
-	result, err := history.Import(ctx, at.store, i.facts(h), history.Config{
+	result, err := history.Import(ctx, store, i.facts(h), history.Config{
 		Progress: func(n int) { i.settled.Add(int64(n)) },
 		BadLine:  i.badLine,
 	})
@@ -97,8 +108,7 @@ func (i *importing) run(ctx context.Context, c *connection) error {
 	if err != nil {
 		return i.explain(err, result)
 	}
-	i.tell(result, h.Form, time.Since(start))
-	return nil
+	return i.Print(importedView{result.Added + result.Present, result.Carts, h.Form, result.Added, result.Present, time.Since(start).Seconds()})
 }
 
 // facts counts the facts that pass.
@@ -133,26 +143,36 @@ func (i *importing) tellSkipped() {
 	if i.bad == 0 {
 		return
 	}
-	fmt.Fprintf(i.err, "%s lines were skipped:\n", count(i.bad))
+	fmt.Fprintf(i.Err(), "%s lines were skipped:\n", count(i.bad))
 	for _, e := range i.skipped {
-		fmt.Fprintf(i.err, "  %v\n", e)
+		fmt.Fprintf(i.Err(), "  %v\n", e)
 	}
 	if more := i.bad - len(i.skipped); more > 0 {
-		fmt.Fprintf(i.err, "  and %s more\n", count(more))
+		fmt.Fprintf(i.Err(), "  and %s more\n", count(more))
 	}
 }
 
-func (i *importing) tell(r history.Result, form string, took time.Duration) {
-	all := r.Added + r.Present
-	rate := fmt.Sprintf("%.1f s, %s events/s", took.Seconds(), count(perSecond(int64(all), took)))
+// importedView is what was imported.
+type importedView struct {
+	Events  int     `json:"events"`
+	Carts   int     `json:"carts"`
+	Form    string  `json:"form"`
+	Added   int     `json:"added"`
+	Present int     `json:"present"`
+	Seconds float64 `json:"seconds"`
+}
+
+// Show implements [daemon.View].
+func (v importedView) Show(w io.Writer) {
+	rate := rateText(v.Events, v.Seconds)
 	switch {
-	case all == 0:
-		fmt.Fprintf(i.out, "there are no events in it, 0 added\n")
-	case r.Added == 0:
-		fmt.Fprintf(i.out, "%s events are there already, 0 added (%s)\n", count(all), rate)
+	case v.Events == 0:
+		fmt.Fprintf(w, "there are no events in it, 0 added\n")
+	case v.Added == 0:
+		fmt.Fprintf(w, "%s events are there already, 0 added %s\n", count(v.Events), rate)
 	default:
-		fmt.Fprintf(i.out, "%s events of %s carts read as %s: %s added, %s were there already (%s)\n",
-			count(all), count(r.Carts), form, count(r.Added), count(r.Present), rate)
+		fmt.Fprintf(w, "%s events of %s carts read as %s: %s added, %s were there already %s\n",
+			count(v.Events), count(v.Carts), v.Form, count(v.Added), count(v.Present), rate)
 	}
 }
 
@@ -202,14 +222,14 @@ func (in *input) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// open opens the file; its size is 0 where that is not known.
-func (i *importing) open(ctx context.Context) (in *input, size int64, err error) {
+// reading opens the file; its size is 0 where that is not known.
+func (i *importing) reading(ctx context.Context) (in *input, size int64, err error) {
 	if i.file == "-" {
 		// A read of standard input cannot be interrupted, so it happens
 		// elsewhere, and waiting for it can be.
 		r, w := io.Pipe()
 		go func() {
-			_, err := io.Copy(w, i.in)
+			_, err := io.Copy(w, i.In())
 			w.CloseWithError(err)
 		}()
 		context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })

@@ -12,15 +12,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/projectord/projectord/examples/cart/shop"
+	"github.com/projectord/projectord/projector/daemon"
 )
 
 // listing is a way to print a whole read model as lines, sorted bytewise.
 type listing interface {
-	// open connects to where the read model is.
-	open(ctx context.Context, c *connection) (*shopAt, error)
 	// print prints the lines, and returns how many carts have events that are
 	// not in them.
-	print(ctx context.Context, at *shopAt, out io.Writer) (behind int, err error)
+	print(ctx context.Context, at *daemon.Space, out io.Writer) (behind int, err error)
 }
 
 var listings = map[string]listing{
@@ -32,13 +31,13 @@ var listings = map[string]listing{
 	"days":     tableListing{shop.DaysProjection, dayColumns()},
 }
 
-func newListing(c *connection, s streams) *cobra.Command {
+func newListing(k *daemon.Kit) *cobra.Command {
 	names := strings.Join(slices.Sorted(maps.Keys(listings)), "|")
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "listing " + names,
 		Short: "Print a read model as sorted lines",
 		Long: `Prints a whole read model, one tab-separated line each, sorted bytewise, so that
-two of them can be compared by their checksums.
+two of them can be compared by their checksums; -o changes nothing.
 
 In Redis
   carts     cart, adds, removes, checkouts, returns, adjustments
@@ -50,31 +49,26 @@ In Postgres
   days      date, lines, units, total_milli`,
 		Example: `  cart listing holdings | sha256sum
   cart listing chain --namespace shop2 > chain.tsv
-  cart listing days --postgres postgres://shop:secret@127.0.0.1:5432/shop`,
-		Args: arguments(names),
+  cart listing days --postgres-url postgres://shop:secret@127.0.0.1:5432/shop`,
+		Args: daemon.Arguments(names),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, found := listings[args[0]]
 			if !found {
-				return usageError{fmt.Errorf("there is no listing %q, only %s", args[0], names)}
+				return daemon.Usage("there is no listing %q, only %s", args[0], names)
 			}
-			at, err := l.open(cmd.Context(), c)
-			if err != nil {
-				return err
-			}
-			defer at.close()
-			out := bufio.NewWriter(s.out)
-			behind, err := l.print(cmd.Context(), at, out)
-			if err != nil {
-				return err
-			}
-			if behind > 0 {
-				fmt.Fprintf(s.err, "%s carts have events that are not in here yet: run cart project\n", count(behind))
-			}
-			return out.Flush()
+			return k.On(func(ctx context.Context, at *daemon.Space, _ []string) error {
+				out := bufio.NewWriter(k.Out())
+				behind, err := l.print(ctx, at, out)
+				if err != nil {
+					return err
+				}
+				if behind > 0 {
+					fmt.Fprintf(k.Err(), "%s carts have events that are not in here yet: run cart project\n", count(behind))
+				}
+				return out.Flush()
+			})(cmd, args)
 		},
 	}
-	c.addPostgres(cmd)
-	return cmd
 }
 
 // hashListing lists documents in Redis.
@@ -83,15 +77,13 @@ type hashListing struct {
 	lines             func(document) []string
 }
 
-func (hashListing) open(ctx context.Context, c *connection) (*shopAt, error) { return c.open(ctx) }
-
-func (l hashListing) print(ctx context.Context, at *shopAt, out io.Writer) (behind int, err error) {
-	reader, err := at.reader(ctx, l.projection, l.model)
+func (l hashListing) print(ctx context.Context, at *daemon.Space, out io.Writer) (behind int, err error) {
+	reader, err := reader(ctx, at, l.projection, l.model)
 	if err != nil {
 		return 0, err
 	}
 	var lines []string
-	behind, err = at.documents(ctx, reader, func(d document) { lines = append(lines, l.lines(d)...) })
+	behind, err = documents(ctx, at.Store, reader, func(d document) { lines = append(lines, l.lines(d)...) })
 	if err != nil {
 		return 0, err
 	}

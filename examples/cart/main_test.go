@@ -3,13 +3,20 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/projector/daemon"
 )
 
 // asProgram is set in the environment of a test process that is to be the program.
@@ -19,19 +26,69 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	os.Unsetenv(postgresEnv) // tests name the Postgres they mean
 	testenv.Main(m)
 }
 
+// The exit codes of package daemon.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitWrong       = 3
+	exitUnconfirmed = 4
+	exitAbsent      = 5
+	exitUnavailable = 6
+)
+
+// The settings that tests give by the environment.
+const (
+	urlEnv       = "PROJECTORD_REDIS_URL"
+	namespaceEnv = "PROJECTORD_NAMESPACE"
+	postgresEnv  = "PROJECTORD_POSTGRES_URL"
+)
+
+// environment returns the environment of a program: that of the test, with variables in
+// place of those of the same names.
+func environment(variables ...string) []string {
+	all := slices.DeleteFunc(os.Environ(), func(old string) bool {
+		return slices.ContainsFunc(variables, func(new string) bool {
+			name, _, _ := strings.Cut(new, "=")
+			return strings.HasPrefix(old, name+"=")
+		})
+	})
+	return append(all, variables...)
+}
+
+// isVariable reports whether a word of a command is a variable, like those before a
+// command of a shell.
+func isVariable(word string) bool {
+	return strings.HasPrefix(word, "CART_") || strings.HasPrefix(word, "PROJECTORD_")
+}
+
+// split splits a command into variables and arguments: they may be mixed.
+func split(words []string) (variables, args []string) {
+	for _, word := range words {
+		if isVariable(word) {
+			variables = append(variables, word)
+		} else {
+			args = append(args, word)
+		}
+	}
+	return variables, args
+}
+
+// code says of which version the code of a command is.
+func code(version int) string { return fmt.Sprintf("%s=%d", codeEnv, version) }
+
 // program returns the program as a command that is a process of its own.
-func program(t *testing.T, args ...string) *exec.Cmd {
+func program(t *testing.T, words ...string) *exec.Cmd {
 	t.Helper()
 	path, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	variables, args := split(words)
 	cmd := exec.Command(path, args...)
-	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.Env = environment(append(variables, asProgram+"=1")...)
 	return cmd
 }
 
@@ -42,10 +99,50 @@ type result struct {
 }
 
 // cart runs the program within the test's process.
-func cart(ctx context.Context, stdin string, args ...string) result {
+func cart(ctx context.Context, stdin string, words ...string) result {
 	var out, err bytes.Buffer
-	status := run(ctx, args, streams{strings.NewReader(stdin), &out, &err})
+	status := call(ctx, strings.NewReader(stdin), &out, &err, words...)
 	return result{status, out.String(), err.String()}
+}
+
+// call does so with what it reads and writes.
+func call(ctx context.Context, in io.Reader, out, err io.Writer, words ...string) int {
+	variables, args := split(words)
+	environ := environment(variables...)
+	app, wrong := newApp(func(name string) string {
+		for _, v := range environ {
+			if text, ok := strings.CutPrefix(v, name+"="); ok {
+				return text
+			}
+		}
+		return ""
+	})
+	if wrong != nil {
+		fmt.Fprintln(err, "cart:", wrong)
+		return exitUsage
+	}
+	app.Commands = withBehind(app.Commands)
+	return app.Run(ctx, daemon.Call{Args: args, Environ: environ, In: in, Out: out, Err: err})
+}
+
+// withBehind adds a command of the tests, which prints how many carts are behind in each
+// projection that has run.
+func withBehind(commands func(*daemon.Kit) []*cobra.Command) func(*daemon.Kit) []*cobra.Command {
+	return func(k *daemon.Kit) []*cobra.Command {
+		return append(commands(k), &cobra.Command{Use: "behind", RunE: k.On(func(ctx context.Context, at *daemon.Space, _ []string) error {
+			all, err := at.Assignments(ctx)
+			if err != nil {
+				return err
+			}
+			left := make(map[string]int)
+			for _, a := range all {
+				if left[a.Projection.Name()], err = behind(ctx, at, a); err != nil {
+					return err
+				}
+			}
+			return json.NewEncoder(k.Out()).Encode(left)
+		})})
+	}
 }
 
 // mustCart runs the program and returns its output; it must succeed.
@@ -70,21 +167,21 @@ func written(t *testing.T, name, text string) string {
 
 func TestDemo(t *testing.T) {
 	t.Setenv(urlEnv, "redis://127.0.0.1:1") // the demonstration needs no server
-	out := mustCart(t)
+	out := mustCart(t, "demo")
 	for _, want := range []string{"bad quantity", "not in the cart", "nothing to pay", "\n  ada ", "equal to those before", "Try next"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the demonstration does not tell %q:\n%s", want, out)
 		}
 	}
-	if again := mustCart(t); again != out {
+	if again := mustCart(t, "demo"); again != out {
 		t.Errorf("the demonstration differs from run to run:\n%s", again)
 	}
 }
 
 func TestUsage(t *testing.T) {
-	url := testenv.Embedded(t).Options().Addr
-	at := []string{"--redis", "redis://" + url}
+	at := []string{"--redis-url", "redis://" + testenv.Embedded(t).Options().Addr}
 	file := written(t, "small.csv", generate(1, 20).csv)
+	mustCart(t, append(at, "import", file, "--namespace", "projectord")...)
 	for _, test := range []struct {
 		name   string
 		args   []string
@@ -92,38 +189,36 @@ func TestUsage(t *testing.T) {
 		says   string
 	}{
 		{"Help", []string{"-h"}, 0, ""},
+		{"HelpOfDemo", []string{"demo", "-h"}, 0, ""},
 		{"HelpOfImport", []string{"import", "--help"}, 0, ""},
-		{"UnknownCommand", []string{"foo"}, 2, `no command "foo"`},
-		{"UnknownFlag", []string{"project", "--wat"}, 2, "--wat"},
-		{"FlagWithoutCommand", at, 2, "name a command"},
-		{"ImportNothing", []string{"import"}, 2, "FILE is missing"},
-		{"ImportTwoFiles", []string{"import", "a", "b"}, 2, `"b"`},
-		{"ImportNoSuchFile", append(at, "import", "/no/such/file"), 1, "no such file"},
-		{"ImportDirectory", append(at, "import", t.TempDir()), 1, "is a directory"},
-		{"ImportEmpty", append(at, "import", "-"), 1, "standard input: it is empty"},
-		{"ImportOnErrorWhat", append(at, "import", file, "--on-error", "what"), 2, `"what"`},
-		{"ImportOtherCSV", append(at, "import", written(t, "other.csv", "a,b\n1,2\n")), 1, "lacks the columns InvoiceNo,"},
-		{"ListingWhat", append(at, "listing", "what"), 2, `"what"`},
-		{"ListingBeforeProject", append(at, "listing", "chain"), 1, "run cart project"},
-		{"ShowUnknown", append(at, "show", "nobody"), 1, "no cart nobody in namespace projectord"},
-		{"ShowImpossible", append(at, "show", "a\nb"), 1, "control character"},
-		{"BadNamespace", append(at, "project", "--namespace", "No"), 2, `"No"`},
-		{"RunBadNamespace", append(at, "run", "--namespace", "No"), 2, `"No"`},
-		{"BadURL", []string{"project", "--redis", "redis://u:sesame@h:x"}, 2, "redis://user:password@"},
-		{"NoServer", []string{"project", "--redis", "redis://u:sesame@127.0.0.1:1"}, 1, "is the server running"},
-		{"BadPostgresURL", append(at, "project", "--postgres", "postgres://u:sesame@h:x/d"), 2, "postgres://user:password@"},
-		{"OtherPostgresURL", append(at, "run", "--postgres", "redis://u:sesame@h:1"), 2, "postgres://user:password@"},
-		{"NoPostgres", append(at, "project", "--postgres", "postgres://u:sesame@127.0.0.1:1/d"), 1, "is the Postgres running, and the URL in --postgres"},
-		{"ListingWithoutPostgres", append(at, "listing", "days"), 2, "by --postgres or " + postgresEnv},
-		{"ListingWithPostgresDown", append(at, "listing", "orders", "--postgres", "postgres://u:sesame@127.0.0.1:1/d"), 1, "is the Postgres running"},
-		{"RunWhat", append(at, "run", "what"), 2, `"what"`},
-		{"RunShortTTL", append(at, "run", "--ttl", "1ms"), 2, "--ttl is 100ms or more"},
-		{"RunNoTime", append(at, "run", "--ttl", "3"), 2, "--ttl"},
-		{"RunNoCapacity", append(at, "run", "--capacity", "0"), 2, "--capacity is 1 or more"},
-		{"RunBadName", append(at, "run", "--name", "a b"), 1, `worker name "a b"`},
-		{"RunNoServer", []string{"run", "--redis", "redis://u:sesame@127.0.0.1:1"}, 1, "is the server running"},
-		{"RunNoPostgres", append(at, "run", "--postgres", "postgres://u:sesame@127.0.0.1:1/d"), 1, "is the Postgres running"},
-		{"HelpOfRun", []string{"run", "-h"}, 0, ""},
+		{"HelpOfProject", []string{"project", "--help"}, 0, ""},
+		{"HelpOfShow", []string{"show", "--help"}, 0, ""},
+		{"HelpOfListing", []string{"listing", "--help"}, 0, ""},
+		{"UnknownCommand", []string{"foo"}, exitUsage, `no command "cart foo"`},
+		{"UnknownFlag", []string{"project", "--wat"}, exitUsage, "--wat"},
+		{"DemoOfWhat", []string{"demo", "what"}, exitUsage, `"what"`},
+		{"ImportNothing", []string{"import"}, exitUsage, "FILE is missing"},
+		{"ImportTwoFiles", []string{"import", "a", "b"}, exitUsage, `"b"`},
+		{"ImportNoSuchFile", append(at, "import", "/no/such/file"), exitFailed, "no such file"},
+		{"ImportDirectory", append(at, "import", t.TempDir()), exitFailed, "is a directory"},
+		{"ImportEmpty", append(at, "import", "-"), exitFailed, "standard input: it is empty"},
+		{"ImportOnErrorWhat", append(at, "import", file, "--on-error", "what"), exitUsage, `"what"`},
+		{"ImportOtherCSV", append(at, "import", written(t, "other.csv", "a,b\n1,2\n")), exitFailed, "lacks the columns InvoiceNo,"},
+		{"ListingWhat", append(at, "listing", "what"), exitUsage, `"what"`},
+		{"ListingBeforeProject", append(at, "listing", "chain"), exitAbsent, "run cart project"},
+		{"ShowUnknown", append(at, "show", "nobody"), exitAbsent, "no cart nobody in namespace projectord"},
+		{"ShowImpossible", append(at, "show", "a\nb"), exitUsage, "control character"},
+		{"ShowNowhere", append(at, "show", "c1", "--namespace", "nowhere"), exitAbsent, "no such namespace"},
+		{"BadNamespace", append(at, "project", "--namespace", "No"), exitUsage, `"No"`},
+		{"NoServer", []string{"project", "--redis-url", "redis://u:sesame@127.0.0.1:1"}, exitUnavailable, "is the server running"},
+		{"NoPostgres", append(at, "project", "--postgres-url", "postgres://u:sesame@127.0.0.1:1/d"), exitUnavailable, "is the Postgres running"},
+		{"ListingWithoutPostgres", append(at, "listing", "days"), exitUsage, "--postgres-url or " + postgresEnv},
+		{"ListingWithPostgresDown", append(at, "listing", "orders", "--postgres-url", "postgres://u:sesame@127.0.0.1:1/d"), exitUnavailable, "is the Postgres running"},
+		{"CodeOfTheFuture", []string{code(4), "version"}, exitUsage, `CART_CODE is from 1 to 3, not "4"`},
+		{"CodeWhat", []string{"CART_CODE=new", "version"}, exitUsage, `"new"`},
+		{"CountWhat", []string{"CART_MAX_COUNT=-1", "version"}, exitUsage, "CART_MAX_COUNT is how many"},
+		{"AgeWhat", []string{"CART_MAX_AGE=-1h", "version"}, exitUsage, "CART_MAX_AGE is a time above 0"},
+		{"IdleWhat", []string{"CART_IDLE=3", "version"}, exitUsage, "CART_IDLE is a time above 0"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := cart(t.Context(), "", test.args...)
@@ -140,13 +235,38 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// A password in the environment must not show in the help either.
-func TestHelpHidesEnvironment(t *testing.T) {
-	t.Setenv(urlEnv, "redis://u:sesame@127.0.0.1:1")
-	t.Setenv(postgresEnv, "postgres://u:sesame@127.0.0.1:1/d")
-	for _, args := range [][]string{{"-h"}, {"project", "-h"}, {"project"}, {"run", "-h"}, {"run"}, {"listing", "days"}} {
-		if r := cart(t.Context(), "", args...); strings.Contains(r.out+r.err, "sesame") {
-			t.Errorf("cart %v tells the password:\n%s%s", args, r.out, r.err)
+// What the cart's own commands print is a value too.
+func TestForms(t *testing.T) {
+	at := []string{"--redis-url", "redis://" + testenv.Embedded(t).Options().Addr, "-o", "json"}
+	line := `{"ts":"2011-01-01T00:00:00Z","cart":"c1","type":"item_added","item":"tea","qty":3,"price_milli":1,"ref":"1"}`
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"import", written(t, "history", line)}, `{"added":1,"carts":1,"events":1,"form":"ndjson","present":0}`},
+		{[]string{"project"}, `[{"documents":1,"events":1,"projection":"cart_current"},{"documents":1,"events":1,"projection":"cart_chain"}]`},
+		{[]string{"show", "c1"}, `{"cart":"c1","fields":{"adds":"1","adjustments":"0","checkouts":"0","item:tea":"3","removes":"0","returns":"0"},"head":1,"version":1}`},
+	} {
+		var v any
+		out := mustCart(t, append(test.args, at...)...)
+		if err := json.Unmarshal([]byte(out), &v); err != nil {
+			t.Fatal(err)
+		}
+		timeless(v)
+		if text, err := json.Marshal(v); err != nil || string(text) != test.want {
+			t.Errorf("%v prints %s, %v; want %s", test.args, text, err, test.want)
+		}
+	}
+}
+
+// timeless leaves out how long something took.
+func timeless(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		delete(v, "seconds")
+	case []any:
+		for _, one := range v {
+			timeless(one)
 		}
 	}
 }

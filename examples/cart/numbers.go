@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 )
@@ -20,4 +21,10 @@ func perSecond(n int64, in time.Duration) int64 {
 		return 0
 	}
 	return int64(float64(n) / in.Seconds())
+}
+
+// rateText says how long so many events took, and how many a second that is.
+func rateText(events int, seconds float64) string {
+	took := time.Duration(seconds * float64(time.Second))
+	return fmt.Sprintf("(%.1f s, %s events/s)", seconds, count(perSecond(int64(events), took)))
 }

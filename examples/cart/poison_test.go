@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,8 +13,7 @@ import (
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/examples/cart/shop"
 	"github.com/projectord/projectord/internal/testenv"
-	"github.com/projectord/projectord/projector"
-	"github.com/projectord/projectord/projector/lease"
+	"github.com/projectord/projectord/projector/daemon"
 )
 
 // tillAdded is shop.ItemAdded as tills write it too: with the price as a text.
@@ -119,90 +118,60 @@ func TestPoison(t *testing.T) {
 	whole := generate(seed, invoices)
 	cart, rest := fifth(t, whole.ndjson, 10)
 	before := generateUntil(seed, invoices, cart, 4)
-	flags, client, _ := space(t)
+	flags, _, _ := space(t)
 	both := withPostgres(t, flags)
-	at := opened(t, both...)
-	log, err := at.log(client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &poisoned{T: t, at: at, log: log, cart: eventstore.MustStreamID(shop.Category, cart)}
+	p := &poisoned{T: t, both: both, cart: eventstore.MustStreamID(shop.Category, cart)}
 
 	mustCart(t, append([]string{"import", written(t, "before", before.ndjson)}, flags...)...)
+	store := opened(t, flags...).store
 	for _, l := range rest {
-		if _, err := at.store.Append(t.Context(), p.cart, eventstore.Any, l.event(t)); err != nil {
+		if _, err := store.Append(t.Context(), p.cart, eventstore.Any, l.event(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	stop := p.work("broken", broken)
+	stop := p.work(broken)
 	p.waitParked()
 	stop()
 	wantListings(t, before.inRedis, flags...)
 	wantListings(t, before.inPostgres, both...)
-	wantSummaries(t, at, before.inRedis["carts"])
+	wantSummaries(t, before.inRedis["carts"], both...)
 
-	stop = p.work("fixed", fixed)
+	stop = p.work(fixed)
 	defer stop()
-	head := eventstore.Version(4 + len(rest))
-	for _, a := range p.assignments(fixed) {
-		if err := projector.Retry(t.Context(), log, a, p.cart); err != nil {
-			t.Fatal(err)
-		}
-		if err := projector.WaitFor(t.Context(), a, p.cart, head); err != nil {
-			t.Fatal(err)
-		}
-		if parked := p.parked(a); len(parked) > 0 {
-			t.Errorf("parked in %s are still %+v", a.Projection.Name(), parked)
-		}
+	for _, name := range append(stateful, shared...) {
+		want(t, 0, slices.Concat([]string{"parked", "retry", name, p.cart.String()}, both), "1 stream of "+name+" retried")
+		want(t, 0, slices.Concat([]string{"wait", name, p.cart.String(), fmt.Sprint(4 + len(rest))}, both), name+" shows version")
 	}
-	waitForAll(t, at)
+	want(t, 0, append([]string{"parked", "ls"}, both...), "nothing is parked")
+	waitForAll(t, both...)
 	wantListings(t, whole.inRedis, flags...)
 	wantListings(t, whole.inPostgres, both...)
-	wantSummaries(t, at, whole.inRedis["carts"])
+	wantSummaries(t, whole.inRedis["carts"], both...)
 }
 
 // poisoned is a shop with a cart that some code cannot fold.
 type poisoned struct {
 	*testing.T
-	at   *shopAt
-	log  *lease.Log
+	both []string
 	cart eventstore.StreamID
 }
 
-// assignments returns those of code that reads the prices of tills so.
-func (p *poisoned) assignments(milli func(string) int64) []projector.Assignment {
+// work runs a worker whose code reads the prices of tills so, until stop is called.
+func (p *poisoned) work(milli func(string) int64) (stop func()) {
 	p.Helper()
-	var all []projector.Assignment
-	for _, m := range p.at.modelsOf(withTills(milli)) {
-		a, err := p.at.assignment(p.Context(), m)
-		if err != nil {
-			p.Fatal(err)
-		}
-		all = append(all, a)
-	}
-	if len(all) != 6 {
-		p.Fatalf("there are %d projections; want 6", len(all))
-	}
-	return all
-}
-
-// work runs a worker with such code until stop is called.
-func (p *poisoned) work(name string, milli func(string) int64) (stop func()) {
-	p.Helper()
-	w, err := projector.NewWorker(projector.WorkerConfig{
-		Store: p.at.store, Log: p.log, Worker: name, Projections: p.assignments(milli), Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		p.Fatal(err)
-	}
+	app := daemon.App{Name: "cart", Projections: projections(1, withTills(milli))}
 	ctx, cancel := context.WithCancel(p.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- w.Run(ctx) }()
+	var log transcript
+	ended := make(chan int, 1)
+	go func() {
+		ended <- app.Run(ctx, daemon.Call{Args: append([]string{"run"}, p.both...), Environ: environment(), Out: &log, Err: &log})
+	}()
+	begun(p.T, &log)
 	return func() {
 		p.Helper()
 		cancel()
-		if err := <-ended; err != nil {
-			p.Errorf("the worker ended with %v", err)
+		if code := <-ended; code != 0 {
+			p.Errorf("the worker ended with code %d: %s", code, log.String())
 		}
 	}
 }
@@ -211,38 +180,41 @@ func (p *poisoned) work(name string, milli func(string) int64) (stop func()) {
 // stands there at the fourth, and has applied all events of all other carts.
 func (p *poisoned) waitParked() {
 	p.Helper()
-	for i, a := range p.assignments(broken) {
-		name := a.Projection.Name()
-		testenv.Wait(p, waitLong, func() error {
-			parked := p.parked(a)
-			behind, err := p.at.behind(p.Context(), p.at.models()[i])
-			if err == nil && (len(parked) == 0 || behind != 1) {
-				err = fmt.Errorf("%d carts are parked in %s, %d are behind", len(parked), name, behind)
-			}
+	testenv.Wait(p, waitLong, func() error {
+		left, err := allBehind(p.Context(), p.both...)
+		if err != nil {
 			return err
-		})
-		parked := p.parked(a)
-		if len(parked) != 1 || parked[0].Stream != p.cart || parked[0].Version != 5 || parked[0].Outdated || !strings.Contains(parked[0].Error, "panic") {
+		}
+		for _, name := range append(stateful, shared...) {
+			if parked := p.parked(name); len(parked) == 0 || left[name] != 1 {
+				return fmt.Errorf("%d carts are parked in %s, %d are behind", len(parked), name, left[name])
+			}
+		}
+		return nil
+	})
+	for _, name := range append(stateful, shared...) {
+		parked := p.parked(name)
+		if len(parked) != 1 || parked[0].Stream != p.cart.String() || parked[0].Version != 5 || parked[0].Outdated || !strings.Contains(parked[0].Error, "panic") {
 			p.Errorf("parked in %s are %+v; want %s at version 5", name, parked, p.cart)
 		}
-		checkpoints, _, err := a.Sink.Checkpoints(p.Context(), a.Generation, []string{checkpointKey(a, p.cart)})
-		if err != nil {
-			p.Fatal(err)
-		}
-		if checkpoints[0].Position != projector.PositionOf(4) {
-			p.Errorf("the cart is at %s in %s; want version 4", checkpoints[0], name)
-		}
+		want(p.T, 0, slices.Concat([]string{"wait", name, p.cart.String(), "4"}, p.both))
+		want(p.T, 7, slices.Concat([]string{"wait", name, p.cart.String(), "5", "--timeout", "50ms"}, p.both))
 	}
 }
 
-func (p *poisoned) parked(a projector.Assignment) []projector.Parked {
+// parkedCart is what parked ls prints of one.
+type parkedCart struct {
+	Stream, Error string
+	Version       uint64
+	Outdated      bool
+}
+
+func (p *poisoned) parked(projection string) []parkedCart {
 	p.Helper()
-	var all []projector.Parked
-	for s, err := range projector.ParkedStreams(p.Context(), p.log, a) {
-		if err != nil {
-			p.Fatal(err)
-		}
-		all = append(all, s)
+	var v struct{ Parked []parkedCart }
+	text := mustCart(p.T, slices.Concat([]string{"parked", "ls", projection, "-o", "json"}, p.both)...)
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		p.Fatalf("parked ls prints %q: %v", text, err)
 	}
-	return all
+	return v.Parked
 }

@@ -16,43 +16,59 @@ import (
 	"github.com/projectord/projectord/projector/redissink"
 )
 
-// statusOf returns what status says of a generation of cart_current.
-func statusOf(t *testing.T, generation int, flags ...string) (generationStatus, bool) {
+// generationStatus is what status says of a generation.
+type generationStatus struct {
+	Projection string
+	Generation int
+	State      string
+	Building   *struct {
+		EventsDone uint64 `json:"events_done"`
+	}
+	Behind    *int
+	Estimated bool
+}
+
+// upToDate reports whether it is built and nothing is left to be applied.
+func (g generationStatus) upToDate() bool {
+	return g.State == "built" && g.Behind != nil && *g.Behind == 0 && !g.Estimated
+}
+
+// statusOf returns what status says of a generation of a projection.
+func statusOf(t *testing.T, projection string, generation int, flags ...string) (generationStatus, bool) {
 	t.Helper()
-	for _, p := range parsedStatus(t, mustCart(t, append([]string{"status", "-o", "json"}, flags...)...)) {
-		for _, g := range p.Generations {
-			if p.Projection == shop.CurrentProjection && g.Generation == generation {
-				return g, true
-			}
+	for _, g := range statusOfAll(t, flags...) {
+		if g.Projection == projection && g.Generation == generation {
+			return g, true
 		}
 	}
 	return generationStatus{}, false
 }
 
-// parsedStatus reads what status prints as JSON.
-func parsedStatus(t *testing.T, text string) (all []projectionStatus) {
+// statusOfAll returns what status says of all generations.
+func statusOfAll(t *testing.T, flags ...string) []generationStatus {
 	t.Helper()
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
+	var v struct{ Generations []generationStatus }
+	text := mustCart(t, append([]string{"status", "-o", "json"}, flags...)...)
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
 		t.Fatalf("status prints %q: %v", text, err)
 	}
-	return all
+	return v.Generations
 }
 
 // waitBuilt waits until a generation of cart_current is built and up to date.
 func waitBuilt(t *testing.T, generation int, flags ...string) {
 	t.Helper()
-	testenv.Wait(t, waitLong, func() error {
-		g, _ := statusOf(t, generation, flags...)
-		if g.State != "built" || g.Behind == nil || g.Behind.Events > 0 || g.Behind.Estimated {
-			return fmt.Errorf("generation %d is %+v", generation, g)
-		}
-		return nil
-	})
+	waitBuiltAs(t, shop.CurrentProjection, generation, flags...)
 }
 
-// current returns a command about cart_current, as it is called.
+// current returns a command about the projection cart_current, as it is called.
 func current(flags []string, command string, more ...string) []string {
-	return slices.Concat([]string{command, shop.CurrentProjection}, more, flags)
+	return about(flags, command, shop.CurrentProjection, more...)
+}
+
+// about returns a command about a projection.
+func about(flags []string, command, projection string, more ...string) []string {
+	return slices.Concat([]string{"projections", command, projection}, more, flags)
 }
 
 // want runs the program, and wants a status and words that it says.
@@ -107,7 +123,7 @@ func startPoller(t *testing.T, at *shopAt) *poller {
 		t.Fatal(err)
 	}
 	var carts []string
-	if err := at.heads(t.Context(), func(heads []eventstore.StreamHead) error {
+	if err := heads(t.Context(), at.store, func(heads []eventstore.StreamHead) error {
 		for _, h := range heads {
 			carts = append(carts, h.Stream.ID())
 		}
@@ -205,11 +221,11 @@ func TestWrongVersionIsFound(t *testing.T) {
 	mustCart(t, append([]string{"import", written(t, "history", f.ndjson)}, flags...)...)
 	startWorker(t, flags...).begun() // else generation 1 might be of the wrong code
 	for range 2 {                    // both begin to build, and build one generation
-		startWorker(t, append(flags, "--code", fmt.Sprint(wrongCode))...)
+		startWorker(t, append(flags, code(wrongCode))...)
 	}
-	waitForAll(t, opened(t, flags...))
+	waitForAll(t, flags...)
 	waitBuilt(t, 2, flags...)
-	if _, ok := statusOf(t, 3, flags...); ok {
+	if _, ok := statusOf(t, shop.CurrentProjection, 3, flags...); ok {
 		t.Error("two workers that began at once have two generations built")
 	}
 	var wrong []string
@@ -218,16 +234,16 @@ func TestWrongVersionIsFound(t *testing.T) {
 			wrong = append(wrong, "cart-"+fields[0])
 		}
 	}
-	r := want(t, 1, current(flags, "verify", "--list", "10000"), fmt.Sprintf("%s differ", count(len(wrong))))
+	r := want(t, exitWrong, current(flags, "verify", "--list", "10000"), fmt.Sprintf("%s differ", count(len(wrong))))
 	if got := listedAs(r, ", at "); !slices.Equal(got, wrong) {
 		t.Errorf("listed are %v; want %v", got, wrong)
 	}
 	if len(wrong) == 0 || len(wrong) == strings.Count(f.inRedis["carts"], "\n") {
 		t.Errorf("%d carts are wrong, which shows nothing", len(wrong))
 	}
-	want(t, 0, current(flags, "verify", "--fold", "--generation", "2", "--code", fmt.Sprint(wrongCode)), "0 differ")
-	want(t, 2, current(flags, "verify", "--fold", "--generation", "2"), "--code 3")
-	want(t, 2, current(flags, "verify", "--generation", "1"), "readers see")
+	want(t, 0, current(flags, "verify", "--fold", "--generation", "2", code(wrongCode)), "0 differ")
+	want(t, exitUsage, current(flags, "verify", "--fold", "--generation", "2"), "is of version 3, and this code, which would fold the events, of version 1")
+	want(t, exitUsage, current(flags, "verify", "--generation", "1"), "readers see")
 }
 
 // listedAs returns what is listed as differing, sorted: what stands before some words in
@@ -250,102 +266,67 @@ func TestRebuildCommands(t *testing.T) {
 	flags, _, namespace := space(t)
 	at := opened(t, flags...)
 	mustCart(t, append([]string{"import", written(t, "history", f.ndjson)}, flags...)...)
-	want(t, 0, append([]string{"status"}, flags...), "no projection has run in namespace "+namespace)
-	want(t, 1, current(flags, "rebuild"), "has not run in namespace "+namespace, "cart run")
+	want(t, 0, append([]string{"status"}, flags...), "no projection has run yet")
+	want(t, exitAbsent, current(flags, "rebuild"), "has not run in namespace "+namespace, "cart run")
 	mustCart(t, append([]string{"project"}, flags...)...)
-	want(t, 0, append([]string{"status"}, flags...), "cart_current  1           1        active  -       0")
-	want(t, 1, current(flags, "verify"), "no generation that is built beside 1", "cart rebuild")
-	want(t, 1, current(flags, "promote"), "newer than 1", "cart rebuild")
-	want(t, 1, current(flags, "rollback"), "none to go back to")
-	want(t, 1, current(flags, "pause"), "no generation is being built")
+	want(t, 0, append([]string{"status"}, flags...), "cart_current  1           1        active  -       -       0")
+	want(t, exitAbsent, current(flags, "verify"), "no generation that is built beside 1", "cart projections rebuild")
+	want(t, exitAbsent, current(flags, "promote"), "newer than 1", "cart projections rebuild")
+	want(t, exitAbsent, current(flags, "rollback"), "none to go back to")
+	want(t, exitAbsent, current(flags, "pause"), "no generation of cart_current is being built")
 
-	want(t, 0, current(flags, "rebuild", "--code", "2"), "generation 2 of cart_current is being built by the workers of version 2", "cart run --code 2 starts one")
+	want(t, 0, current(flags, "rebuild", code(2)), "generation 2 of cart_current is being built by the workers of version 2")
 	ctx, interrupt := context.WithCancel(t.Context())
 	waiting := make(chan int, 1)
-	var out, errs transcript
+	var log transcript
 	go func() {
-		waiting <- run(ctx, current(flags, "rebuild", "--code", "2", "--wait"), streams{nil, &out, &errs})
+		waiting <- call(ctx, nil, &log, &log, current(flags, "rebuild", code(2), "--wait")...)
 	}()
 	testenv.Wait(t, waitLong, func() error {
-		if !strings.Contains(errs.String(), "nothing has moved for 5s: is a worker of version 2 running? cart run --code 2 starts one") {
-			return errors.New(errs.String())
+		if !strings.Contains(log.String(), "nothing has moved for 5s: is a worker of version 2 running? cart run starts one") {
+			return errors.New(log.String())
 		}
 		return nil
 	})
 	interrupt()
-	if status := <-waiting; status != 1 || !strings.Contains(errs.String(), "the building goes on") {
-		t.Errorf("status %d, %q", status, errs.String())
+	if status := <-waiting; status != exitFailed || !strings.Contains(log.String(), "readers see generation 1 meanwhile") || !strings.Contains(log.String(), "the building goes on") {
+		t.Errorf("status %d, %q", status, log.String())
 	}
-	want(t, 0, current(flags, "pause"), "generation 2 of cart_current is paused", "cart resume")
-	want(t, 1, current(flags, "rebuild", "--code", "2", "--wait"), "is paused", "cart resume")
-	want(t, 1, current(flags, "promote", "--generation", "2"), "is paused")
-	want(t, 1, current(flags, "verify", "--generation", "2"), "is paused")
+	want(t, 0, current(flags, "pause"), "generation 2 of cart_current is paused", "next: cart projections resume")
+	want(t, exitFailed, current(flags, "rebuild", code(2), "--wait"), "is paused", "cart projections resume")
+	want(t, exitFailed, current(flags, "promote", "--generation", "2"), "is paused")
+	want(t, exitFailed, current(flags, "verify", "--generation", "2"), "is paused")
 	want(t, 0, append([]string{"status"}, flags...), "paused", "[--------------------]")
 
 	broken := eventstore.Event{Type: shop.NameItemAdded, SchemaVersion: 1, Data: []byte("broken")}
 	if _, err := at.store.Append(t.Context(), eventstore.MustStreamID(shop.Category, "bad"), eventstore.Any, broken); err != nil {
 		t.Fatal(err)
 	}
-	idle := startWorker(t, append(flags, "--code", "2", "--name", "idle")...)
-	testenv.Wait(t, waitLong, func() error {
-		if !strings.Contains(idle.err.String(), "worker idle does nothing for cart_current: ") {
-			return errors.New(idle.err.String())
-		}
-		return nil
-	})
-	if !strings.Contains(idle.out.String(), "worker idle works on cart_chain in") {
-		t.Errorf("the worker says %q", idle.out.String())
-	}
+	const nothing = "the worker does nothing for a projection\" projection=cart_current"
+	idle := startWorker(t, append(flags, code(2), "--name", "idle")...)
+	idle.saying(nothing)
 	want(t, 0, current(flags, "resume"), "generation 2 of cart_current is being built again")
-	want(t, 1, current(flags, "rebuild", "--code", "2", "--wait"), "building generation 2 of cart_current failed: ", "cart-bad", "cart resume cart_current")
-	want(t, 1, current(flags, "rebuild", "--code", "2", "--park"), "generation 2 of cart_current is built with --park and at full speed from now on", "cart resume cart_current")
-	want(t, 1, current(flags, "rebuild", "--code", "2", "--rate", "50000"), "is built with nothing parked and --rate 50000 from now on")
+	want(t, exitFailed, current(flags, "rebuild", code(2), "--wait"), "building generation 2 of cart_current failed: ", "cart-bad", "cart projections resume cart_current")
+	want(t, exitFailed, current(flags, "rebuild", code(2), "--park"), "generation 2 of cart_current is built with --park and at full speed from now on", "cart projections resume cart_current")
+	want(t, exitFailed, current(flags, "rebuild", code(2), "--rate", "50000"), "is built with nothing parked and --rate 50000 from now on")
 	want(t, 0, append([]string{"status"}, flags...), "cart_current@2 failed: ", "cart-bad")
 	testenv.Wait(t, waitLong, func() error {
-		if n := strings.Count(idle.err.String(), "does nothing for"); n != 2 { // before, and since it failed
+		if n := strings.Count(idle.err.String(), nothing); n != 2 { // before, and since it failed
 			return fmt.Errorf("%d times it is told that there is nothing to do: %s", n, idle.err.String())
 		}
 		return nil
 	})
 
-	chain := slices.Concat([]string{"rebuild", shop.ChainProjection, "--wait"}, flags)
+	chain := about(flags, "rebuild", shop.ChainProjection, "--wait")
 	want(t, 0, append(chain, "--park", "--rate", "100000"), "generation 2 of cart_chain, of version 1, is built")
 	want(t, 0, append(chain, "--again", "--park"), "generation 3 of cart_chain, of version 1, is built")
 	testenv.Wait(t, waitLong, func() error {
-		if text := mustCart(t, append([]string{"status"}, flags...)...); !strings.Contains(text, "3           1        built   0       1\n") {
+		if text := mustCart(t, append([]string{"status"}, flags...)...); !strings.Contains(text, "3           1        built   0       -       1\n") {
 			return errors.New(text)
 		}
 		return nil
 	})
 	idle.stop()
-}
-
-func TestRebuildUsage(t *testing.T) {
-	flags := []string{"--redis", "redis://" + testenv.Embedded(t).Options().Addr}
-	for _, test := range []struct {
-		args []string
-		says string
-	}{
-		{[]string{"rebuild"}, "NAME is missing"},
-		{[]string{"rebuild", "what"}, `no projection "what", only cart_current, cart_chain`},
-		{[]string{"verify", shop.DaysProjection}, "by --postgres or " + postgresEnv},
-		{[]string{"verify", shop.ChainProjection, "--share", "0"}, "--share is above 0"},
-		{[]string{"project", "--code", "4"}, "--code is from 1 to 3, not 4"},
-		{[]string{"run", "--code", "-1"}, "--code is from 1"},
-		{[]string{"rebuild", shop.ChainProjection, "--rate", "-1"}, "--rate is 1 or more"},
-		{[]string{"status", "-o", "xml"}, `"xml"`},
-		{[]string{"drift", shop.ChainProjection, "--share", "1.5"}, "--share is above 0"},
-		{[]string{"drift", shop.ChainProjection, "--rate", "-5"}, "--rate is 1 or more"},
-		{[]string{"heal", shop.ChainProjection}, "CART is missing"},
-		{[]string{"retire", shop.ChainProjection, "--yes"}, "--generation is missing"},
-	} {
-		want(t, exitUsage, append(test.args, flags...), test.says)
-	}
-	want(t, exitUsage, append(withPostgres(t, flags), "verify", shop.DaysProjection, "--share", "0.5"), "leave out --share")
-	want(t, exitUsage, append(withPostgres(t, flags), "drift", shop.DaysProjection, "--heal"), "none can be made anew alone: cart rebuild days --wait")
-	for _, command := range []string{"rebuild", "pause", "resume", "verify", "promote", "rollback", "status", "drift", "heal", "retire"} {
-		want(t, 0, []string{command, "-h"}, "Examples:\n  cart "+command)
-	}
 }
 
 // What is in Postgres is built, promoted and gone back from by the same commands.
@@ -356,31 +337,20 @@ func TestRebuildInPostgres(t *testing.T) {
 	both := withPostgres(t, flags)
 	mustCart(t, append([]string{"import", written(t, "history", f.ndjson)}, flags...)...)
 	w := startWorker(t, both...)
-	waitForAll(t, opened(t, both...))
+	waitForAll(t, both...)
 	for _, name := range []string{shop.SummaryProjection, shop.ProductsProjection, shop.OrdersProjection, shop.DaysProjection} {
-		want(t, 0, slices.Concat([]string{"rebuild", name, "--wait"}, both), "generation 2 of "+name+", of version 1, is built")
-		want(t, 0, slices.Concat([]string{"promote", name, "--yes"}, both), "readers see generation 2 of "+name)
+		want(t, 0, about(both, "rebuild", name, "--wait"), "generation 2 of "+name+", of version 1, is built")
+		want(t, 0, about(both, "promote", name, "--yes"), "readers see generation 2 of "+name)
 	}
 	wantListings(t, f.inPostgres, both...)
-	wantSummaries(t, opened(t, both...), f.inRedis["carts"])
+	wantSummaries(t, f.inRedis["carts"], both...)
 	for name := range f.inPostgres {
 		projection := listings[name].(tableListing).projection
-		want(t, 0, slices.Concat([]string{"verify", projection, "--fold"}, both), ", 0 differ")
-		want(t, 0, slices.Concat([]string{"rollback", projection, "--yes"}, both), "readers see generation 1 of "+projection)
+		want(t, 0, about(both, "verify", projection, "--fold"), ", 0 differ")
+		want(t, 0, about(both, "rollback", projection, "--yes"), "readers see generation 1 of "+projection)
 	}
 	wantListings(t, f.inPostgres, both...)
 	w.stop()
-}
-
-// Who builds is told by name.
-func TestBuilders(t *testing.T) {
-	g := generationStatus{Building: &buildingState{Workers: map[string]uint64{"red": 2_000, "blue": 17}}}
-	if by := g.builders(); by != "blue (17 events), red (2,000 events)" {
-		t.Errorf("it is built by %s", by)
-	}
-	if by := (generationStatus{}).builders(); by != "" {
-		t.Errorf("what is built is built by %s", by)
-	}
 }
 
 // A generation that was made without workers can be gone back to at once, and nobody can
@@ -391,9 +361,9 @@ func TestRollbackToWhatNobodyServed(t *testing.T) {
 	flags, _, _ := space(t)
 	mustCart(t, append([]string{"import", written(t, "history", f.ndjson)}, flags...)...)
 	mustCart(t, append([]string{"project"}, flags...)...)
-	startWorker(t, append(flags, "--code", "2")...)
+	startWorker(t, append(flags, code(2))...)
 	waitBuilt(t, 2, flags...)
 	want(t, 0, current(flags, "promote", "--generation", "2", "--yes"), "readers see generation 2")
-	want(t, 1, current(flags, "rollback", "--yes"), "no worker ever served generation 1", "--now does not wait")
+	want(t, exitFailed, current(flags, "rollback", "--yes"), "no worker ever served generation 1", "--now does not wait")
 	want(t, 0, current(flags, "rollback", "--now", "--yes"), "readers see generation 1")
 }

@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -12,10 +15,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/cobra"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/eventstore/redisstore"
 	"github.com/projectord/projectord/examples/cart/shop"
+	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
 )
@@ -44,9 +49,9 @@ func (s *transcript) String() string {
 // worker is a process of the run command.
 type worker struct {
 	*testing.T
-	cmd      *exec.Cmd
-	out, err transcript
-	ended    chan error
+	cmd   *exec.Cmd
+	err   transcript
+	ended chan error
 }
 
 // startWorker starts a worker, which is killed at the end of the test if it still
@@ -54,7 +59,7 @@ type worker struct {
 func startWorker(t *testing.T, flags ...string) *worker {
 	t.Helper()
 	w := &worker{T: t, cmd: program(t, append([]string{"run"}, flags...)...), ended: make(chan error, 1)}
-	w.cmd.Stdout, w.cmd.Stderr = &w.out, &w.err
+	w.cmd.Stderr = &w.err
 	if err := w.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -72,12 +77,29 @@ func (w *worker) kill() {
 	<-w.ended
 }
 
+// saying waits until the worker has logged something.
+func (w *worker) saying(text string) {
+	w.Helper()
+	testenv.Wait(w, waitLong, func() error {
+		if !strings.Contains(w.err.String(), text) {
+			return fmt.Errorf("it does not say %q: %s", text, w.err.String())
+		}
+		return nil
+	})
+}
+
 // begun waits until the worker works.
 func (w *worker) begun() {
 	w.Helper()
-	testenv.Wait(w, waitLong, func() error {
-		if !strings.Contains(w.out.String(), "works on") {
-			return fmt.Errorf("it says %q, %q", w.out.String(), w.err.String())
+	begun(w.T, &w.err)
+}
+
+// begun waits until a worker that logs there works.
+func begun(t *testing.T, log *transcript) {
+	t.Helper()
+	testenv.Wait(t, waitLong, func() error {
+		if !strings.Contains(log.String(), "the worker has a session") {
+			return errors.New(log.String())
 		}
 		return nil
 	})
@@ -95,54 +117,66 @@ func (w *worker) terminate() {
 func (w *worker) stop() {
 	w.Helper()
 	w.terminate()
-	if err := <-w.ended; err != nil || !strings.Contains(w.out.String(), "has stopped") {
-		w.Errorf("the worker ended with %v, and says %q, %q", err, w.out.String(), w.err.String())
+	if err := <-w.ended; err != nil || !strings.Contains(w.err.String(), "the worker has stopped") {
+		w.Errorf("the worker ended with %v, and says %s", err, w.err.String())
 	}
 }
 
 // withPostgres adds a database of this test's to flags.
 func withPostgres(t *testing.T, flags []string) []string {
 	t.Helper()
-	return slices.Concat(flags, []string{"--postgres", testenv.Postgres(t)})
+	return slices.Concat(flags, []string{"--postgres-url", testenv.Postgres(t)})
+}
+
+// shopAt is where a shop is, looked at from a test.
+type shopAt struct {
+	flags     []string
+	client    *redis.Client
+	store     *redisstore.Store
+	namespace string
 }
 
 // opened connects to where the flags say, until the end of the test.
 func opened(t *testing.T, flags ...string) *shopAt {
 	t.Helper()
-	c, cmd := new(connection), new(cobra.Command)
-	c.addFlags(cmd)
-	c.addPostgres(cmd)
-	if err := cmd.ParseFlags(flags); err != nil {
+	at := &shopAt{flags: flags, namespace: keyspace.DefaultNamespace}
+	for i := 0; i+1 < len(flags); i++ {
+		switch flags[i] {
+		case "--namespace":
+			at.namespace = flags[i+1]
+		case "--redis-url":
+			options, err := redis.ParseURL(flags[i+1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			at.client = redis.NewClient(options)
+		}
+	}
+	t.Cleanup(func() { at.client.Close() })
+	var err error
+	if at.store, err = redisstore.Open(t.Context(), at.client, redisstore.Config{Namespace: at.namespace}); err != nil {
 		t.Fatal(err)
 	}
-	at, err := c.openBoth(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(at.close)
 	return at
 }
 
 // allBehind returns how many carts are behind in each projection that has some.
-func (at *shopAt) allBehind(ctx context.Context) (map[string]int, error) {
-	left := make(map[string]int)
-	for _, m := range at.models() {
-		n, err := at.behind(ctx, m)
-		if err != nil {
-			return nil, err
-		}
-		if n > 0 {
-			left[m.projection.Name()] = n
-		}
+func allBehind(ctx context.Context, flags ...string) (map[string]int, error) {
+	r := cart(ctx, "", append([]string{"behind"}, flags...)...)
+	if r.status != 0 {
+		return nil, errors.New(r.err)
 	}
-	return left, nil
+	var left map[string]int
+	err := json.Unmarshal([]byte(r.out), &left)
+	maps.DeleteFunc(left, func(_ string, n int) bool { return n == 0 })
+	return left, err
 }
 
 // waitForAll waits until no cart is behind.
-func waitForAll(t *testing.T, at *shopAt) {
+func waitForAll(t *testing.T, flags ...string) {
 	t.Helper()
 	testenv.Wait(t, waitLong, func() error {
-		left, err := at.allBehind(t.Context())
+		left, err := allBehind(t.Context(), flags...)
 		if err == nil && len(left) > 0 {
 			err = fmt.Errorf("behind are %v", left)
 		}
@@ -157,22 +191,19 @@ func TestRun(t *testing.T) {
 	f := generate(11, 400)
 	flags, client, namespace := space(t)
 	both := withPostgres(t, flags)
-	at := opened(t, both...)
 	lines := strings.SplitAfter(f.ndjson, "\n")
 	half := strings.Join(lines[:len(lines)/2], "")
 
 	mustCart(t, append([]string{"import", written(t, "half", half)}, flags...)...)
 	w := startWorker(t, append(both, "--name", "blue")...)
 	w.begun()
-	if want := "worker blue works on cart_current, cart_chain, cart_summary, product_totals, orders, days in namespace " + namespace; !strings.Contains(w.out.String(), want) {
-		t.Errorf("the worker says %q; want %q", w.out.String(), want)
-	}
-	waitForAll(t, at)
+	w.saying("worker=blue namespace=" + namespace + " projections=cart_current,cart_chain,cart_summary,product_totals,orders,days")
+	waitForAll(t, both...)
 	mustCart(t, append([]string{"import", written(t, "all", f.ndjson)}, flags...)...)
-	waitForAll(t, at)
+	waitForAll(t, both...)
 	w.stop()
-	if want := count(6*f.events) + " events applied"; !strings.Contains(w.out.String(), want) || w.err.String() != "" {
-		t.Errorf("the worker says %q, %q; want %q", w.out.String(), w.err.String(), want)
+	if want := fmt.Sprintf(" events=%d\n", 6*f.events); !strings.Contains(w.err.String(), want) || strings.Contains(w.err.String(), "level=WARN") {
+		t.Errorf("the worker says %s; want %q", w.err.String(), want)
 	}
 	for _, pattern := range []string{"leases:*", "sessions"} {
 		if keys := client.Keys(t.Context(), "{"+namespace+":*}:"+pattern).Val(); len(keys) > 0 {
@@ -181,62 +212,70 @@ func TestRun(t *testing.T) {
 	}
 	wantListings(t, f.inRedis, flags...)
 	wantListings(t, f.inPostgres, both...)
-	wantSummaries(t, at, f.inRedis["carts"])
+	wantSummaries(t, f.inRedis["carts"], both...)
+}
+
+func init() {
+	// The counters of cart_summary, which are those of cart_current.
+	listings["summaries"] = tableListing{shop.SummaryProjection, columns(projector.Int, shop.CounterFields...)}
 }
 
 // wantSummaries compares the counters in cart_summary with the listing of those in
 // cart_current.
-func wantSummaries(t *testing.T, at *shopAt, want string) {
+func wantSummaries(t *testing.T, want string, flags ...string) {
 	t.Helper()
-	var got strings.Builder
-	l := tableListing{shop.SummaryProjection, columns(projector.Int, shop.CounterFields...)}
-	if err := l.rows(t.Context(), at, &got); err != nil {
-		t.Fatal(err)
-	}
-	if got.String() != want {
-		t.Errorf("the summaries are\n%.400s\nwant\n%.400s", got.String(), want)
-	}
+	wantListings(t, map[string]string{"summaries": want}, flags...)
 }
 
 // Without a Postgres a worker does what is in Redis, and leaves the rest to others.
 func TestRunWithoutPostgres(t *testing.T) {
 	t.Parallel()
 	f := generate(12, 100)
-	flags := []string{"--redis", "redis://" + testenv.Embedded(t).Options().Addr}
+	flags := []string{"--redis-url", "redis://" + testenv.Embedded(t).Options().Addr}
 	mustCart(t, append([]string{"import", written(t, "history", f.csv)}, flags...)...)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	var out, errs transcript
+	var log transcript
 	status := make(chan int, 1)
-	go func() { status <- run(ctx, append([]string{"run"}, flags...), streams{nil, &out, &errs}) }()
-	waitForAll(t, opened(t, flags...))
+	go func() { status <- call(ctx, nil, &log, &log, append([]string{"run"}, flags...)...) }()
+	begun(t, &log)
+	waitForAll(t, flags...)
 	stop()
-	if s := <-status; s != 0 || !strings.Contains(out.String(), "works on cart_current, cart_chain in") || !strings.Contains(out.String(), count(2*f.events)+" events applied") {
-		t.Errorf("status %d, %q, %q", s, out.String(), errs.String())
+	if s := <-status; s != 0 || !strings.Contains(log.String(), "projections=cart_current,cart_chain\n") || !strings.Contains(log.String(), fmt.Sprintf(" events=%d\n", 2*f.events)) {
+		t.Errorf("status %d, %s", s, log.String())
 	}
 	wantListings(t, f.inRedis, flags...)
 
 	// Workers with one begin at the first event nevertheless.
 	both := withPostgres(t, flags)
 	w := startWorker(t, both...)
-	waitForAll(t, opened(t, both...))
+	w.begun()
+	waitForAll(t, both...)
 	w.stop()
 	wantListings(t, f.inPostgres, both...)
+}
+
+// clusterURL returns the URL of a Redis Cluster.
+func clusterURL(t *testing.T) string {
+	t.Helper()
+	return strings.Replace(testenv.ClusterURLs(t)[0], "redis://", "redis+cluster://", 1)
 }
 
 func TestRunOnCluster(t *testing.T) {
 	t.Parallel()
 	f := generate(13, 200)
-	flags := []string{"--cluster", "--redis", testenv.ClusterURLs(t)[0], "--namespace", testenv.Namespace(t)}
+	flags := []string{"--redis-url", clusterURL(t), "--namespace", testenv.Namespace(t)}
 	both := withPostgres(t, flags)
 	var workers []*worker
 	for range 2 {
 		workers = append(workers, startWorker(t, both...))
 	}
-	mustCart(t, append([]string{"import", written(t, "history", f.csv)}, flags...)...)
-	waitForAll(t, opened(t, both...))
 	for _, w := range workers {
 		w.begun()
+	}
+	mustCart(t, append([]string{"import", written(t, "history", f.csv)}, flags...)...)
+	waitForAll(t, both...)
+	for _, w := range workers {
 		w.stop()
 	}
 	wantListings(t, f.inRedis, flags...)
@@ -272,21 +311,19 @@ func TestRunParked(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := startWorker(t, flags...)
+	w.begun()
 	testenv.Wait(t, waitLong, func() error {
-		left, err := at.allBehind(t.Context())
-		if told := strings.Count(w.err.String(), "a stream is parked"); err == nil && (told != 2 || left[shop.CurrentProjection] != 1 || left[shop.ChainProjection] != 1) {
+		left, err := allBehind(t.Context(), flags...)
+		if told := strings.Count(w.err.String(), `msg="a stream is parked"`); err == nil && (told != 2 || left[shop.CurrentProjection] != 1 || left[shop.ChainProjection] != 1) {
 			err = fmt.Errorf("%d carts are parked, %v behind", told, left)
 		}
 		return err
 	})
 	w.stop()
-	for range 2 { // told at the end, and by the next worker when it begins
-		if text := w.err.String(); !strings.Contains(text, "2 parked") || !strings.Contains(text, "  cart-bad in cart_chain, since ") || !strings.Contains(text, "poison event") {
-			t.Errorf("the worker says %q", text)
-		}
-		w = startWorker(t, flags...)
-		w.begun()
-	}
+	w = startWorker(t, flags...)
+	w.saying("a stream is parked since before\" projection=cart_chain generation=1 stream=cart-bad version=1")
+	w.saying("poison event")
+	w.saying(`streams=2 next="cart parked ls"`)
 	w.stop()
 	wantListings(t, f.inRedis, flags...)
 }
@@ -314,7 +351,7 @@ func TestRunOutlastsAnOutage(t *testing.T) {
 	t.Parallel()
 	f := generate(15, 200)
 	server := testenv.RedisAOF(t)
-	flags := []string{"--redis", server.URL(), "--namespace", testenv.Namespace(t)}
+	flags := []string{"--redis-url", server.URL(), "--namespace", testenv.Namespace(t)}
 	named, made := startWorker(t, append(flags, "--ttl", "300ms", "--name", "blue")...), startWorker(t, append(flags, "--ttl", "300ms")...)
 	named.begun()
 	made.begun()
@@ -329,7 +366,7 @@ func TestRunOutlastsAnOutage(t *testing.T) {
 	}
 	server.Restart()
 	mustCart(t, append([]string{"import", written(t, "history", f.csv)}, flags...)...)
-	waitForAll(t, opened(t, flags...))
+	waitForAll(t, flags...)
 	named.stop()
 	made.stop()
 	wantListings(t, f.inRedis, flags...)

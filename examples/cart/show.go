@@ -12,67 +12,81 @@ import (
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/examples/cart/shop"
-	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/daemon"
 )
 
-func newShow(c *connection, s streams) *cobra.Command {
+func newShow(k *daemon.Kit) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show CART",
 		Short: "Print the read model of one cart",
 		Example: `  cart show c17850
   cart show i536414 --namespace shop2`,
-		Args: arguments("CART"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			at, err := c.open(cmd.Context())
+		Args: daemon.Arguments("CART"),
+		RunE: k.On(func(ctx context.Context, at *daemon.Space, args []string) error {
+			v, err := look(ctx, at, args[0])
 			if err != nil {
 				return err
 			}
-			defer at.close()
-			return show(cmd.Context(), at, args[0], s.out)
-		},
+			return k.Print(v)
+		}),
 	}
 }
 
-func show(ctx context.Context, at *shopAt, cart string, out io.Writer) error {
-	_, last, err := at.existing(ctx, cart)
+// cartView is what readers see of a cart.
+type cartView struct {
+	Cart string `json:"cart"`
+	// Version is how many of its Head events it is made of.
+	Version uint64 `json:"version"`
+	Head    uint64 `json:"head"`
+	// Fields are those of the document.
+	Fields map[string]string `json:"fields"`
+}
+
+// look reads a cart from the read model.
+func look(ctx context.Context, at *daemon.Space, cart string) (v cartView, err error) {
+	stream, err := eventstore.NewStreamID(shop.Category, cart)
 	if err != nil {
-		return err
+		return v, err
 	}
-	if last.EndsStream() {
-		return fmt.Errorf("cart %s %s", cart, endedText(last))
-	}
-	head := last.Version
-	reader, err := at.reader(ctx, shop.CurrentProjection, shop.CurrentModel)
-	if err != nil {
-		return err
-	}
-	fields, checkpoint, err := reader.Document(ctx, cart)
-	if err != nil {
-		return err
-	}
-	if fields == nil {
-		return fmt.Errorf("cart %s has %s events, but they are not in the read model yet: run cart project", cart, count(int64(head)))
-	}
-	fmt.Fprintf(out, "cart %s, made of %s\n", cart, standing(checkpoint, head))
-	for _, name := range shop.CounterFields {
-		fmt.Fprintf(out, "  %-12s %s\n", name, fields[name])
-	}
-	if distinct, ok := fields[shop.DistinctField]; ok {
-		fmt.Fprintf(out, "  %-12s %s\n", shop.DistinctField, distinct)
-	}
-	fmt.Fprintln(out, "items")
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		if item, ok := strings.CutPrefix(name, shop.ItemField); ok {
-			fmt.Fprintf(out, "  %-12s %s\n", item, fields[name])
+	var last eventstore.Recorded
+	for last, err = range at.Store.Read(ctx, stream, eventstore.Range{Backward: true, Limit: 1}) {
+		if err != nil {
+			return v, err
 		}
 	}
-	return nil
+	switch {
+	case last.Version == 0:
+		return v, daemon.Absent("there is no cart %s in namespace %s; cart listing carts prints those there are", cart, at.Namespace)
+	case last.EndsStream():
+		return v, daemon.Absent("cart %s was deleted at version %d: cart streams show %s says by whom and why", cart, last.Version, stream)
+	}
+	reader, err := reader(ctx, at, shop.CurrentProjection, shop.CurrentModel)
+	if err != nil {
+		return v, err
+	}
+	fields, checkpoint, err := reader.Document(ctx, cart)
+	if err == nil && fields == nil {
+		err = daemon.Absent("cart %s has %s events, but they are not in the read model yet: run cart project", cart, count(uint64(last.Version)))
+	}
+	return cartView{cart, checkpoint.Position.Major, uint64(last.Version), fields}, err
 }
 
-// standing says how current a document is.
-func standing(at projector.Checkpoint, head eventstore.Version) string {
-	if done := at.Position.Major; done < uint64(head) {
-		return fmt.Sprintf("%s of its %s events: run cart project for the others", count(int64(done)), count(int64(head)))
+// Show implements [daemon.View].
+func (v cartView) Show(w io.Writer) {
+	made := fmt.Sprintf("all its %s events", count(v.Head))
+	if v.Version < v.Head {
+		made = fmt.Sprintf("%s of its %s events: run cart project for the others", count(v.Version), count(v.Head))
 	}
-	return fmt.Sprintf("all its %s events", count(int64(head)))
+	fmt.Fprintf(w, "cart %s, made of %s\n", v.Cart, made)
+	for _, name := range append(slices.Clone(shop.CounterFields), shop.DistinctField) {
+		if value, ok := v.Fields[name]; ok {
+			fmt.Fprintf(w, "  %-12s %s\n", name, value)
+		}
+	}
+	fmt.Fprintln(w, "items")
+	for _, name := range slices.Sorted(maps.Keys(v.Fields)) {
+		if item, ok := strings.CutPrefix(name, shop.ItemField); ok {
+			fmt.Fprintf(w, "  %-12s %s\n", item, v.Fields[name])
+		}
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/projectord/projectord/projector/daemon"
 	"github.com/projectord/projectord/projector/pgsink"
 )
 
@@ -19,48 +20,41 @@ type tableListing struct {
 	columns    []pgsink.Column
 }
 
-func (l tableListing) open(ctx context.Context, c *connection) (*shopAt, error) {
-	at, err := c.openBoth(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if at.pool == nil {
-		at.close()
-		return nil, usageError{fmt.Errorf("the read model of %s is in Postgres: say which one by --postgres or %s", l.projection, postgresEnv)}
-	}
-	return at, nil
-}
-
 // undefinedTable is the SQLSTATE that there is no such table or view.
 const undefinedTable = "42P01"
 
-func (l tableListing) print(ctx context.Context, at *shopAt, out io.Writer) (behind int, err error) {
-	if err := at.started(ctx, l.projection); err != nil {
+func (l tableListing) print(ctx context.Context, at *daemon.Space, out io.Writer) (left int, err error) {
+	a, err := at.Assignment(ctx, l.projection)
+	if err != nil {
 		return 0, err
 	}
 	// What is behind is counted before the rows are read: they may be newer than
 	// it says, and never older.
-	behind, err = at.behind(ctx, at.model(l.projection))
+	left, err = behind(ctx, at, a)
 	if err == nil {
 		err = l.rows(ctx, at, out)
 	}
 	if missing := new(pgconn.PgError); errors.As(err, &missing) && missing.Code == undefinedTable {
-		return 0, fmt.Errorf("%w\nis this the Postgres in --postgres of cart run and cart project?", err)
+		return 0, fmt.Errorf("%w\nis this the Postgres in --postgres-url of cart run and cart project?", err)
 	}
-	return behind, err
+	return left, err
 }
 
 // rows writes the key and the columns of every row; what was never set is empty.
 // The rows are those of the view, which shows the active generation. They come in
 // the order of the bytes of their keys, so that they can pass through: lines sort
 // as their keys do, because a tab is smaller than any byte of a key.
-func (l tableListing) rows(ctx context.Context, at *shopAt, out io.Writer) error {
+func (l tableListing) rows(ctx context.Context, at *daemon.Space, out io.Writer) error {
 	line := []string{"_key"}
 	for _, c := range l.columns {
 		line = append(line, "coalesce("+pgx.Identifier{c.Name}.Sanitize()+"::text, '')")
 	}
-	view := pgx.Identifier{at.namespace, l.projection}.Sanitize()
-	rows, err := at.pool.Query(ctx, "SELECT concat_ws(E'\\t', "+strings.Join(line, ", ")+") FROM "+view+` ORDER BY _key COLLATE "C"`)
+	view := pgx.Identifier{at.Namespace, l.projection}.Sanitize()
+	pool, err := at.Postgres(ctx)
+	if err != nil {
+		return err
+	}
+	rows, err := pool.Query(ctx, "SELECT concat_ws(E'\\t', "+strings.Join(line, ", ")+") FROM "+view+` ORDER BY _key COLLATE "C"`)
 	if err == nil {
 		var text string
 		_, err = pgx.ForEachRow(rows, []any{&text}, func() error {

@@ -72,7 +72,7 @@ func space(t *testing.T) (flags []string, client *redis.Client, namespace string
 		drop(t, client, "{"+namespace+"*")
 		drop(t, client, namespace+":*")
 	})
-	return []string{"--redis", testenv.RedisURL(t), "--namespace", namespace}, client, namespace
+	return []string{"--redis-url", testenv.RedisURL(t), "--namespace", namespace}, client, namespace
 }
 
 // drop deletes the keys that match a pattern.
@@ -117,7 +117,7 @@ func TestRealHistory(t *testing.T) {
 			if out := cart("import", path); !strings.Contains(out, count(want.Events)+" events are there already, 0 added") {
 				t.Errorf("the second import says %q; want %d events", out, want.Events)
 			}
-			flags = append(flags, "--postgres", testenv.Postgres(t))
+			flags = append(flags, "--postgres-url", testenv.Postgres(t))
 			cart("project")
 			wantTruth(t, want, inRedis, flags...)
 			wantTruth(t, want, inPostgres, flags...)

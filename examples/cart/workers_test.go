@@ -12,7 +12,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/projectord/projectord/internal/keyspace"
-	"github.com/projectord/projectord/projector"
 )
 
 // crew is workers of which one after the other is killed and replaced.
@@ -78,8 +77,8 @@ func (c *crew) held(name string) bool {
 	c.Helper()
 	pipe := c.client.Pipeline()
 	var leases []*redis.StringSliceCmd
-	for _, m := range c.at.models() {
-		group := projector.Assignment{Projection: m.projection}.Group()
+	for _, name := range append(stateful, shared...) {
+		group := name + "@1"
 		keys := keyspace.New(c.at.namespace, c.at.store.Partitions())
 		for p := range keys.Partitions() {
 			leases = append(leases, pipe.HVals(c.Context(), keys.Leases(p, group)))
@@ -118,10 +117,10 @@ func TestWorkersKilled(t *testing.T) {
 			files = append(files, written(t, "history", strings.Join(lines[:len(lines)*(i+1)/parts], "")))
 		}
 		k := killing{files: files, events: f.events, pause: 50 * time.Millisecond, hits: 4}
-		k.run(t, func(at *shopAt, flags, both []string) {
+		k.run(t, func(flags, both []string) {
 			wantListings(t, f.inRedis, flags...)
 			wantListings(t, f.inPostgres, both...)
-			wantSummaries(t, at, f.inRedis["carts"])
+			wantSummaries(t, f.inRedis["carts"], both...)
 		})
 	})
 	t.Run("UCI", func(t *testing.T) {
@@ -131,10 +130,10 @@ func TestWorkersKilled(t *testing.T) {
 		}
 		want := readTruth(t, dir)
 		k := killing{files: []string{filepath.Join(dir, "events.ndjson.zst")}, events: want.Events, pause: 2 * time.Second, hits: 2}
-		k.run(t, func(at *shopAt, flags, both []string) {
+		k.run(t, func(flags, both []string) {
 			wantTruth(t, want, inRedis, flags...)
 			wantTruth(t, want, inPostgres, both...)
-			wantSummaries(t, at, mustCart(t, append([]string{"listing", "carts"}, flags...)...))
+			wantSummaries(t, mustCart(t, append([]string{"listing", "carts"}, flags...)...), both...)
 		})
 	})
 }
@@ -148,7 +147,7 @@ type killing struct {
 }
 
 // run kills workers until all is imported and applied, and calls check then.
-func (k killing) run(t *testing.T, check func(at *shopAt, flags, both []string)) {
+func (k killing) run(t *testing.T, check func(flags, both []string)) {
 	t.Helper()
 	flags, client, _ := space(t)
 	both := withPostgres(t, flags)
@@ -186,14 +185,14 @@ func (k killing) run(t *testing.T, check func(at *shopAt, flags, both []string))
 		default:
 		}
 		if importing > 0 {
-			left, err := at.allBehind(t.Context())
+			left, err := allBehind(t.Context(), both...)
 			if err != nil {
 				t.Fatal(err)
 			}
 			done = len(left) == 0
 		}
 	}
-	waitForAll(t, at)
+	waitForAll(t, both...)
 	all := time.Since(start)
 	c.stop()
 	t.Logf("seed %d: %s events imported in %.1f s and in all read models after %.1f s (%s a second), %d workers killed, %d of them with carts",
@@ -201,5 +200,5 @@ func (k killing) run(t *testing.T, check func(at *shopAt, flags, both []string))
 	if c.hits < k.hits {
 		t.Errorf("%d kills hit a worker at work; want %d or more", c.hits, k.hits)
 	}
-	check(at, flags, both)
+	check(flags, both)
 }
