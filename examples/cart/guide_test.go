@@ -41,7 +41,7 @@ func followGuide(t *testing.T, guide string) {
 	}
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), urlEnv+"="+testenv.StartRedis(t).URL(), "SHOP_POSTGRES="+testenv.Postgres(t))
+	cmd.Env = environment(urlEnv+"="+testenv.StartRedis(t).URL(), "SHOP_POSTGRES="+testenv.Postgres(t))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -175,8 +175,10 @@ func (s *stating) look(ctx context.Context) (statusView, error) {
 	if err != nil {
 		return v, err
 	}
+	beginning := make(map[string]bool) // groups whose workers may not have come to them yet
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		for _, r := range all[name].Records {
+			beginning[group(name, r.Generation)] = r.State == generations.Building || time.Since(r.Changed) < unservedAfter
 			g, err := s.generation(ctx, r, r.Generation == all[name].Active)
 			if err != nil {
 				return v, err
@@ -186,7 +188,9 @@ func (s *stating) look(ctx context.Context) (statusView, error) {
 	}
 	unserved, err := s.Log.Unserved(ctx, unservedAfter)
 	for _, u := range unserved {
-		v.Unserved = append(v.Unserved, unservedView{u.Group, u.Pointers})
+		if !beginning[u.Group] {
+			v.Unserved = append(v.Unserved, unservedView{u.Group, u.Pointers})
+		}
 	}
 	return v, err
 }
