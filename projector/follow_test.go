@@ -1,6 +1,7 @@
 package projector_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -110,6 +111,34 @@ func TestFollowMany(t *testing.T) {
 	testenv.Wait(t, waitLong, func() error { return history{1: make([]int64, len(all))}.behind(f) })
 	stop()
 	if told := w.of(cart(1)); len(told) != 1 || len(told[0].Causes) != projector.MaxCauses || told[0].Events != len(all) {
+		t.Errorf("told was %+v", told)
+	}
+}
+
+// Of a reactor that fails, only what was handled is told to have had its effects.
+func TestFollowReactor(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	f.p = newReactor(func(_ context.Context, e added, _ *eventstore.Recorded) error {
+		if e.Qty < 0 {
+			return errMood
+		}
+		return nil
+	})
+	f.appendEvents(cart(1), append(from(t, "order-7", 1), from(t, "order-8", -1)...)...)
+	w := new(follower)
+	stop := f.start("a", func(c *projector.WorkerConfig) {
+		c.Follower, c.Projections[0].Sink = w, newMemory()
+	})
+	testenv.Wait(t, waitLong, func() error {
+		if len(w.of(cart(1))) == 0 {
+			return errors.New("nothing was told")
+		}
+		return nil
+	})
+	stop()
+	told := w.of(cart(1))[0]
+	if len(told.Causes) != 1 || told.Causes[0].Correlation != "order-7" || told.To != 1 || !errors.Is(told.Err, errMood) {
 		t.Errorf("told was %+v", told)
 	}
 }

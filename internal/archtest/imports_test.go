@@ -24,6 +24,7 @@ const (
 	lru       = "github.com/hashicorp/golang-lru/v2"
 	miniredis = "github.com/alicebob/miniredis/v2"
 	msgpack   = "github.com/vmihailenco/msgpack/v5"
+	otel      = "go.opentelemetry.io/otel"
 	pgx       = "github.com/jackc/pgx/v5"
 	porcupine = "github.com/anishathalye/porcupine"
 	prom      = "github.com/prometheus/client_golang"
@@ -63,6 +64,7 @@ var mayImport = map[string][]string{
 	"projector/redissink":   {"projector", "projector/generations", "eventstore", "internal/keyspace", "internal/redisx", goredis, uuid},
 
 	"projector/metrics": {"projector", "projector/lease", "eventstore", prom},
+	"projector/tracing": {"projector", "eventstore", otel, uuid},
 
 	"projector/pgsink": {"projector", "migrations", "internal/keyspace", "internal/pgerr", "internal/retry", pgx},
 	"migrations":       {"internal/keyspace", "internal/pgerr", goose, pgx},

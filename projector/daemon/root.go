@@ -21,6 +21,7 @@ type program struct {
 
 	// These are known once a command begins.
 	*config
+	traces *traces   // nil where nothing is followed
 	form   string    // of what is printed
 	screen io.Writer // err as it was, which may be a terminal
 }
@@ -34,10 +35,12 @@ func (p *program) run(ctx context.Context, args []string) int {
 	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
 		err := before(cmd, args)
 		if err == nil {
-			scrubbed.hide(p.secrets())
+			scrubbed.hide(append(p.secrets(), headerSecrets(p.environ)...))
+			err = p.startTraces(cmd.Context())
 		}
 		return err
 	}
+	defer func() { p.endTraces(ctx) }()
 	root.SetArgs(args)
 	root.SetIn(p.in)
 	root.SetOut(p.out)

@@ -141,11 +141,11 @@ func (r *running) run(ctx context.Context) error {
 	if err != nil {
 		return untilStopped(ctx, err)
 	}
-	worker, err := projector.NewWorker(projector.WorkerConfig{
+	worker, err := projector.NewWorker(r.followed(projector.WorkerConfig{
 		Store: s.store, Log: o.Log, Name: name, TTL: r.TTL, Capacity: r.Capacity, Attempts: r.Attempts,
 		Deadline: r.Deadline, Handlers: r.Handlers, CacheBytes: r.Cache, Projections: assignments,
 		Generations: o.Generations, LeaveOld: r.LeaveOld, Observer: observers{r, r.server.counts.workers}, Logger: r.logger,
-	})
+	}))
 	if err != nil {
 		release(ctx, name)
 		return err

@@ -20,7 +20,7 @@ type settings struct {
 	ConnectTimeout                              time.Duration
 	Partitions, Replicas                        int
 	ReplicaTimeout                              time.Duration
-	LogLevel, LogFormat                         string
+	LogLevel, LogFormat, Traces                 string
 	Name                                        string
 	Only                                        []string
 	LeaveOld                                    bool
@@ -112,6 +112,8 @@ func (s *settings) table() []setting {
 			help: "what is logged: debug, info, warn or error"},
 		{name: "log-format", group: general, initial: "text", into: words(&s.LogFormat, "text", "json"),
 			help: "how it is logged: text or json"},
+		{name: "traces", group: general, into: textValue{into: &s.Traces, name: "URL", check: checkTraces},
+			help: "OpenTelemetry collector to send traces to, by OTLP over HTTP, such as http://127.0.0.1:4318; the rest is said by the OTEL_ variables (default none)"},
 
 		{name: "partitions", group: working, initial: "0", into: numberValue{into: &s.Partitions, most: keyspace.MaxPartitions},
 			help: "how many partitions the namespace gets if it does not exist yet; 0 takes what it has, or 16"},

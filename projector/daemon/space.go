@@ -75,7 +75,7 @@ func (p *program) open(ctx context.Context, how redisstore.Config, connections i
 		return nil, err
 	}
 	s.backends = &Backends{
-		Namespace: p.Namespace, Partitions: store.Partitions(), Redis: client, Store: store,
+		Namespace: p.Namespace, Partitions: store.Partitions(), Redis: client, Store: p.traced(store),
 		pool: pool, within: p.ConnectTimeout,
 	}
 	return s, nil

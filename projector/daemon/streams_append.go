@@ -110,7 +110,7 @@ func (a *appending) run(ctx context.Context, name string) error {
 
 // append appends an event, which has an id.
 func (s *space) append(ctx context.Context, stream eventstore.StreamID, expected eventstore.ExpectedVersion, e eventstore.Event) (appendedView, error) {
-	at, err := s.store.Append(ctx, stream, expected, e)
+	at, err := s.backends.Store.Append(ctx, stream, expected, e)
 	if errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, eventstore.ErrNotReplicated) {
 		err = fmt.Errorf("%w: the same with the id %s finds out, and appends nothing twice", err, e.ID)
 	}
