@@ -52,7 +52,7 @@ func (r *recorder) named(t *testing.T, name string) tracetest.SpanStub {
 func told(s tracetest.SpanStub) map[string]string {
 	all := make(map[string]string)
 	for _, a := range s.Attributes {
-		all[string(a.Key)] = a.Value.Emit()
+		all[string(a.Key)] = a.Value.String()
 	}
 	return all
 }
