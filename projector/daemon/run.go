@@ -240,7 +240,7 @@ func release(ctx context.Context, name *lease.Name) {
 func (p *program) newLogger() *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(p.LogLevel)) // it was checked
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
 	if p.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(p.err, options))
 	}
@@ -252,6 +252,14 @@ func (p *program) newLogger() *slog.Logger {
 func stoppable(ctx context.Context) (_ context.Context, stop func(why string)) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	return ctx, func(why string) { cancel(errors.New(why)) }
+}
+
+// readable makes texts of durations, of which JSON would tell nanoseconds.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // untilStopped is nil instead of the error that being told to stop leads to.

@@ -125,7 +125,7 @@ type quietly struct {
 func (q *quietly) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := q.SpanExporter.ExportSpans(ctx, spans)
 	if was := q.failed.Swap(err != nil); err != nil && !was {
-		q.logger.Warn("traces cannot be sent and are dropped until they can", "to", q.to, "error", err)
+		q.logger.Warn("traces cannot be sent and are dropped until they can", "to", q.to, "reason", err)
 	} else if err == nil && was {
 		q.logger.Info("traces are sent again", "to", q.to)
 	}
