@@ -61,6 +61,8 @@ const (
 type check struct {
 	name  string
 	needs need
+	// waits says that it looks a second time after a while.
+	waits bool
 	// worst is the worst that it finds.
 	worst severity
 	// looks is what it looks at, and fix what is done about it in general.

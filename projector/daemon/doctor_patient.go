@@ -137,7 +137,11 @@ func diagnose(ctx context.Context, p *patient, all []check) doctorView {
 
 // make makes a check within its time.
 func (c check) make(ctx context.Context, p *patient) []finding {
-	ctx, cancel := context.WithTimeout(ctx, p.ConnectTimeout+p.between)
+	limit := p.ConnectTimeout
+	if c.waits {
+		limit += p.between
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	found, err := c.run(ctx, p)
 	if err != nil {

@@ -30,7 +30,7 @@ var workChecks = []check{
 	{name: "groups", needs: needsNamespace, worst: isError, run: lookAtGroups,
 		looks: "groups with something outstanding that nobody serves: an error where readers see that generation",
 		fix:   "`run` the program with that code, or `projections retire` the generation"},
-	{name: "backlog", needs: needsNamespace, worst: isWarning, run: lookAtBacklog,
+	{name: "backlog", needs: needsNamespace, waits: true, worst: isWarning, run: lookAtBacklog,
 		looks: "whether what is outstanding grows, measured twice a second apart, while the oldest of it waits for longer than that",
 		fix:   "more workers, or a faster read model"},
 	{name: "pending", needs: needsNamespace, worst: isWarning, run: lookAtPending,
@@ -120,20 +120,33 @@ func lookAtWorkers(ctx context.Context, p *patient) ([]finding, error) {
 }
 
 func lookAtGroups(ctx context.Context, p *patient) (found []finding, _ error) {
-	unserved, err := p.Log.Unserved(ctx, unservedAfter)
+	outstanding, err := p.Log.Unserved(ctx, 0) // all that have anything
 	if err != nil {
 		return nil, err
+	}
+	live, err := p.Log.Live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	serving := make(map[string]int)
+	for _, session := range live {
+		for _, name := range session.Groups {
+			serving[name]++
+		}
 	}
 	records, active, err := p.records(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, u := range unserved {
+	for _, u := range outstanding {
 		r, known := records[u.Group]
-		if known && r.State != generations.Built {
-			continue // the check generations tells of it
+		if known && r.State != generations.Built || serving[u.Group] > 0 && u.Idle < unservedAfter {
+			continue // of those that are not built the check generations tells
 		}
-		f := finding{Severity: isWarning, Subject: "group " + u.Group, Evidence: many(int(u.Pointers), "pointer") + " outstanding, no session has asked for more for " + unservedAfter.String()}
+		f := finding{Severity: isWarning, Subject: "group " + u.Group, Evidence: fmt.Sprintf("%s outstanding, %s", many(int(u.Pointers), "pointer"), many(serving[u.Group], "live session"))}
+		if u.Idle > 0 {
+			f.Evidence += ", asked for more last " + ago(u.Idle) + " ago"
+		}
 		switch {
 		case !known:
 			f.Finding = "a group that belongs to no generation keeps the logs from being trimmed"

@@ -13,13 +13,14 @@ import (
 
 var update = flag.Bool("update", false, "write the reference in docs/ anew")
 
-// The reference is made of the table of settings, of the help of the commands and of the table of routes.
+// The reference is made of the table of settings, of the help of the commands, of the table
+// of routes, and of what doctor looks at.
 func TestReference(t *testing.T) {
 	t.Parallel()
 	p := &program{app: App{Name: "projectord"}}
 	for name, text := range map[string]string{
 		"configuration.md": configurationReference(), "commands.md": commandsReference(p.newRoot()),
-		"http.md": httpReference(unserved(t, new(transcript)).routes),
+		"http.md": httpReference(unserved(t, new(transcript)).routes), "doctor.md": doctorReference(),
 	} {
 		path := filepath.Join("../../docs/reference", name)
 		if *update {
