@@ -73,7 +73,12 @@ func lookAtStreams(ctx context.Context, p *patient) ([]finding, error) {
 	if err != nil || of.streams == 0 {
 		return nil, err
 	}
-	return sampleFindings(p.servers[0], of), nil
+	for _, s := range p.servers {
+		if found := sampleFindings(s, of); found != nil {
+			return found, nil // others of the cluster are like it
+		}
+	}
+	return nil, nil
 }
 
 // sampled looks at a few streams of some partitions.

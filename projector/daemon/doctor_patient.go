@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -165,7 +166,7 @@ func (p *patient) unmade(err error) finding {
 		f.Evidence = fmt.Sprintf("no answer within %s: %s", p.ConnectTimeout, f.Evidence)
 		f.Fix = "try again; where the server is under load, with a longer --connect-timeout"
 	case redis.HasErrorPrefix(err, "NOPERM"):
-		f.Fix = "allow the user of redis-url the command: redis-cli acl setuser USER +info +config|get +slowlog|get +memory|usage +cluster|info +cluster|shards +time"
+		f.Fix = "by somebody who may: " + p.servers[0].allow(err)
 	case pgerr.In(err, "42501"):
 		f.Fix = "allow the user of postgres-url to look: GRANT pg_monitor TO the_user"
 	default:
@@ -197,6 +198,7 @@ type redisServer struct {
 	addr   string
 	client *redis.Client
 	dialed string // how redis-cli is called to reach it
+	user   string // empty for the default one
 	info   info
 	// config is what CONFIG GET tells, nil where it tells nothing, and then refused is why.
 	config  map[string]string
@@ -208,6 +210,21 @@ func (s *redisServer) subject() string { return "redis " + s.addr }
 // cli writes a command for the server.
 func (s *redisServer) cli(format string, args ...any) string {
 	return s.dialed + " " + fmt.Sprintf(format, args...)
+}
+
+// forbidden finds the command in what a Redis says when it is not allowed.
+var forbidden = regexp.MustCompile(`run the '([^']+)' command`)
+
+// allow is what allows the user what the server has refused.
+func (s *server) allow(err error) string {
+	what := "+COMMAND, as the evidence says"
+	if m := forbidden.FindStringSubmatch(err.Error()); m != nil {
+		what = "+" + m[1]
+	} else if strings.Contains(err.Error(), "key") {
+		what = "'~*', or the keys that docs/architecture.md lists"
+	}
+	user := cmp.Or(s.user, "USER")
+	return fmt.Sprintf("redis-cli acl setuser %s %s", user, what)
 }
 
 // set is what gives a directive of the configuration another value, for now and for good.
@@ -257,8 +274,8 @@ func (p *patient) ask(ctx context.Context, c *redis.Client) (*redisServer, error
 		s.dialed += " --tls"
 	}
 	if o := c.Options(); o.Password != "" {
-		if o.Username != "" {
-			s.dialed += " --user " + o.Username
+		if s.user = o.Username; s.user != "" {
+			s.dialed += " --user " + s.user
 		}
 		s.dialed += " --askpass"
 	}

@@ -204,6 +204,9 @@ UNION ALL SELECT 'replication slot', slot_name, 0, format('SELECT pg_drop_replic
 	FROM pg_replication_slots WHERE NOT active AND xmin IS NOT NULL
 LIMIT $2`
 
+// A session whose user another one may not look at has no type.
+const hiddenQuery = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type IS NULL`
+
 func lookAtTransactions(ctx context.Context, p *patient) ([]finding, error) {
 	rows, err := p.pool.Query(ctx, horizonsQuery, p.long.Seconds(), mostRows)
 	if err != nil {
@@ -215,7 +218,18 @@ func lookAtTransactions(ctx context.Context, p *patient) ([]finding, error) {
 		h.age = time.Duration(seconds * float64(time.Second))
 		return h, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	var hidden int64
+	if err := p.pool.QueryRow(ctx, hiddenQuery).Scan(&hidden); err != nil {
+		return nil, err
+	}
 	var found []finding
+	if hidden > 0 {
+		found = append(found, p.postgres.at(isInfo, "sessions of other users are hidden from this one: whether their transactions are old is not known", fmt.Sprintf("%d hidden in pg_stat_activity", hidden),
+			fmt.Sprintf("GRANT pg_read_all_stats TO %s;", inSQL(p.postgres.user))))
+	}
 	for _, h := range all {
 		evidence := h.name
 		if h.age > 0 {
@@ -223,7 +237,7 @@ func lookAtTransactions(ctx context.Context, p *patient) ([]finding, error) {
 		}
 		found = append(found, p.postgres.at(isWarning, "a "+h.what+" keeps vacuum from removing dead rows: tables grow, updates get slow", evidence, "see what it is for, then "+h.fix))
 	}
-	return found, err
+	return found, nil
 }
 
 func lookAtPostgresClock(ctx context.Context, p *patient) ([]finding, error) {

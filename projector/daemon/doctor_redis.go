@@ -98,7 +98,7 @@ func (p *patient) unmet(err error) finding {
 		f.Fix = "begin redis-url with rediss:// where the server speaks TLS and only there; name the certificate of its authority by redis-ca-file"
 	case redisx.IsReply(err):
 		f.Finding = "Redis answers with an error to what doctor begins with, PING and INFO"
-		f.Fix = "allow the user these: redis-cli acl setuser USER +ping +info"
+		f.Fix = "allow the user these: redis-cli acl setuser USER +ping +info, by somebody who may"
 	default:
 		if errors.Is(err, context.DeadlineExceeded) {
 			f.Evidence = fmt.Sprintf("no answer within %s: %s", p.ConnectTimeout, f.Evidence)
@@ -158,12 +158,15 @@ func lookAtConfig(_ *patient, s *redisServer) []finding {
 	if s.config != nil {
 		return nil
 	}
-	fix := "redis-cli acl setuser USER +config|get, by somebody who may"
-	if !redis.HasErrorPrefix(s.refused, "NOPERM") {
+	how, fix := isWarning, "by somebody who may: "+s.allow(s.refused)
+	switch {
+	case s.info["redis_version"] == "":
+		how, fix = isInfo, "an embedded one has none"
+	case !redis.HasErrorPrefix(s.refused, "NOPERM"):
 		fix = "rename-command in redis.conf hides it, or a managed service does: look there"
 	}
-	return []finding{s.at(isWarning, "CONFIG GET is refused; what INFO does not tell is not known: appendfsync, save, min-replicas-to-write, stream-node-max-bytes, timeout, tcp-keepalive, notify-keyspace-events",
-		s.refused.Error(), fix+"; or compare these with docs/reference/doctor.md in the console of the service")}
+	return []finding{s.at(how, "CONFIG GET is refused; what INFO does not tell is not known: appendfsync, save, min-replicas-to-write, stream-node-max-bytes, timeout, tcp-keepalive, notify-keyspace-events",
+		clip(s.refused.Error(), 100), fix+"; or compare these with docs/reference/doctor.md in the console of the service")}
 }
 
 func lookAtEviction(p *patient, s *redisServer) (found []finding) {
@@ -218,7 +221,7 @@ func lookAtPersistence(p *patient, s *redisServer) (found []finding) {
 		return []finding{s.at(isInfo, "the server does not tell whether it persists anything", s.info.seen("aof_enabled"), "an embedded one persists nothing: it is for trying things out")}
 	}
 	in := profileOf(s, p.Replicas)
-	how, fix := isInfo, "for more: "+s.set("appendfsync", "always")+"; for a failover without loss replicas, min-replicas-to-write and the setting replicas"
+	how, fix := isInfo, "for more: "+s.set("appendfsync", "always")+"\nfor a failover without loss: replicas, min-replicas-to-write and the setting replicas"
 	switch in {
 	case profileNone:
 		how, fix = isError, s.set("appendonly", "yes")
@@ -363,7 +366,7 @@ func lookAtSlowLog(ctx context.Context, p *patient) (found []finding, _ error) {
 			if !redisx.IsReply(err) {
 				return found, &serverError{s.subject(), err}
 			}
-			found = append(found, s.at(isInfo, "the slow log cannot be read", err.Error(), "redis-cli acl setuser USER +slowlog|get"))
+			found = append(found, s.at(isInfo, "the slow log cannot be read", clip(err.Error(), 100), "where the server has one: "+s.allow(err)))
 		}
 		found = append(found, slowFindings(s, entries, p.now())...)
 	}
