@@ -12,8 +12,8 @@ var memoryChecks = []check{
 		looks: "memory near `maxmemory` or that of the machine, writes that were refused for it, and fragmentation",
 		fix:   "raise `maxmemory`, remove events by `retention apply`, or spread over a cluster"},
 	{name: "stream-memory", needs: needsNamespace, worst: isInfo, run: lookAtStreams,
-		looks: "what streams take, by a sample, and `stream-node-max-bytes`: 1024 takes a quarter less for short ones",
-		fix:   "`config set stream-node-max-bytes 1024`"},
+		looks: "how long streams are and what they take, by a sample, and `stream-node-max-bytes`: 1024 takes a quarter less for short ones",
+		fix:   "`config set stream-node-max-bytes 1024`; rules of retention"},
 }
 
 const (
@@ -60,6 +60,8 @@ const (
 	// the average is below shortStream events.
 	wantedNodeBytes = 1024
 	shortStream     = 100
+	// longStream is from how many events on, on average, that is told of.
+	longStream = 1000
 )
 
 // sample is what some streams take.
@@ -126,6 +128,8 @@ func sampleFindings(s *redisServer, of sample) []finding {
 	evidence := fmt.Sprintf("%s of %s sampled: %s and %.1f events each, about %s for all", many(int(of.streams), "stream"), count(of.all), bytesText(each), events, bytesText(each*of.all))
 	node := s.config["stream-node-max-bytes"]
 	switch {
+	case events >= longStream:
+		return []finding{s.at(isInfo, "streams are long: they take memory, and time to fold anew", evidence, "rules of retention say what is not wanted any more, see docs/guides/retention.md; snapshots save the time")}
 	case events >= shortStream || node == fmt.Sprint(wantedNodeBytes):
 		return nil
 	case node == "":

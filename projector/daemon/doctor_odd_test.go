@@ -85,7 +85,8 @@ func TestDoctorJudges(t *testing.T) {
 		"MemoryRoom":       {lookAtMemory(p, saying(some, "used_memory:84 maxmemory:100")), ""},
 		"MemoryFragmented": {lookAtMemory(p, saying(some, "used_memory:1073741824 used_memory_rss:2147483648 mem_fragmentation_ratio:2.00")), "warning mem_fragmentation_ratio = 2.00"},
 
-		"StreamsLong":     {sampleFindings(saying(map[string]string{"stream-node-max-bytes": "4096"}, ""), sample{4, 4000, 1 << 20, 100}), ""},
+		"StreamsLong":     {sampleFindings(saying(map[string]string{"stream-node-max-bytes": "4096"}, ""), sample{4, 4000, 1 << 20, 100}), "info 256.0 KiB and 1000.0 events each"},
+		"StreamsMiddling": {sampleFindings(saying(map[string]string{"stream-node-max-bytes": "4096"}, ""), sample{4, 800, 1 << 20, 100}), ""},
 		"StreamsWell":     {sampleFindings(saying(map[string]string{"stream-node-max-bytes": "1024"}, ""), sample{4, 40, 1 << 14, 100}), ""},
 		"StreamsNotKnown": {sampleFindings(saying(nil, ""), sample{4, 40, 1 << 14, 1000}), "info 4 streams of 1,000 sampled: 4.0 KiB and 10.0 events each, about 3.9 MiB for all"},
 

@@ -279,6 +279,11 @@ func TestDoctorFinds(t *testing.T) {
 			f.do("xgroup", "create", keys.Log(keys.Partition("cart-1")), "somebody", "0")
 			return f
 		}, symptom{"groups", isWarning, "1 pointer outstanding", "xgroup destroy"}},
+		"LostGroup": {func(t *testing.T) *fixture {
+			f := worked(t, false)
+			f.do("xgroup", "destroy", keyspace.New(f.namespace, 2).Log(1), "carts@1")
+			return f
+		}, symptom{"groups", isError, "missing in 1 of 2 partitions", "shop audit"}},
 		"OldPending": {func(t *testing.T) *fixture {
 			f := worked(t, false)
 			f.append("cart-3", "tea", 1)

@@ -28,7 +28,7 @@ var workChecks = []check{
 		looks: "whether a worker lives where there are projections",
 		fix:   "`run`"},
 	{name: "groups", needs: needsNamespace, worst: isError, run: lookAtGroups,
-		looks: "groups with something outstanding that nobody serves: an error where readers see that generation",
+		looks: "groups with something outstanding that nobody serves, an error where readers see that generation, and groups that the server has lost",
 		fix:   "`run` the program with that code, or `projections retire` the generation"},
 	{name: "backlog", needs: needsNamespace, waits: true, worst: isWarning, run: lookAtBacklog,
 		looks: "whether what is outstanding grows, measured twice a second apart, while the oldest of it waits for longer than that",
@@ -160,6 +160,28 @@ func lookAtGroups(ctx context.Context, p *patient) (found []finding, _ error) {
 			f.Fix = fmt.Sprintf("where nobody goes back to it: %s; else start a worker with version %d of its code", p.call("projections retire %s --generation %d --yes", r.Projection, r.Generation), r.Version)
 		}
 		found = append(found, f)
+	}
+	lost, err := p.lostGroups(ctx, records, active)
+	return append(found, lost...), err
+}
+
+// lostGroups finds groups of generations that readers see which are not in all partitions.
+// Workers make one when they begin, so that only a server that lost it can lack it.
+func (p *patient) lostGroups(ctx context.Context, records map[string]generations.Record, active map[string]bool) (found []finding, _ error) {
+	groups, err := p.groups(ctx)
+	if err != nil {
+		return nil, err
+	}
+	in := make(map[string]int)
+	for _, g := range groups {
+		in[g.Name]++
+	}
+	for _, name := range slices.Sorted(maps.Keys(records)) {
+		if lacks := p.keys.Partitions() - in[name]; lacks > 0 && active[name] {
+			found = append(found, finding{Severity: isError, Subject: "group " + name, Finding: "it is not there in all partitions: what is appended in the others reaches nobody",
+				Evidence: fmt.Sprintf("missing in %d of %d partitions", lacks, p.keys.Partitions()),
+				Fix:      "start another worker: " + p.call("run") + " makes it anew and announces what waits; then see that nothing was lost with it: " + p.call("audit")})
+		}
 	}
 	return found, nil
 }
