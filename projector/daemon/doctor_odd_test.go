@@ -26,8 +26,8 @@ func odd() *patient {
 }
 
 // saying returns a server that says so in INFO, as name:value words, and has a configuration.
-func saying(config map[string]string, words string) *server {
-	return &server{addr: "h:1", dialed: "redis-cli -h h -p 1", info: parseInfo(strings.ReplaceAll(words, " ", "\r\n")), config: config, refused: errors.New("NOPERM")}
+func saying(config map[string]string, words string) *redisServer {
+	return &redisServer{addr: "h:1", dialed: "redis-cli -h h -p 1", info: parseInfo(strings.ReplaceAll(words, " ", "\r\n")), config: config, refused: errors.New("NOPERM")}
 }
 
 // What no server can be made to say at will is judged as well: severities, in order, and
@@ -127,10 +127,10 @@ func TestDoctorJudges(t *testing.T) {
 		}), "error 3 of 2,000 parked streams were looked at; cart-1 at version 3|warning cart-2 at version 9"},
 		"ParkedUnseen": {p.parkedFindings(generations.Record{Projection: "carts", Generation: 1}, false, 1, []lease.ParkedStream{{Stream: "cart-1"}}), "warning cart-1 at version 0"},
 
-		"UnmadeLate":      {[]finding{p.unmade(fmt.Errorf("XINFO: %w", context.DeadlineExceeded))}, "warning no answer within 1s"},
-		"UnmetLoading":    {[]finding{p.unmet(redisx.ReplyError("LOADING Redis is loading the dataset in memory"))}, "error LOADING"},
-		"UnmetForbidden":  {[]finding{p.unmet(redisx.ReplyError("NOPERM this user has no permissions to run the 'ping' command"))}, "error NOPERM"},
-		"UnmetCertifcate": {[]finding{p.unmet(errors.New("tls: failed to verify certificate: x509: certificate signed by unknown authority"))}, "error x509"},
+		"UnmadeLate":       {[]finding{p.unmade(fmt.Errorf("XINFO: %w", context.DeadlineExceeded))}, "warning no answer within 1s"},
+		"UnmetLoading":     {[]finding{p.unmet(redisx.ReplyError("LOADING Redis is loading the dataset in memory"))}, "error LOADING"},
+		"UnmetForbidden":   {[]finding{p.unmet(redisx.ReplyError("NOPERM this user has no permissions to run the 'ping' command"))}, "error NOPERM"},
+		"UnmetCertificate": {[]finding{p.unmet(errors.New("tls: failed to verify certificate: x509: certificate signed by unknown authority"))}, "error x509"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var want []string

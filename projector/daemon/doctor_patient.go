@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -216,7 +217,7 @@ func (s *redisServer) cli(format string, args ...any) string {
 var forbidden = regexp.MustCompile(`run the '([^']+)' command`)
 
 // allow is what allows the user what the server has refused.
-func (s *server) allow(err error) string {
+func (s *redisServer) allow(err error) string {
 	what := "+COMMAND, as the evidence says"
 	if m := forbidden.FindStringSubmatch(err.Error()); m != nil {
 		what = "+" + m[1]
@@ -265,8 +266,10 @@ func (p *patient) meet(ctx context.Context) (servers []*redisServer, err error) 
 
 func (p *patient) ask(ctx context.Context, c *redis.Client) (*redisServer, error) {
 	s := &redisServer{addr: c.Options().Addr, client: c, dialed: "redis-cli"}
-	if host, port, found := strings.Cut(s.addr, ":"); found {
+	if host, port, err := net.SplitHostPort(s.addr); err == nil {
 		s.dialed += " -h " + host + " -p " + port
+	} else if c.Options().Network == "unix" {
+		s.dialed += " -s " + s.addr
 	} else {
 		s.addr = redacted(p.RedisURL) // the client of a Sentinel does not say
 	}

@@ -49,16 +49,16 @@ var postgresChecks = []check{
 
 // facts are what a Postgres says of itself.
 type facts struct {
-	address                                     string
-	version                                     int // 150018
-	versionText                                 string
-	standby                                     bool
-	readOnly                                    string
-	fsync, fullPageWrites, synchronousCommit    string
-	autovacuum                                  string
-	connections, maxConnections, keptForSupers  int64
-	user, database                              string
-	mayCreateSchema, schemaThere, mayUseSchemas bool
+	address                                       string
+	version                                       int // 150018
+	versionText                                   string
+	standby                                       bool
+	readOnly                                      string
+	fsync, fullPageWrites, synchronousCommit      string
+	autovacuum                                    string
+	connections, maxConnections, keptForSupers    int64
+	user, database                                string
+	mayCreateSchema, schemaThere, mayCreateTables bool
 }
 
 func (f *facts) subject() string { return "postgres " + f.address }
@@ -83,7 +83,7 @@ const factsQuery = `SELECT current_setting('server_version_num')::int, current_s
 func meetPostgres(ctx context.Context, p *patient) ([]finding, error) {
 	f := &facts{address: p.postgresAddress()}
 	err := p.pool.QueryRow(ctx, factsQuery, p.Namespace).Scan(&f.version, &f.versionText, &f.standby, &f.readOnly, &f.fsync, &f.fullPageWrites, &f.synchronousCommit,
-		&f.autovacuum, &f.connections, &f.maxConnections, &f.keptForSupers, &f.user, &f.database, &f.mayCreateSchema, &f.schemaThere, &f.mayUseSchemas)
+		&f.autovacuum, &f.connections, &f.maxConnections, &f.keptForSupers, &f.user, &f.database, &f.mayCreateSchema, &f.schemaThere, &f.mayCreateTables)
 	if err == nil {
 		p.postgres = f
 		return nil, nil
@@ -296,7 +296,7 @@ func migrationFindings(p *patient, f *facts, all []migrations.Migration, newest 
 		return nil
 	case len(missing) < len(all):
 		return []finding{{Severity: isError, Subject: subject, Finding: "migrations are missing: workers of this version cannot work with it before", Evidence: "missing: " + strings.Join(missing, ", "), Fix: up}}
-	case f.schemaThere && !f.mayUseSchemas || !f.schemaThere && !f.mayCreateSchema:
+	case f.schemaThere && !f.mayCreateTables || !f.schemaThere && !f.mayCreateSchema:
 		return []finding{{Severity: isError, Subject: subject, Finding: "it has none of the tables that workers need, and this user may not create them", Evidence: fmt.Sprintf("user = %s, missing: %s", f.user, strings.Join(missing, ", ")), Fix: up}}
 	}
 	return []finding{{Severity: isInfo, Subject: subject, Finding: "it has none of the tables that workers need yet; the first one creates them", Evidence: "missing: " + strings.Join(missing, ", "), Fix: p.call("run") + ", or " + p.call("migrate up")}}

@@ -50,7 +50,7 @@ that of the environment in which doctor is called, so call it in that of the wor
 |---|---|---|
 `)
 	for _, row := range []struct {
-		of   profile
+		of   durability
 		with string
 	}{
 		{profileNone, "`appendonly no` and `save \"\"`"}, {profileSnapshots, "`appendonly no` and a `save`"}, {profileUnsynced, "`appendonly yes`, `appendfsync no`"},

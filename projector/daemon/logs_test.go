@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// logged are the functions that log, by how many arguments come before the keys.
-var logged = map[string]int{
+// loggedKey are the functions that log, by how many arguments come before the keys.
+var loggedKey = map[string]int{
 	"With": 0, "Debug": 1, "Info": 1, "Warn": 1, "Error": 1, "DebugContext": 2, "WarnContext": 2,
 	"chore": 2, "level": 2, // of worker.go and http_answer.go
 }
@@ -88,7 +88,7 @@ func keysOf(call *ast.CallExpr) []string {
 			by = x.Sel.Name
 		}
 	}
-	before, ok := logged[name]
+	before, ok := loggedKey[name]
 	if !ok || !strings.EqualFold(by, "logger") && name != "chore" {
 		return nil
 	}
