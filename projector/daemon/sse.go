@@ -64,6 +64,9 @@ const (
 	feedReads = 8
 	// lookWithin bounds what is asked of a server, which may hang.
 	lookWithin = 5 * time.Second
+	// placeWithin bounds what is asked before a request is answered, which it is
+	// without that where a server is away.
+	placeWithin = time.Second
 	// feedRetry is how many milliseconds a browser waits before it connects again.
 	feedRetry = "1000"
 	// pieceBytes is how much of what is written has a deadline of its own: little, so

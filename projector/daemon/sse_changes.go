@@ -65,12 +65,12 @@ type pending struct {
 // changeFeed is a client that follows what changes in a read model.
 type changeFeed struct {
 	*follower
+	feeds      *feeds
 	assignment projector.Assignment // in the generation it is told of; 0 before there is one
 	log        *lease.Log
 	standings  *lookout[eventstore.StreamID, standing]
 	places     []lease.Place // by partition: to where its log was read
 	waiting    [][]pending   // by partition, in the order of the log
-	resume     *vector       // where the client was before, until that is gone on from
 	told       string        // where it stood after the last turn
 	seen       []int         // by partition: see [lookout.value]
 	asked      int           // the same for the generation
@@ -92,21 +92,48 @@ func (f *feeds) changes(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	t := &changeFeed{log: f.space.Log}
+	var from *vector
 	if last := r.Header.Get(lastEventID); last != "" {
 		v, err := decodeVector(last, f.space.Namespace, name, t.log.Partitions())
 		if err != nil {
 			f.refuse(w, http.StatusBadRequest, usage("%s: %w: connect without it, and read everything again", lastEventID, err))
 			return
 		}
-		t.resume = &v
+		from = &v
 	}
 	a, err := f.assignment(r.Context(), name)
 	if err != nil {
 		f.refuse(w, http.StatusServiceUnavailable, err)
 		return
 	}
-	t.assignment = a
+	t.feeds, t.assignment = f, a
+	if from != nil {
+		t.stand(from.generation, from.places)
+	} else {
+		t.placeNow(r)
+	}
 	f.follow(w, r, feedChanges, t)
+}
+
+// placeNow finds out where the client begins before it is answered: what changes from then
+// on it relies on being told. Where that cannot be done it is told so later.
+func (t *changeFeed) placeNow(r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), placeWithin)
+	defer cancel()
+	seen, err := t.feeds.activeOf(ctx, []string{t.assignment.Projection.Name()})
+	if err != nil || seen[0] == 0 {
+		return
+	}
+	if places, err := t.outset(ctx, seen[0]); err == nil {
+		t.stand(seen[0], places)
+	}
+}
+
+// outset returns the places behind which is all that a generation does not show yet.
+func (t *changeFeed) outset(ctx context.Context, g projector.Generation) ([]lease.Place, error) {
+	of := t.assignment
+	of.Generation = g
+	return t.log.Existing(of.Group()).Outset(ctx)
 }
 
 // assignment returns a projection of the program, in no generation yet.
@@ -161,6 +188,9 @@ func (t *changeFeed) attach(c *follower) {
 		t.seen[p] = t.newest.add(c, p)
 	}
 	t.asked = t.active.add(c, t.assignment.Projection.Name())
+	if t.places != nil {
+		t.mark(t.id())
+	}
 }
 
 func (t *changeFeed) detach() {
@@ -186,49 +216,41 @@ func (t *changeFeed) serve() error {
 	if !known || seen == 0 || seen == t.assignment.Generation {
 		return nil
 	}
-	if t.resume != nil && t.resume.generation == seen {
-		t.stand(seen, t.resume.places)
-		return nil
+	if t.assignment.Generation == 0 {
+		return t.anew(seen, reasonLate)
 	}
-	reason := ""
-	if t.resume != nil || t.assignment.Generation > 0 {
-		reason = reasonPromoted
-	}
-	return t.anew(seen, reason)
+	return t.anew(seen, reasonPromoted)
+}
+
+// anewTexts says to people what the client has to do.
+var anewTexts = map[string]string{
+	reasonTrimmed:  "changes were trimmed before they could be told: read everything again",
+	reasonPromoted: "readers see another generation: read everything again",
+	reasonLate:     "changes are told from now on: read everything again",
 }
 
 // anew has the client begin with what a generation does not show yet, and tells it why it
-// has to read everything again, where it has read anything.
+// has to read everything again.
 func (t *changeFeed) anew(g projector.Generation, reason string) error {
-	of := t.assignment
-	of.Generation = g
 	var places []lease.Place
 	err := t.read(func(ctx context.Context) (err error) {
-		places, err = t.log.Existing(of.Group()).Outset(ctx)
+		places, err = t.outset(ctx, g)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	t.stand(g, places)
-	if reason == "" {
-		t.mark(t.id())
-		return nil
-	}
-	text := "changes since were trimmed: read everything again"
-	if reason == reasonPromoted {
-		text = "readers see another generation: read everything again"
-	}
-	t.event(nameReset, t.id(), anewView{reason, of.Projection.Name(), int(g), text})
+	t.event(nameReset, t.id(), anewView{reason, t.assignment.Projection.Name(), int(g), anewTexts[reason]})
 	return nil
 }
 
 // stand has the client stand at places, in a generation.
 func (t *changeFeed) stand(g projector.Generation, places []lease.Place) {
 	t.forget()
-	t.resume, t.assignment.Generation, t.places = nil, g, places
+	t.assignment.Generation, t.places = g, places
 	t.waiting = make([][]pending, len(places))
-	t.standings = t.standingsOf(t.assignment)
+	t.standings = t.feeds.standingsOf(t.assignment)
 }
 
 // forget ends the waiting for all streams.

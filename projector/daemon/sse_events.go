@@ -28,6 +28,7 @@ const (
 	reasonTruncated  = "truncated"  // events that it should see now were removed
 	reasonRegressed  = "regressed"  // the stream ends before what it has seen: history was lost
 	reasonUnreadable = "unreadable" // an event cannot be read
+	reasonLate       = "late"       // where it stands was not known when it was answered
 )
 
 // resetView is the data of a reset of the events of a stream.
@@ -84,10 +85,17 @@ func (f *feeds) events(w http.ResponseWriter, r *http.Request) {
 		f.refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	if last := r.Header.Get(lastEventID); last != "" && f.over(r, t.stream, t.at) {
-		// The one answer that keeps a browser from connecting again and again.
-		w.WriteHeader(http.StatusNoContent)
-		return
+	if t.end || r.Header.Get(lastEventID) != "" {
+		head, err := f.headNow(r, t.stream)
+		switch {
+		case err != nil: // it is found out once that can be done
+		case t.end:
+			t.at, t.end = head.Head, false
+		case head.Ended != eventstore.Live && head.Head == t.at:
+			// The one answer that keeps a browser from connecting again and again.
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
 	}
 	f.follow(w, r, feedEvents, t)
 }
@@ -127,13 +135,16 @@ func (t *eventFeed) start(r *http.Request) error {
 	return nil
 }
 
-// over reports whether a stream has ended at a version. What cannot be found out is taken
-// for not.
-func (f *feeds) over(r *http.Request, stream eventstore.StreamID, at eventstore.Version) bool {
-	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+// headNow returns the head of a stream before a request is answered: a client relies on
+// what it is told from then on.
+func (f *feeds) headNow(r *http.Request, stream eventstore.StreamID) (eventstore.StreamHead, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), placeWithin)
 	defer cancel()
 	heads, err := f.space.store.Heads(ctx, []eventstore.StreamID{stream})
-	return err == nil && heads[0].Ended != eventstore.Live && heads[0].Head == at
+	if err != nil {
+		return eventstore.StreamHead{}, err
+	}
+	return heads[0], nil
 }
 
 // tell tells what comes next.
@@ -178,7 +189,8 @@ func (t *eventFeed) place() error {
 	}
 	switch {
 	case t.end:
-		t.at, t.end = head.Head, false
+		t.end = false
+		t.reset(reasonLate, head.Head+1)
 	case t.from > 0:
 		t.at = min(t.at, head.Head) // what it wants is still to come
 	case t.at > head.Head:
