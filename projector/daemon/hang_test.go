@@ -87,7 +87,7 @@ func startHanging(t *testing.T) *hangingWorker {
 	h := &hangingWorker{redis: testenv.StartRedis(t), postgres: &frozenPostgres{T: t, url: testenv.StartPostgres(t).URL()}}
 	f := bare(t, bothApp()).with(env("redis-url")+"="+h.redis.URL(), env("postgres-url")+"="+h.postgres.url)
 	h.sessions = "{" + f.namespace + ":*}:sessions"
-	h.process = f.startAs(inBoth, words("run --name blue --drain-timeout " + leaveWithin.String())...)
+	h.process = f.startAs(inBoth, words("run --name blue --drain-timeout "+leaveWithin.String())...)
 	h.saying("has a session")
 	store, err := redisstore.Open(t.Context(), h.redis.Client(t), redisstore.Config{Namespace: f.namespace})
 	if err != nil {

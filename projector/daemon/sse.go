@@ -28,6 +28,9 @@ import (
 // holds up itself alone, and is dropped; it goes on where it stood when it comes back.
 // What is looked at for all of them together is a [lookout]'s. None holds a connection to
 // Redis while it waits or writes.
+//
+// events and changes answer requests. They return an error where nothing was written, for
+// the server to answer with, and nil when everything was told that is.
 type feeds struct {
 	ctx   context.Context
 	space *space
@@ -46,7 +49,7 @@ type feeds struct {
 	newest  *lookout[int, lease.EntryID]
 	active  *lookout[string, projector.Generation]
 
-	mu        sync.Mutex // guards standings, and the assignments of space
+	mu        sync.Mutex // guards standings
 	standings map[string]*lookout[eventstore.StreamID, standing]
 
 	clients *prometheus.GaugeVec
@@ -134,13 +137,6 @@ func (f *feeds) Collect(metrics chan<- prometheus.Metric) {
 	f.dropped.Collect(metrics)
 }
 
-// refuse answers a request that nothing can be told to.
-func (f *feeds) refuse(w http.ResponseWriter, status int, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": err.Error()})
-}
-
 // follower is a client that follows a feed. All but poke is for its goroutine alone.
 type follower struct {
 	*feeds
@@ -171,8 +167,8 @@ type feed interface {
 	tell() (more bool, err error)
 }
 
-// follow holds the response open and has the client told until there is nothing more to
-// tell, the client is gone, or the feeds end.
+// follow answers a request: it holds the response open and has the client told until there
+// is nothing more to tell, the client is gone, or the feeds end.
 func (f *feeds) follow(w http.ResponseWriter, r *http.Request, name string, what feed) {
 	f.begin()
 	ctx, cancel := context.WithCancel(r.Context())

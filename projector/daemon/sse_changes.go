@@ -85,34 +85,27 @@ type changeFeed struct {
 // partitions: with the header Last-Event-ID it goes on from there, and without begins with
 // what the read model does not show yet. So a client connects, reads what it wants of the
 // read model, and from then on what is told to have changed.
-func (f *feeds) changes(w http.ResponseWriter, r *http.Request) {
+func (f *feeds) changes(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
 	if _, ok := f.space.declared(name); !ok {
-		f.refuse(w, http.StatusNotFound, f.space.undeclared(name))
-		return
+		return absent("%w", f.space.undeclared(name))
 	}
-	t := &changeFeed{log: f.space.Log}
-	var from *vector
+	a, err := f.space.assignment(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	t := &changeFeed{feeds: f, assignment: a, log: f.space.Log}
 	if last := r.Header.Get(lastEventID); last != "" {
 		v, err := decodeVector(last, f.space.Namespace, name, t.log.Partitions())
 		if err != nil {
-			f.refuse(w, http.StatusBadRequest, usage("%s: %w: connect without it, and read everything again", lastEventID, err))
-			return
+			return usage("%s: %w: connect without it, and read everything again", lastEventID, err)
 		}
-		from = &v
-	}
-	a, err := f.assignment(r.Context(), name)
-	if err != nil {
-		f.refuse(w, http.StatusServiceUnavailable, err)
-		return
-	}
-	t.feeds, t.assignment = f, a
-	if from != nil {
-		t.stand(from.generation, from.places)
+		t.stand(v.generation, v.places)
 	} else {
 		t.placeNow(r)
 	}
 	f.follow(w, r, feedChanges, t)
+	return nil
 }
 
 // placeNow finds out where the client begins before it is answered: what changes from then
@@ -134,13 +127,6 @@ func (t *changeFeed) outset(ctx context.Context, g projector.Generation) ([]leas
 	of := t.assignment
 	of.Generation = g
 	return t.log.Existing(of.Group()).Outset(ctx)
-}
-
-// assignment returns a projection of the program, in no generation yet.
-func (f *feeds) assignment(ctx context.Context, name string) (projector.Assignment, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.space.assignment(ctx, name)
 }
 
 // standingsOf returns what looks how far a generation has come with streams.

@@ -24,7 +24,7 @@ const cartChanges = "projections/carts/changes"
 
 // shows returns which version of a stream a read model shows.
 func (s *site) shows(projection, stream string) (eventstore.Version, error) {
-	a, err := s.assignment(s.Context(), projection)
+	a, err := s.feeds.space.assignment(s.Context(), projection)
 	if err != nil {
 		return 0, err
 	}
@@ -263,7 +263,7 @@ func TestChangesFeedWaits(t *testing.T) {
 		l.connect()
 		s.add(carts[0], "tea")
 		s.add(carts[1], "tea")
-		a, err := s.assignment(t.Context(), "carts")
+		a, err := s.feeds.space.assignment(t.Context(), "carts")
 		if err != nil {
 			t.Fatal(err)
 		}

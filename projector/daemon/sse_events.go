@@ -75,15 +75,17 @@ type eventFeed struct {
 // N by from=N, or with what comes by from=end; the header Last-Event-ID, which a browser
 // sends by itself when it connects again, has it go on behind that version instead. A
 // stream that does not exist is waited for.
-func (f *feeds) events(w http.ResponseWriter, r *http.Request) {
+//
+// Where a stream has ended, and the client that comes back was told so, it gets the status
+// 204, upon which a browser stays away.
+func (f *feeds) events(w http.ResponseWriter, r *http.Request) error {
 	t := &eventFeed{usual: usualEvent}
 	var err error
 	if t.stream, err = eventstore.ParseStreamID(r.PathValue("stream")); err == nil {
 		err = t.start(r)
 	}
 	if err != nil {
-		f.refuse(w, http.StatusBadRequest, err)
-		return
+		return err
 	}
 	if t.end || r.Header.Get(lastEventID) != "" {
 		head, err := f.headNow(r, t.stream)
@@ -94,10 +96,11 @@ func (f *feeds) events(w http.ResponseWriter, r *http.Request) {
 		case head.Ended != eventstore.Live && head.Head == t.at:
 			// The one answer that keeps a browser from connecting again and again.
 			w.WriteHeader(http.StatusNoContent)
-			return
+			return nil
 		}
 	}
 	f.follow(w, r, feedEvents, t)
+	return nil
 }
 
 func (t *eventFeed) attach(c *follower) {

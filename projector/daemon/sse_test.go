@@ -68,8 +68,8 @@ func feedsAt(t *testing.T, redisURL string, app App, change func(*site)) *site {
 	s.feeds, s.end = newFeeds(ctx, space), end
 	s.every = 20 * time.Millisecond
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /api/v1/streams/{stream}/events", s.events)
-	mux.HandleFunc("GET /api/v1/projections/{name}/changes", s.changes)
+	mux.HandleFunc("GET /api/v1/streams/{stream}/events", answering(s.events))
+	mux.HandleFunc("GET /api/v1/projections/{name}/changes", answering(s.changes))
 	s.server = httptest.NewUnstartedServer(mux)
 	if change != nil {
 		change(s)
@@ -81,6 +81,15 @@ func feedsAt(t *testing.T, redisURL string, app App, change func(*site)) *site {
 		s.feeds.wait()
 	})
 	return s
+}
+
+// answering answers with the error of a feed.
+func answering(of func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := of(w, r); err != nil {
+			http.Error(w, err.Error(), map[int]int{exitUsage: http.StatusBadRequest, exitAbsent: http.StatusNotFound}[exitCode(err)])
+		}
+	}
 }
 
 // space opens the namespace until the end of the test, and creates it.
