@@ -240,8 +240,11 @@ func (t *eventFeed) some(limit int) (events []eventstore.Recorded, err error) {
 
 // one tells an event.
 func (t *eventFeed) one(e *eventstore.Recorded, last bool) error {
-	// What ends a stream may have nothing before it any more.
-	if e.Version != t.at+1 && !e.EndsStream() {
+	switch {
+	case e.Version == t.at+1:
+	case e.EndsStream(): // nothing need be left before it
+		t.reset(reasonTruncated, e.Version)
+	default:
 		return t.unreadable(t.at+1, eventstore.ErrHole)
 	}
 	if last && e.EndsStream() {
