@@ -11,12 +11,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/spf13/pflag"
 
@@ -321,4 +323,28 @@ func (s *site) following(name string, n int) {
 		}
 		return nil
 	})
+}
+
+// The metrics of the feeds are there from the beginning, and told of to operators.
+func TestFeedsMetrics(t *testing.T) {
+	s := feedsAt(t, testenv.RedisURL(t), shopApp(1), nil)
+	text, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(s.feeds)
+	families, err := r.Gather()
+	if err != nil || len(families) != 2 {
+		t.Fatal(families, err)
+	}
+	for _, f := range families {
+		row := fmt.Sprintf("| `%s` | %s | feed |", f.GetName(), strings.ToLower(f.GetType().String()))
+		if !strings.Contains(string(text), row) {
+			t.Errorf("docs/metrics.md has no row that begins with %s", row)
+		}
+		if len(f.GetMetric()) != 2 {
+			t.Errorf("%s has %d series, want one for each feed", f.GetName(), len(f.GetMetric()))
+		}
+	}
 }
