@@ -70,8 +70,8 @@ func feedsAt(t *testing.T, redisURL string, app App, change func(*site)) *site {
 	s.feeds, s.end = newFeeds(ctx, space), end
 	s.every = 20 * time.Millisecond
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /api/v1/streams/{stream}/events", answering(s.events))
-	mux.HandleFunc("GET /api/v1/projections/{name}/changes", answering(s.changes))
+	mux.HandleFunc("GET /api/v1/streams/{stream}/events", orError(s.events))
+	mux.HandleFunc("GET /api/v1/projections/{name}/changes", orError(s.changes))
 	s.server = httptest.NewUnstartedServer(mux)
 	if change != nil {
 		change(s)
@@ -85,8 +85,8 @@ func feedsAt(t *testing.T, redisURL string, app App, change func(*site)) *site {
 	return s
 }
 
-// answering answers with the error of a feed.
-func answering(of func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+// orError answers with the error of a feed.
+func orError(of func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := of(w, r); err != nil {
 			http.Error(w, err.Error(), map[int]int{exitUsage: http.StatusBadRequest, exitAbsent: http.StatusNotFound}[exitCode(err)])
