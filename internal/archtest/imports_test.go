@@ -76,6 +76,7 @@ var mayImport = map[string][]string{
 	"internal/retry":     {backoff},
 	"internal/embedded":  {miniredis},
 	"internal/faultconn": {},
+	"internal/guide":     {"internal/testenv"},
 	"internal/testenv":   {"internal/embedded", goleak, goredis, pgx},
 	"internal/archtest":  {},
 
