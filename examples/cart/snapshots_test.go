@@ -48,7 +48,7 @@ func TestSnapshotsCommand(t *testing.T) {
 func wantWords(t *testing.T, status int, args []string, says ...string) {
 	t.Helper()
 	r := cart(t.Context(), "", args...)
-	text := spaces.ReplaceAllString(r.out+r.err, " ")
+	text := strings.Join(strings.Fields(r.out+r.err), " ")
 	for _, words := range says {
 		if !strings.Contains(text, words) {
 			t.Errorf("cart %v does not say %q: %s", args, words, text)
