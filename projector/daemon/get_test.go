@@ -10,7 +10,8 @@ func TestWaitAndGet(t *testing.T) {
 	t.Parallel()
 	f := shop(t)
 	f.want(exitAbsent, words("get carts 1"), "carts has not run")
-	f.want(exitAbsent, words("wait carts cart-1 1"), "carts has not run")
+	f.want(exitAbsent, words("wait carts cart-1 1 --timeout 50ms"), "carts has not run")
+	waits(f, "carts", 1) // for the worker too
 	f = worked(t, false)
 	f.want(exitDone, words("get carts 1"), "1 in generation 1 of carts, made of 2 events", "tea    2")
 	f.wantValue("2", exitDone, "get carts 1", "fields.tea")
@@ -27,15 +28,20 @@ func TestWaitAndGet(t *testing.T) {
 	f.want(exitUsage, words("wait carts cart-1 x"), "VERSION is a number")
 	f.want(exitUsage, words("wait carts cart 1"), "invalid stream")
 
-	// What is appended while somebody waits ends the waiting.
+	waits(f, "items", 3)
+}
+
+// waits checks that what is appended while somebody waits for it ends the waiting.
+func waits(f *fixture, projection string, version int) {
+	f.Helper()
 	waited := make(chan result, 1)
-	go func() { waited <- f.call(words("wait items cart-1 3 --timeout 1m")...) }()
+	go func() { waited <- f.call(words(fmt.Sprintf("wait %s cart-1 %d --timeout 1m", projection, version))...) }()
 	f.append("cart-1", "tea", 1)
 	f.work(func() error {
 		select {
 		case r := <-waited:
 			if r.code != exitDone {
-				t.Errorf("it waited in vain: %s", r.err)
+				f.Errorf("it waited in vain: %s", r.err)
 			}
 			return nil
 		case <-time.After(time.Millisecond):

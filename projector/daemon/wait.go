@@ -19,7 +19,8 @@ func newWait(p *program) *cobra.Command {
 		Use:   "wait PROJECTION STREAM VERSION",
 		Short: "Wait until a read model shows a version of a stream",
 		Long: `Waits until the generation that readers see has come to a version of a stream, or a
-later one. After --timeout it gives up, with code 7.`,
+later one. After --timeout it gives up, with code 7; or with 5, where no worker has begun
+with the projection until then.`,
 		Example: "  " + p.app.name() + " wait cart_current cart-42 7 --timeout 5s",
 		Args:    arguments("PROJECTION", "STREAM", "VERSION"),
 		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
@@ -41,15 +42,33 @@ func (s *space) wait(ctx context.Context, name, of string, version uint64, numbe
 	if err != nil {
 		return done{}, err
 	}
-	a, err := s.readable(ctx, name, number)
+	waiting, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	a, err := s.begun(waiting, name, number)
 	if err != nil {
 		return done{}, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	err = projector.WaitFor(waiting, a, stream, eventstore.Version(version))
 	if err != nil && errors.Is(waiting.Err(), context.DeadlineExceeded) {
 		err = fail(exitLate, "%s does not show version %d of %s after %s: %s says how far it is", name, version, stream, timeout, s.call("get %s %s", name, stream.ID()))
 	}
 	return done{Message: fmt.Sprintf("%s shows version %d of %s", name, version, stream), Projection: name, Generation: int(a.Generation), Stream: of, Version: version}, err
+}
+
+// begun returns what readable does, and waits for it where no worker has begun with the
+// projection: one may just have been started.
+func (s *space) begun(ctx context.Context, name string, number int) (projector.Assignment, error) {
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		a, err := s.readable(ctx, name, number)
+		if exitCode(err) != exitAbsent {
+			return a, err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return a, err
+		}
+	}
 }
