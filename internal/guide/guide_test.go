@@ -2,8 +2,10 @@ package guide
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -131,4 +133,50 @@ func TestEveryDocumentIsFollowed(t *testing.T) {
 			t.Errorf("%s is not followed by any test: it runs no program of examples/ with a guide_test.go that calls guide.FollowAll", path)
 		}
 	}
+}
+
+var goBlock = regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
+
+// TestCodeIsOfExamples checks that what guides show of Go is in an example, which compiles.
+func TestCodeIsOfExamples(t *testing.T) {
+	module, err := root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths, err := list(module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sources []string
+	if err := filepath.WalkDir(filepath.Join(module, "examples"), func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		sources = append(sources, outdented(string(source)))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range goBlock.FindAllStringSubmatch(string(text), -1) {
+			code := outdented(m[1])
+			if !slices.ContainsFunc(sources, func(source string) bool { return strings.Contains(source, code) }) {
+				t.Errorf("%s shows code that no example has:\n%s", path, m[1])
+			}
+		}
+	}
+}
+
+// outdented leaves out how far lines are indented.
+func outdented(code string) string {
+	var b strings.Builder
+	for line := range strings.Lines(code) {
+		b.WriteString(strings.TrimLeft(line, "\t "))
+	}
+	return b.String()
 }

@@ -255,7 +255,7 @@ func testLargeDocument(t *testing.T, s *sink) {
 }
 
 func testAwkwardKeys(t *testing.T, s *sink) {
-	keys := []string{"{x}", "a}b{c", "a:b", "with space", "-", "@2:42", "ключ", "'\"\\;--", strings.Repeat("x", 200)}
+	keys := []string{"{x}", "a}b{c", "a:b", "with space", "-", "@2:42", "ключ", "'\"\\;--", strings.Repeat("x", 200), strings.Repeat("ж", 100)}
 	for i, key := range keys {
 		s.commit(change(key, at(0), at(1), "i", fmt.Sprint(i)))
 	}
