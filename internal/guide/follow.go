@@ -17,8 +17,8 @@ var documents = []string{"docs/tutorial.md", "docs/guides/*.md"}
 // not print what the document says.
 //
 // The program and the others are on the PATH, and go run and go build of them take no
-// time; go test tests packages of this module. PROJECTORD_REDIS_URL names a Redis, and
-// SHOP_POSTGRES has the URL of a Postgres.
+// time; go test tests packages of this module. PROJECTORD_REDIS_URL names a Redis,
+// SHOP_POSTGRES has the URL of a Postgres, and SHOP_PORT is the first of three free ports.
 func FollowAll(t *testing.T, program Program, others ...Program) {
 	module, err := root()
 	if err != nil {

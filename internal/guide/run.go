@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,12 +34,36 @@ const within = 5 * time.Minute
 // follow runs the blocks of a document with servers of their own.
 func follow(t testing.TB, module string, blocks []block, programs []Program) {
 	t.Helper()
+	port, err := freePorts()
+	if err != nil {
+		t.Fatal(err)
+	}
 	environment := append(foreign(os.Environ()),
+		fmt.Sprintf("SHOP_PORT=%d", port),
 		"PROJECTORD_REDIS_URL="+testenv.StartRedis(t).URL(),
 		"SHOP_POSTGRES="+testenv.Postgres(t))
 	for _, problem := range run(t.Context(), t.TempDir(), module, blocks, environment, programs) {
 		t.Error(problem)
 	}
+}
+
+// freePorts returns the first of three ports in a row of 127.0.0.1 on which no one listens,
+// nor on those 10000 higher, which nodes of a Redis Cluster take too.
+func freePorts() (int, error) {
+	const first, last = 10000, 12000 // below those of testenv
+search:
+	for range 1000 {
+		port := first + rand.IntN(last-first-2)
+		for _, p := range []int{port, port + 1, port + 2, port + 10000, port + 10001, port + 10002} {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p))
+			if err != nil {
+				continue search
+			}
+			l.Close()
+		}
+		return port, nil
+	}
+	return 0, fmt.Errorf("no free ports from %d to %d", first, last)
 }
 
 // foreign leaves out what configures projectord.
