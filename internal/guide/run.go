@@ -41,6 +41,7 @@ func follow(t testing.TB, module string, blocks []block, programs []Program) {
 	environment := append(foreign(os.Environ()),
 		fmt.Sprintf("SHOP_PORT=%d", port),
 		"PROJECTORD_REDIS_URL="+testenv.StartRedis(t).URL(),
+		"PROJECTORD_HTTP=127.0.0.1:0", // several documents are followed at a time
 		"SHOP_POSTGRES="+testenv.Postgres(t))
 	for _, problem := range run(t.Context(), t.TempDir(), module, blocks, environment, programs) {
 		t.Error(problem)
