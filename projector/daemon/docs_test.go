@@ -150,8 +150,7 @@ func simple(line string) (commands [][]string) {
 		}
 		words = nil
 	}
-	runes := []rune(strings.TrimSpace(line))
-	for _, c := range runes {
+	for _, c := range strings.TrimSpace(line) {
 		switch {
 		case quote != 0 && c == quote:
 			quote = 0
@@ -182,7 +181,7 @@ func TestMisuseIsFound(t *testing.T) {
 		"./shop wait contents cart-42 3 | cat":           "",
 		"FOO=1 ./projectord parked ls -o json # all":     "",
 		"until ./shop status | grep x; do sleep 1; done": "",
-		"shop statuss":                                     "unknown command",
+		"shop statuss":                                     "no such command",
 		"shop streams sho cart-42":                         "no such command",
 		"shop status --wach":                               "unknown flag",
 		"shop wait contents":                               "STREAM is missing",
