@@ -25,6 +25,7 @@ func TestWaitAndGet(t *testing.T) {
 	f.want(exitDone, words("wait carts cart-1 2"), "carts shows version 2 of cart-1")
 	f.wantValue(2, exitDone, "wait carts cart-1 2", "version")
 	f.want(exitLate, words("wait carts cart-1 3 --timeout 50ms"), "carts does not show version 3 of cart-1 after 50ms")
+	worked(t, true).want(exitLate, words("wait carts cart-2 2 --timeout 50ms"), "it is parked at version 2, and shop parked show carts cart-2 says why")
 	f.want(exitUsage, words("wait carts cart-1 x"), "VERSION is a number")
 	f.want(exitUsage, words("wait carts cart 1"), "invalid stream")
 

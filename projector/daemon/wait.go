@@ -50,7 +50,11 @@ func (s *space) wait(ctx context.Context, name, of string, version uint64, numbe
 	}
 	err = projector.WaitFor(waiting, a, stream, eventstore.Version(version))
 	if err != nil && errors.Is(waiting.Err(), context.DeadlineExceeded) {
-		err = fail(exitLate, "%s does not show version %d of %s after %s: %s says how far it is", name, version, stream, timeout, s.call("get %s %s", name, stream.ID()))
+		hint := s.call("get %s %s", name, stream.ID()) + " says how far it is"
+		if parked, failed := s.foundParked(ctx, name, of, int(a.Generation)); failed == nil {
+			hint = fmt.Sprintf("it is parked at version %d, and %s says why", parked.Version, s.call("parked show %s %s", name, of))
+		}
+		err = fail(exitLate, "%s does not show version %d of %s after %s: %s", name, version, stream, timeout, hint)
 	}
 	return done{Message: fmt.Sprintf("%s shows version %d of %s", name, version, stream), Projection: name, Generation: int(a.Generation), Stream: of, Version: version}, err
 }
