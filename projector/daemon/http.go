@@ -42,6 +42,7 @@ type server struct {
 	leave   context.CancelFunc
 
 	opened   atomic.Pointer[space] // nil until the namespace is open
+	feeds    atomic.Pointer[feeds] // nil until then, too
 	listener net.Listener          // nil where http is off
 	served   chan struct{}         // closed when nothing is accepted any more
 	ending   sync.Once
@@ -133,6 +134,9 @@ func (v *server) listen() error {
 // open has the API answer, about the namespace.
 func (v *server) open(s *space) {
 	v.ready.connected(s.client)
+	f := newFeeds(v.leaving, s)
+	v.counts.registry.MustRegister(f)
+	v.feeds.Store(f)
 	v.opened.Store(s)
 }
 
@@ -160,6 +164,9 @@ func (v *server) end() {
 			_ = v.http.Close()
 		}
 		<-v.served
+		if f := v.feeds.Load(); f != nil {
+			f.wait()
+		}
 	})
 }
 

@@ -20,6 +20,7 @@ type counts struct {
 	workers  *metrics.Metrics
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec
+	build    *prometheus.GaugeVec
 }
 
 func newCounts(version versionView) *counts {
@@ -33,12 +34,11 @@ func newCounts(version versionView) *counts {
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
 		}, []string{"route"}),
 	}
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
+	c.build = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "projectord_build_info", Help: "1, with what program this is.",
-		ConstLabels: prometheus.Labels{"name": version.Name, "version": version.Version, "revision": version.Revision, "go": version.Go},
-	})
-	build.Set(1)
-	c.registry.MustRegister(c.workers, c.requests, c.took, build,
+	}, []string{"name", "version", "revision", "go"})
+	c.build.WithLabelValues(version.Name, version.Version, version.Revision, version.Go).Set(1)
+	c.registry.MustRegister(c.workers, c.requests, c.took, c.build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return c
 }

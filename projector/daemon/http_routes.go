@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"time"
@@ -50,12 +49,12 @@ func (v *server) table() []route {
 		{method: "GET", pattern: "/api/v1/streams", summary: "streams with their heads, by name", call: getStreams, params: []string{"limit", "category", "after", "ended"}},
 		{method: "GET", pattern: "/api/v1/streams/{stream}", summary: "events of a stream, decoded", call: getStream, params: []string{"limit", "from", "backward"}},
 		{method: "POST", pattern: "/api/v1/streams/{stream}/events", summary: "append an event", call: postEvent},
-		{method: "GET", pattern: "/api/v1/streams/{stream}/events", summary: "events of a stream as they come (server-sent events)", within: untilEnd},
+		{method: "GET", pattern: "/api/v1/streams/{stream}/events", summary: "events of a stream as they come (server-sent events)", handler: v.events((*feeds).events), within: untilEnd},
 
 		{method: "GET", pattern: "/api/v1/projections", summary: "the projections", call: getProjections},
 		{method: "GET", pattern: "/api/v1/projections/{name}", summary: "all that is known of a projection", call: getProjection},
 		{method: "GET", pattern: "/api/v1/projections/{name}/documents/{id}", summary: "a document or a row", call: getDocument, params: []string{"generation"}},
-		{method: "GET", pattern: "/api/v1/projections/{name}/changes", summary: "changes of documents as they come (server-sent events)", within: untilEnd},
+		{method: "GET", pattern: "/api/v1/projections/{name}/changes", summary: "changes of documents as they come (server-sent events)", handler: v.events((*feeds).changes), within: untilEnd},
 		{method: "GET", pattern: "/api/v1/projections/{name}/wait", summary: "wait until readers see a version of a stream", call: getWait, params: []string{"stream", "version", "timeout", "generation"}, within: longWithin},
 		{method: "POST", pattern: "/api/v1/projections/{name}/pause", summary: "leave a generation half built", call: postPause},
 		{method: "POST", pattern: "/api/v1/projections/{name}/resume", summary: "go on with a generation that is paused or failed", call: postResume},
@@ -89,17 +88,17 @@ func (v *server) mount() {
 // errConnecting says that the namespace is not open yet.
 var errConnecting = fmt.Errorf("the namespace is not open yet: /readyz tells when it is")
 
-// events returns the handler of a route that sends events, whose within is untilEnd. send
-// ends when its context does, which is with the client or with the server. Until the first
-// byte is written its error is answered; after that nobody would understand it.
-func (v *server) events(send func(context.Context, *space, http.ResponseWriter, *http.Request) error) http.Handler {
+// events returns the handler of a route that sends events, whose within is untilEnd: it
+// ends with the client or with the server. Until the first byte is written the error of
+// send is answered; after that nobody would understand it.
+func (v *server) events(send func(*feeds, http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := v.opened.Load()
-		if s == nil {
+		f := v.feeds.Load()
+		if f == nil {
 			v.fail(w, r, fail(exitUnavailable, "%w", errConnecting))
 			return
 		}
-		err := send(r.Context(), s, w, r)
+		err := send(f, w, r)
 		if out, ok := w.(*recorder); err != nil && ok && out.code == 0 {
 			v.fail(w, r, err)
 		}

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/projectord/projectord/internal/metricsdoc"
 	"github.com/projectord/projectord/internal/testenv"
 )
 
@@ -370,39 +370,17 @@ func TestHTTPMetrics(t *testing.T) {
 	}
 }
 
-// The list for operators names the metrics of the server, with their labels.
+// The list for operators names the metrics of the server and of its feeds, with their
+// labels, and no others.
 func TestHTTPMetricsDocs(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../docs/metrics.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listed := regexp.MustCompile("(?m)^\\| `(projectord_(?:http|build)_[a-z_]+)` \\| ([a-z]+) \\| ([a-z, ]+) \\| \\S").FindAllString(string(text), -1)
 	var log transcript
 	c := unserved(t, &log).counts
 	c.count(nil, "GET", 200, time.Second)
-	families, err := c.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
+	owned := func(name string) bool {
+		return slices.ContainsFunc([]string{"projectord_http_", "projectord_sse_", "projectord_build_"}, func(p string) bool { return strings.HasPrefix(name, p) })
 	}
-	want := 0
-	for _, f := range families {
-		if !strings.HasPrefix(f.GetName(), "projectord_http_") && !strings.HasPrefix(f.GetName(), "projectord_build_") {
-			continue
-		}
-		var labels []string
-		for _, l := range f.GetMetric()[0].GetLabel() {
-			labels = append(labels, l.GetName())
-		}
-		row := fmt.Sprintf("| `%s` | %s | %s | ", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, ", "))
-		if !slices.ContainsFunc(listed, func(one string) bool { return strings.HasPrefix(one, row) }) {
-			t.Errorf("docs/metrics.md lacks a row %s", row)
-		}
-		want++
-	}
-	if want != 3 || len(listed) != want {
-		t.Errorf("docs/metrics.md lists %d metrics of the server, there are %d", len(listed), want)
-	}
+	metricsdoc.Check(t, "../../docs/metrics.md", owned, c.requests, c.took, c.build, newFeeds(t.Context(), nil))
 }
 
 // unserved returns the server of a program that has not begun.
@@ -613,8 +591,9 @@ func TestHTTPEndsStreams(t *testing.T) {
 	var log transcript
 	v := unserved(t, &log)
 	v.http.ReadTimeout = 50 * time.Millisecond
-	v.opened.Store(&space{})
-	v.mux.Handle("GET /stream", v.events(func(ctx context.Context, _ *space, w http.ResponseWriter, _ *http.Request) error {
+	v.feeds.Store(newFeeds(v.leaving, &space{}))
+	v.mux.Handle("GET /stream", v.events(func(_ *feeds, w http.ResponseWriter, r *http.Request) error {
+		ctx := r.Context()
 		control := http.NewResponseController(w)
 		io.WriteString(w, "begun\n")
 		if err := control.Flush(); err != nil {
