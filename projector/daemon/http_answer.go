@@ -74,12 +74,13 @@ func (v *server) cut(err error) error {
 
 // fail answers with an error, without what is secret in it.
 func (v *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if of := (*refusal)(nil); errors.As(err, &of) {
+	of := (*refusal)(nil)
+	switch {
+	case errors.As(err, &of):
 		for name, values := range of.header {
 			w.Header()[name] = values
 		}
-	}
-	if errors.Is(r.Context().Err(), context.Canceled) {
+	case errors.Is(r.Context().Err(), context.Canceled):
 		err = v.cut(err)
 	}
 	status, code := statusOf(err)

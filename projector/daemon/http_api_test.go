@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -366,4 +367,22 @@ func TestAPIRedisAway(t *testing.T) {
 	if strings.Contains(d.log.String(), "c4n4ry") {
 		t.Errorf("the log has a secret: %s", d.log.String())
 	}
+}
+
+// Read models in Postgres are answered with as well, also when many ask at once for one
+// that the worker does not work on.
+func TestAPIPostgres(t *testing.T) {
+	t.Parallel()
+	d := inPostgres(t).serve("--only", "carts").ready()
+	d.gives("POST", "/api/v1/streams/cart-1/events", `{"type": "added", "data": {"item": "tea", "qty": 2}}`, http.StatusOK)
+	d.gives("GET", "/api/v1/projections/carts/wait?stream=cart-1&version=1", "", http.StatusOK)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			d.gives("GET", "/api/v1/projections/carts/documents/1", "", http.StatusOK, `"tea": "2"`)
+			d.gives("GET", "/api/v1/projections/items/documents/tea", "", http.StatusNotFound, "items has not run")
+			d.gives("GET", "/api/v1/status", "", http.StatusOK, `"behind": 0`)
+		})
+	}
+	all.Wait()
 }

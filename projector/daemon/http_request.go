@@ -86,7 +86,7 @@ func (q *request) number(name string, initial, least, most uint64) uint64 {
 const (
 	// mostGenerations and mostVersions are no limits of their own: beyond them there
 	// is nothing.
-	mostGenerations = 1 << 31
+	mostGenerations = 1<<31 - 1
 	mostVersions    = 1e14
 	// usualLimit is how much is listed unless asked for more, up to mostLimit.
 	usualLimit = 100

@@ -1,7 +1,7 @@
 package daemon
 
 import (
-	"fmt"
+	"errors"
 	"net/http"
 	"time"
 )
@@ -86,7 +86,7 @@ func (v *server) mount() {
 }
 
 // errConnecting says that the namespace is not open yet.
-var errConnecting = fmt.Errorf("the namespace is not open yet: /readyz tells when it is")
+var errConnecting = errors.New("the namespace is not open yet: /readyz tells when it is")
 
 // events returns the handler of a route that sends events, whose within is untilEnd: it
 // ends with the client or with the server. Until the first byte is written the error of
