@@ -49,8 +49,6 @@ func (v *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if within == 0 {
 		within = answerWithin
 	}
-	// The time to read is over: a deadline that passes would end the answer.
-	_ = control.SetReadDeadline(time.Time{})
 	if within == untilEnd {
 		_ = control.SetWriteDeadline(time.Time{})
 		ctx, cancel := context.WithCancel(r.Context())
