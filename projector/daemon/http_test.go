@@ -274,14 +274,13 @@ func TestHTTPRefusesToStart(t *testing.T) {
 		f.with(env("http")+"="+address).want(exitUsage, words("run"), "PROJECTORD_HTTP: others can reach")
 	}
 	token := written(t, "token", "c4n4ry-t0ken\n")
-	f.want(exitUnavailable, words("run --http 0.0.0.0:0 --http-token-file "+token), "address=[::]:")
+	f.want(exitUnavailable, words("run --http 0.0.0.0:0 --http-token-file "+token), "http is answered")
 	f.want(exitUsage, words("run --http 192.0.2.1:0 --http-token-file "+token), "--http: listen tcp 192.0.2.1:0")
 	for address, code := range map[string]int{"127.0.0.1:0": exitDone, "[::1]:0": exitDone, "localhost:0": exitDone, "off": exitDone, ":0": exitUsage, "10.0.0.7:0": exitUsage} {
 		f.want(code, words("config validate --http "+address))
 	}
 	f.want(exitUsage, words("run --http 7070"), "--http: it is an address with a port")
 	f.want(exitUsage, words("run --http localhost:http2000"), "--http: ")
-	f.want(exitUsage, words("run --http nowhere.invalid:1"), "--http: ")
 	f.want(exitUsage, words("run --http-token x"), "would show in the list of processes", "--http-token-file")
 	f.with(env("http-token-file")+"="+token).want(exitDone, words("config print"), "http-token         xxxxx")
 
