@@ -88,7 +88,7 @@ func exitCode(err error) int {
 	var dial *net.OpError
 	var connect *pgconn.ConnectError
 	switch {
-	case errors.As(err, &dial), errors.As(err, &connect), redisx.MayPass(err):
+	case errors.As(err, &dial), errors.As(err, &connect), redisx.MayPass(err) && !redisx.Redirects(err):
 		return exitUnavailable
 	case errors.Is(err, redisstore.ErrNoNamespace), errors.Is(err, generations.ErrNotStarted), errors.Is(err, generations.ErrUnknown),
 		errors.Is(err, projector.ErrNotParked), errors.Is(err, eventstore.ErrNoStream):
