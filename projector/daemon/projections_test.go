@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/testenv"
 )
 
@@ -112,6 +113,27 @@ func TestGenerations(t *testing.T) {
 	new.wantValue(1, exitDone, "projections ls", "0.generations")
 }
 
+// Where nobody can say how far a generation is behind, because no worker ever served it,
+// readers are not sent there by a command that waits, and are by one that does not.
+func TestPromoteNow(t *testing.T) {
+	t.Parallel()
+	f := worked(t, false)
+	client := testenv.Redis(t)
+	newer := f.as(shopApp(2))
+	newer.work(newer.says("2           2        built", "status"))
+	keys := keyspace.New(f.namespace, 2)
+	for p := range 2 {
+		if err := client.XGroupDestroy(t.Context(), keys.Log(p), "carts@2").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newer.want(exitUnconfirmed, words("projections promote carts"), "readers would see generation 2")
+	newer.want(exitFailed, words("projections promote carts --yes"), "no worker ever served generation 2 of carts", "is a worker of version 2 running?", "--now does not wait for it")
+	newer.want(exitDone, words("get carts 1"), "generation 1")
+	newer.want(exitDone, words("projections promote carts --yes --now"), "readers see generation 2 of carts")
+	newer.want(exitDone, words("get carts 1"), "generation 2")
+}
+
 func TestProjectionsHealAndVerify(t *testing.T) {
 	t.Parallel()
 	f := worked(t, false)
@@ -134,6 +156,7 @@ func TestProjectionsHealAndVerify(t *testing.T) {
 	f.want(exitAbsent, words("projections heal carts cart-9"), "there is no stream cart-9")
 	f.want(exitUsage, words("projections heal items cart-1"), "streams share the rows of items")
 	f.want(exitUsage, words("projections verify items --fold --heal"), "what all streams together come to")
+	f.want(exitUsage, words("projections verify items --fold --share 0.5"), "leave out --share")
 	for _, wrong := range []string{"--share 0", "--share 2", "--rate -1", "--heal", "--fold --heal --ignore tea", "--list -1"} {
 		f.want(exitUsage, words("projections verify carts "+wrong), "--")
 	}

@@ -140,6 +140,8 @@ func TestRunRefuses(t *testing.T) {
 	f := bare(t, shopApp(1))
 	f.as(App{Name: "projectord"}).want(exitUsage, words("run"), "projectord has no projections to work on")
 	f.want(exitUsage, words("run --only orders"), "--only: this takes the code of orders")
+	f.want(exitUsage, words("run --capacity 0"), "--capacity")
+	f.want(exitUsage, words("run --ttl 1ms"), "--ttl")
 	f.want(exitUsage, words("run --ttl 3"), "--ttl: it is a time with its unit")
 	f.want(exitUsage, words("run now"), `"now" is one argument too many`)
 	f.want(exitAbsent, words("status"), "there is no such namespace") // none of these created it

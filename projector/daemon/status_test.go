@@ -104,3 +104,15 @@ func TestStatusWatchOutlasts(t *testing.T) {
 		t.Errorf("told to stop it ended with code %d: %s", code, errs.String())
 	}
 }
+
+// Who builds is told by name.
+func TestStatusTellsWhoBuilds(t *testing.T) {
+	t.Parallel()
+	g := generationView{Projection: "carts", Generation: 2, Building: &buildingView{Workers: map[string]uint64{"red": 2_000, "blue": 17}}}
+	var p page
+	g.notes(&p)
+	generationView{}.notes(&p)
+	if want := "carts@2 is built by blue (17 events), red (2,000 events)\n"; p.String() != want {
+		t.Errorf("it says %q, want %q", p.String(), want)
+	}
+}
