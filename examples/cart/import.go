@@ -33,6 +33,9 @@ was skipped, goes into another namespace.`,
   cart import events.ndjson.zst --namespace shop2
   curl -s https://example.org/events.ndjson.gz | cart import - --on-error skip`,
 		Args: daemon.Arguments("FILE"),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault // files
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if onError != "stop" && onError != "skip" {
 				return daemon.Usage("--on-error is stop or skip, not %q", onError)

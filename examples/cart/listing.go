@@ -32,7 +32,8 @@ var listings = map[string]listing{
 }
 
 func newListing(k *daemon.Kit) *cobra.Command {
-	names := strings.Join(slices.Sorted(maps.Keys(listings)), "|")
+	all := slices.Sorted(maps.Keys(listings))
+	names := strings.Join(all, "|")
 	return &cobra.Command{
 		Use:   "listing " + names,
 		Short: "Print a read model as sorted lines",
@@ -50,7 +51,8 @@ In Postgres
 		Example: `  cart listing holdings | sha256sum
   cart listing chain --namespace shop2 > chain.tsv
   cart listing days --postgres-url postgres://shop:secret@127.0.0.1:5432/shop`,
-		Args: daemon.Arguments(names),
+		Args:      daemon.Arguments(names),
+		ValidArgs: all,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, found := listings[args[0]]
 			if !found {

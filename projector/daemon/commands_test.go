@@ -55,7 +55,7 @@ func withCommand() App {
 			return err
 		}
 		return []*cobra.Command{
-			{Use: "count CATEGORY", Short: "Count streams", Args: Arguments("CATEGORY"), RunE: k.On(count)},
+			{Use: "count CATEGORY", Short: "Count streams", Args: Arguments("CATEGORY"), ValidArgs: []string{"cart", "order"}, RunE: k.On(count)},
 			{Use: "begin", Short: "Create the namespace", Args: Arguments(), RunE: k.OnNew(begin)},
 		}
 	}
@@ -67,6 +67,7 @@ func TestOwnCommands(t *testing.T) {
 	t.Parallel()
 	f := bare(t, withCommand())
 	f.want(exitDone, words("-h"), "count ", "Count streams")
+	f.want(exitDone, words("__complete count o"), "order\n:4")
 	f.want(exitAbsent, words("count cart"), "there is no such namespace")
 	f.with(env("partitions")+"=3").want(exitDone, words("begin"), "carts in 3 partitions, a worker of 3 logs")
 	f.want(exitDone, words("count cart"), "0 streams of <[carts items]>")

@@ -15,11 +15,13 @@ func (p *program) complete(cmd *cobra.Command) {
 		names = append(names, d.projection.Name())
 	}
 	words := strings.Fields(cmd.Use)
-	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		if len(words) > 1 && strings.Trim(words[1], "[]") == "PROJECTION" && len(args) == 0 {
-			return names, cobra.ShellCompDirectiveNoFileComp
+	if cmd.ValidArgsFunction == nil && cmd.ValidArgs == nil { // the program's own commands may have some
+		cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(words) > 1 && strings.Trim(words[1], "[]") == "PROJECTION" && len(args) == 0 {
+				return names, cobra.ShellCompDirectiveNoFileComp
+			}
+			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	for _, s := range new(settings).table() {
 		words := []string(nil)
