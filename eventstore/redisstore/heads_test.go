@@ -41,19 +41,36 @@ func TestHeads(t *testing.T) {
 		}
 		slices.Reverse(streams)
 		slices.Reverse(want)
-		if got, err := s.Heads(t.Context(), streams); err != nil || !slices.Equal(got, want) {
-			t.Errorf("got %v, %v; want %v", got, err, want)
+		if got, failed, err := s.Heads(t.Context(), streams); err != nil || failed != nil || !slices.Equal(got, want) {
+			t.Errorf("got %v, %v, %v; want %v", got, failed, err, want)
 		}
-		if got, err := s.Heads(t.Context(), nil); err != nil || len(got) != 0 {
-			t.Errorf("of no streams: got %v, %v", got, err)
+		if got, failed, err := s.Heads(t.Context(), nil); err != nil || failed != nil || len(got) != 0 {
+			t.Errorf("of no streams: got %v, %v, %v", got, failed, err)
 		}
 
+		// What is damaged is so by itself.
 		key := s.keys.Heads(s.keys.Partition(streams[0].String()))
 		if err := client.HSet(t.Context(), key, streams[0].String(), "many").Err(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Heads(t.Context(), streams); err == nil || !strings.Contains(err.Error(), key) || !strings.Contains(err.Error(), streams[0].String()) {
-			t.Errorf("a head that is no number: got %v; want an error that names the key and the stream", err)
+		other := s.keys.Heads((s.keys.Partition(streams[0].String()) + 1) % 4)
+		if err := client.Set(t.Context(), other, "nothing", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		got, failed, err := s.Heads(t.Context(), streams)
+		if err != nil || failed == nil {
+			t.Fatalf("a head that is no number: got %v, %v", failed, err)
+		}
+		for i, stream := range streams {
+			at := s.keys.Heads(s.keys.Partition(stream.String()))
+			switch bad := failed[i]; {
+			case i == 0 || at == other:
+				if bad == nil || !strings.Contains(bad.Error(), at) || !strings.Contains(bad.Error(), stream.String()) {
+					t.Errorf("%s: got %v; want an error that names the key and the stream", stream, bad)
+				}
+			case bad != nil || got[i] != want[i]:
+				t.Errorf("%s: got %v, %v; want %v", stream, got[i], bad, want[i])
+			}
 		}
 	})
 }

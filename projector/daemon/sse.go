@@ -106,10 +106,29 @@ func (f *feeds) wait() { f.running.Wait() }
 // begin makes the lookouts, once.
 func (f *feeds) begin() {
 	f.once.Do(func() {
-		f.heads = newLookout(f, f.space.store.Heads)
+		f.heads = newLookout(f, f.headsOf)
 		f.newest = newLookout(f, f.space.Log.Newest)
 		f.active = newLookout(f, f.activeOf)
 	})
+}
+
+// headsOf returns the heads of streams. One that is damaged counts as none: whoever
+// follows that stream finds out for itself.
+func (f *feeds) headsOf(ctx context.Context, streams []eventstore.StreamID) ([]eventstore.StreamHead, error) {
+	heads, _, err := f.space.store.Heads(ctx, streams)
+	return heads, err
+}
+
+// head returns the head of a stream.
+func (f *feeds) head(ctx context.Context, stream eventstore.StreamID) (eventstore.StreamHead, error) {
+	heads, failed, err := f.space.store.Heads(ctx, []eventstore.StreamID{stream})
+	if err == nil && failed != nil {
+		err = failed[0]
+	}
+	if err != nil {
+		return eventstore.StreamHead{}, err
+	}
+	return heads[0], nil
 }
 
 // activeOf returns the generations that readers see; 0 where a projection never ran.
@@ -195,6 +214,9 @@ func (f *feeds) follow(w http.ResponseWriter, r *http.Request, name string, what
 		header.Set("Connection", "close") // the deadlines are not for other requests
 	}
 	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return
+	}
 	// A server's deadline for reading requests would end this one.
 	_ = c.control.SetReadDeadline(time.Time{})
 	c.out.WriteString("retry: " + feedRetry + "\n\n")
@@ -304,6 +326,9 @@ func (c *follower) write() error {
 			c.failed = c.control.Flush()
 		}
 		c.tick.Reset(c.keepAlive)
+	}
+	if c.out.Cap() > pieceBytes {
+		c.out = bytes.Buffer{} // most clients wait most of the time
 	}
 	return c.failed
 }

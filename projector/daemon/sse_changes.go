@@ -191,6 +191,7 @@ func (t *changeFeed) tell() (more bool, err error) {
 	if err := t.serve(); err != nil || t.assignment.Generation == 0 {
 		return false, err
 	}
+	t.settle() // which makes room
 	more, err = t.advance()
 	t.settle()
 	return more, err

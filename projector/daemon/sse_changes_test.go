@@ -437,6 +437,63 @@ func TestChangesFeedPromoted(t *testing.T) {
 	}
 }
 
+// A client that was away for long is told all of it, though nothing happens any more, and
+// though more has happened than it has room for.
+func TestChangesFeedBacklog(t *testing.T) {
+	t.Parallel()
+	s := feedsAt(t, testenv.RedisURL(t), shopApp(1), nil)
+	s.worker()
+	s.add("cart-1", "tea")
+	s.shown("carts", "cart-1", 1)
+	l := s.listen(cartChanges)
+	l.connect()
+	at := s.add("cart-1", "tea")
+	l.until("cart-1", int(at.Last))
+	l.leave()
+	carts := s.together(40)
+	left := make(map[string]eventstore.Version)
+	for range 4 * turnPointers / len(carts) {
+		var appends []eventstore.StreamAppend
+		for _, cart := range carts {
+			event, err := shopEvents().Encode(added{"tea", 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, _ := eventstore.ParseStreamID(cart)
+			appends = append(appends, eventstore.StreamAppend{Stream: id, Expected: eventstore.Any, Events: []eventstore.Event{event}})
+		}
+		for i, o := range s.feeds.space.store.AppendMany(t.Context(), appends) {
+			if o.Err != nil {
+				t.Fatal(o.Err)
+			}
+			left[carts[i]] = o.Last
+		}
+	}
+	for cart, head := range left {
+		s.shown("carts", cart, head)
+	}
+	l.connect()
+	for len(left) > 0 {
+		m, err := l.next()
+		if err != nil {
+			t.Fatalf("%d carts are left: %v", len(left), err)
+		}
+		stream, _ := m.value("stream").(string)
+		if version, _ := m.value("version").(float64); m.name != nameChange || eventstore.Version(version) >= left[stream] {
+			delete(left, stream)
+		}
+	}
+	// It stands behind the last of them.
+	testenv.Wait(t, waitLong, func() error {
+		l.connect()
+		at := s.add("cart-1", "tea")
+		if n := len(l.until("cart-1", int(at.Last))); n > len(carts) {
+			return fmt.Errorf("it is told %d changes again", n)
+		}
+		return nil
+	})
+}
+
 // Where a projection never ran, its client is told once it does.
 func TestChangesFeedOfNothing(t *testing.T) {
 	t.Parallel()

@@ -143,11 +143,7 @@ func (t *eventFeed) start(r *http.Request) error {
 func (f *feeds) headNow(r *http.Request, stream eventstore.StreamID) (eventstore.StreamHead, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), placeWithin)
 	defer cancel()
-	heads, err := f.space.store.Heads(ctx, []eventstore.StreamID{stream})
-	if err != nil {
-		return eventstore.StreamHead{}, err
-	}
-	return heads[0], nil
+	return f.head(ctx, stream)
 }
 
 // tell tells what comes next.
@@ -209,11 +205,8 @@ func (t *eventFeed) place() error {
 
 // head returns what the head is now.
 func (t *eventFeed) head() (head eventstore.StreamHead, err error) {
-	err = t.read(func(ctx context.Context) error {
-		heads, err := t.space.store.Heads(ctx, []eventstore.StreamID{t.stream})
-		if err == nil {
-			head = heads[0]
-		}
+	err = t.read(func(ctx context.Context) (err error) {
+		head, err = t.follower.head(ctx, t.stream)
 		return err
 	})
 	return head, err

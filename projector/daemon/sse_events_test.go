@@ -71,6 +71,12 @@ func TestEventsFeedForm(t *testing.T) {
 	if _, err := io.ReadFull(l.lines, first); err != nil || string(first) != "retry: 1000\n\nid: 0\n\n" {
 		t.Errorf("it begins with %q, %v", first, err)
 	}
+	// Who asks what a response would be like is not kept waiting for one.
+	head, err := http.Head(l.url)
+	if err != nil || head.StatusCode != http.StatusOK || head.Header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("HEAD: got %+v, %v", head, err)
+	}
+	http.DefaultClient.CloseIdleConnections()
 	// The stream does not exist until now.
 	s.add("cart-1", "tea\nmug")
 	m := l.want("event@1")[0]
@@ -324,6 +330,23 @@ func TestEventsFeedUnreadable(t *testing.T) {
 		t.Errorf("the end is %s, behind %s", m.data, l.last)
 	}
 	l.over()
+}
+
+// A head that is damaged is its stream's trouble alone.
+func TestEventsFeedDamaged(t *testing.T) {
+	s := feedsAt(t, testenv.RedisURL(t), shopApp(1), nil)
+	s.add("cart-1", "tea")
+	if err := s.feeds.space.client.HSet(t.Context(), s.partitionKey("cart-1", ":heads"), "cart-1", "many").Err(); err != nil {
+		t.Fatal(err)
+	}
+	damaged, other := s.listen(streamPath("cart-1")), s.listen(streamPath("cart-2"))
+	damaged.connect()
+	other.connect()
+	s.following(feedEvents, 2)
+	for _, want := range []string{"event@1", "event@2", "event@3"} {
+		s.add("cart-2", "tea")
+		other.want(want)
+	}
 }
 
 // Clients stay connected while Redis is away, and go on when it is back.
