@@ -30,6 +30,9 @@
 //     what errors are in HTTP, http_ready.go and http_metrics.go what probes and Prometheus
 //     are told. http_reads.go and http_changes.go are the calls of the API, and openapi.yaml
 //     describes them.
+//   - sse.go tells clients of a server what happens, as it does: sse_events.go of streams,
+//     sse_changes.go of read models. sse_lookout.go finds out for all of them together
+//     whether there is anything new.
 //   - Every command has a file, named after it.
 //     are told.
 //   - telling.go has a running worker log how it stands.

@@ -394,10 +394,15 @@ func TestFeedsEnd(t *testing.T) {
 	for range 20 {
 		s.add("cart-1", strings.Repeat("tea", 100_000))
 	}
-	l := s.listen(streamPath("cart-1"))
+	l := s.listen(streamPath("cart-1")).slow()
 	l.connect() // and does not read
-	waiting := s.listen(streamPath("cart-2"))
+	waiting := s.listen(streamPath("cart-1"))
 	waiting.connect()
+	for range 20 { // by when the other is stuck
+		if _, err := waiting.next(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s.following(feedEvents, 2)
 	s.end()
 	s.following(feedEvents, 0)

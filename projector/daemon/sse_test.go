@@ -316,7 +316,8 @@ func (s *site) worker(flags ...string) (stop func()) {
 // following waits until so many clients are connected.
 func (s *site) following(name string, n int) {
 	s.Helper()
-	testenv.Wait(s, waitLong, func() error {
+	// Shorter than clients stay.
+	testenv.Wait(s, waitLong/2, func() error {
 		if now := testutil.ToFloat64(s.clients.WithLabelValues(name)); int(now) != n {
 			return fmt.Errorf("%g clients are connected, want %d", now, n)
 		}
