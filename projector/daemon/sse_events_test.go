@@ -390,7 +390,7 @@ func TestFeedsSurviveRedis(t *testing.T) {
 
 // Handlers return at once when the feeds end, also of clients that do not read.
 func TestFeedsEnd(t *testing.T) {
-	s := feedsAt(t, testenv.RedisURL(t), shopApp(1), func(s *site) { s.patience = time.Hour; small(s) })
+	s := feedsAt(t, testenv.RedisURL(t), shopApp(1), func(s *site) { s.patience = time.Hour; small(s, 4<<10) })
 	for range 20 {
 		s.add("cart-1", strings.Repeat("tea", 100_000))
 	}

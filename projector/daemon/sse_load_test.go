@@ -18,6 +18,7 @@ const (
 	loadReading = 180
 	loadStuck   = 20
 	loadEvents  = 60
+	loadBefore  = 20 // events that nobody measures
 	loadStreams = 4
 )
 
@@ -41,7 +42,7 @@ func TestFeedsWithStuckClients(t *testing.T) {
 func loadRun(t *testing.T, stuck int) []time.Duration {
 	s := feedsAt(t, testenv.RedisURL(t), shopApp(1), func(s *site) {
 		s.patience, s.every = time.Hour, 100*time.Millisecond
-		small(s)
+		small(s, 64<<10)
 	})
 	defer s.end()
 	for n := range stuck {
@@ -50,13 +51,14 @@ func loadRun(t *testing.T, stuck int) []time.Duration {
 	s.following(feedEvents, stuck)
 	// They are stuck before the others come.
 	for n := range loadStreams {
-		for range 10 {
+		for range loadBefore {
 			s.add(fmt.Sprintf("cart-%d", n), large)
 		}
 	}
 	var all []*listener
 	for n := range loadReading {
-		l := s.listen(streamPath(fmt.Sprintf("cart-%d", n%loadStreams)) + "?from=11")
+		l := s.listen(streamPath(fmt.Sprintf("cart-%d", n%loadStreams)) + fmt.Sprintf("?from=%d", loadBefore+1))
+		l.stay = 4 * waitLong
 		l.connect()
 		all = append(all, l)
 	}
@@ -67,8 +69,8 @@ func loadRun(t *testing.T, stuck int) []time.Duration {
 		reading.Go(func() {
 			for n := range loadEvents {
 				m, err := l.next()
-				if err != nil || m.id != fmt.Sprint(11+n) {
-					t.Errorf("client %d: event %d is %s, %v", i, 11+n, m.id, err)
+				if want := fmt.Sprint(loadBefore + 1 + n); err != nil || m.id != want {
+					t.Errorf("client %d: event %s is %s, %v", i, want, m.id, err)
 					return
 				}
 				_, after, _ := strings.Cut(m.data, `"time":"`)
@@ -111,7 +113,7 @@ func TestFeedsDropStuckClients(t *testing.T) {
 	const clients = 20
 	s := feedsAt(t, testenv.RedisURL(t), shopApp(1), func(s *site) {
 		s.patience = 100 * time.Millisecond
-		small(s)
+		small(s, 4<<10)
 	})
 	for range 20 {
 		s.add("cart-1", strings.Repeat(large, 10))
@@ -129,7 +131,6 @@ func TestFeedsDropStuckClients(t *testing.T) {
 		return nil
 	})
 	s.following(feedEvents, 0)
-	s.patience = time.Hour // nobody reads it now
 	for _, l := range all[:3] {
 		for at := 0; at < 20; {
 			m, err := l.next()
@@ -149,7 +150,7 @@ func TestFeedsDropStuckClients(t *testing.T) {
 func TestChangesFeedWithStuckClients(t *testing.T) {
 	s := feedsAt(t, testenv.RedisURL(t), shopApp(1), func(s *site) {
 		s.patience = time.Hour
-		small(s)
+		small(s, 4<<10)
 	})
 	s.worker()
 	s.add("cart-1", "tea")

@@ -162,11 +162,12 @@ type listener struct {
 	lines    *bufio.Reader
 	cancel   context.CancelFunc
 	dial     net.Dialer
+	stay     time.Duration // at the most
 }
 
 // listen returns a client that is not connected yet.
 func (s *site) listen(path string) *listener {
-	l := &listener{T: s.T, url: s.server.URL + "/api/v1/" + path}
+	l := &listener{T: s.T, stay: waitLong, url: s.server.URL + "/api/v1/" + path}
 	s.Cleanup(l.leave)
 	return l
 }
@@ -177,7 +178,7 @@ func streamPath(stream string) string { return "streams/" + url.PathEscape(strea
 func (l *listener) connect() int {
 	l.Helper()
 	l.leave()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.Context()), waitLong)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.Context()), l.stay)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, l.url, nil)
 	if err != nil {
 		l.Fatal(err)
@@ -280,9 +281,9 @@ func (l *listener) until(stream string, version int) []message {
 }
 
 // small gives the sockets of a server little room.
-func small(s *site) {
+func small(s *site, bytes int) {
 	s.server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		_ = c.(*net.TCPConn).SetWriteBuffer(4 << 10)
+		_ = c.(*net.TCPConn).SetWriteBuffer(bytes)
 		return ctx
 	}
 }
