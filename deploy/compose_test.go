@@ -46,11 +46,17 @@ type healthcheck struct {
 	StartPeriod       string `json:"start_period"`
 }
 
-func TestCompose(t *testing.T) {
+func readCompose(t *testing.T) compose {
+	t.Helper()
 	var c compose
 	if err := yaml.UnmarshalStrict(read(t, "compose.yaml"), &c); err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+func TestCompose(t *testing.T) {
+	c := readCompose(t)
 	daemon := c.Services["projectord"]
 	drain := daemon.Environment.check(t)
 	grace, err := time.ParseDuration(daemon.StopGracePeriod)
@@ -116,17 +122,13 @@ func hasSecret(s service, path string) bool {
 
 // The Redis of the compose file loses nothing that it acknowledged.
 func TestComposeRedis(t *testing.T) {
-	var c compose
-	if err := yaml.UnmarshalStrict(read(t, "compose.yaml"), &c); err != nil {
-		t.Fatal(err)
-	}
-	command := strings.Join(c.Services["redis"].Command, " ")
+	command := strings.Join(readCompose(t).Services["redis"].Command, " ")
 	for _, want := range []string{"appendonly yes", "appendfsync always", "maxmemory-policy noeviction", "stream-node-max-bytes 1024", "requirepass $$(cat /run/secrets/redis)"} {
 		if !strings.Contains(command, want) {
 			t.Errorf("the Redis lacks %s", want)
 		}
 	}
-	if len(c.Services["redis"].Volumes) == 0 {
+	if len(readCompose(t).Services["redis"].Volumes) == 0 {
 		t.Error("the Redis has no volume")
 	}
 }

@@ -3,6 +3,7 @@ package deploy
 import (
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,15 @@ func decode(t *testing.T) *manifests {
 	return m
 }
 
+// environment is what the container is started with.
+func (m *manifests) environment() environment {
+	env := make(environment)
+	for _, v := range m.deployment.Spec.Template.Spec.Containers[0].Env {
+		env[v.Name] = v.Value
+	}
+	return env
+}
+
 // Decoding refuses a field that there is not.
 func TestKubernetesStrict(t *testing.T) {
 	text := strings.Replace(string(read(t, "kubernetes/deployment.yaml")), "readinessProbe:", "readynessProbe:", 1)
@@ -73,9 +83,8 @@ func TestKubernetesPod(t *testing.T) {
 	}
 	c := pod.Containers[0]
 
-	env := make(environment)
+	env := m.environment()
 	for _, v := range c.Env {
-		env[v.Name] = v.Value
 		if v.Name == "POD_NAME" && (v.ValueFrom == nil || v.ValueFrom.FieldRef == nil || v.ValueFrom.FieldRef.FieldPath != "metadata.name") {
 			t.Errorf("POD_NAME is %+v", v)
 		}
@@ -91,6 +100,9 @@ func TestKubernetesPod(t *testing.T) {
 
 	if len(c.Ports) != 1 || c.Ports[0].Name != "http" || env["PROJECTORD_HTTP"] != ":7070" || c.Ports[0].ContainerPort != 7070 {
 		t.Errorf("the ports are %+v, and PROJECTORD_HTTP is %q", c.Ports, env["PROJECTORD_HTTP"])
+	}
+	if hosts := strings.Split(env["PROJECTORD_HTTP_HOSTS"], ","); !slices.Contains(hosts, m.service.Name) {
+		t.Errorf("it may be called by %v; the service is %s", hosts, m.service.Name)
 	}
 	for path, probe := range map[string]*corev1.Probe{"/healthz": c.LivenessProbe, "/readyz": c.ReadinessProbe} {
 		if probe == nil || probe.HTTPGet == nil || probe.HTTPGet.Path != path || probe.HTTPGet.Port.StrVal != "http" {

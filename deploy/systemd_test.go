@@ -29,6 +29,16 @@ func options(t *testing.T) map[string][]string {
 	return by
 }
 
+// unitEnvironment is what the unit's program is started with.
+func unitEnvironment(options map[string][]string) environment {
+	env := make(environment)
+	for _, v := range options["Service.Environment"] {
+		name, value, _ := strings.Cut(v, "=")
+		env[name] = value
+	}
+	return env
+}
+
 func TestSystemd(t *testing.T) {
 	o := options(t)
 	for name, want := range map[string]string{
@@ -41,11 +51,7 @@ func TestSystemd(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	env := make(environment)
-	for _, v := range o["Service.Environment"] {
-		name, value, _ := strings.Cut(v, "=")
-		env[name] = value
-	}
+	env := unitEnvironment(o)
 	stop, err := time.ParseDuration(o["Service.TimeoutStopSec"][0])
 	if err != nil {
 		t.Fatal(err)
