@@ -41,6 +41,8 @@ func (t text) missing(printed string) (line string, ok bool) {
 }
 
 var (
+	logged   = regexp.MustCompile(`^time=\S+ `)
+	session  = regexp.MustCompile(`\b[0-9a-f]{16}\b`)
 	id       = regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
 	duration = regexp.MustCompile(`\b\d[\d.]*(ms|s|µs|m\d+s)\b`)
 	number   = regexp.MustCompile(`\d[\d,.]*`)
@@ -49,6 +51,8 @@ var (
 
 // comparable leaves out of a line what differs from run to run.
 func comparable(line string) string {
+	line = logged.ReplaceAllString(line, "")
+	line = session.ReplaceAllString(line, "#")
 	line = id.ReplaceAllString(line, "#")
 	line = duration.ReplaceAllString(line, "#")
 	line = number.ReplaceAllString(line, "#")
