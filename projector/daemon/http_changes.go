@@ -146,6 +146,13 @@ func postRetire(q *request) (any, error) {
 	return (&retiring{space: q.space, number: body.Generation, yes: body.Confirm}).run(q.Context(), q.PathValue("name"))
 }
 
+func postDrain(q *request) (any, error) {
+	if q.body(&struct{}{}); q.wrong != nil {
+		return nil, q.wrong
+	}
+	return q.drain(q.Context(), q.PathValue("worker"))
+}
+
 func postRetry(q *request) (any, error) {
 	if q.body(&struct{}{}); q.wrong != nil {
 		return nil, q.wrong

@@ -45,6 +45,7 @@ func (v *server) table() []route {
 
 		{method: "GET", pattern: "/api/v1/status", summary: "how workers, projections and generations stand", call: getStatus},
 		{method: "GET", pattern: "/api/v1/workers", summary: "the workers that live", call: getWorkers},
+		{method: "POST", pattern: "/api/v1/workers/{worker}/drain", summary: "have a worker end in good order", call: postDrain},
 
 		{method: "GET", pattern: "/api/v1/streams", summary: "streams with their heads, by name", call: getStreams, params: []string{"limit", "category", "after", "ended"}},
 		{method: "GET", pattern: "/api/v1/streams/{stream}", summary: "events of a stream, decoded", call: getStream, params: []string{"limit", "from", "backward"}},

@@ -81,25 +81,13 @@ func (v askedViews) show(p *page) {
 }
 
 func (c *drainingWorkers) run(ctx context.Context, args []string) error {
-	live, err := c.Log.Live(ctx)
+	worker := ""
+	if !c.all {
+		worker = args[0]
+	}
+	asked, err := c.drain(ctx, worker)
 	if err != nil {
 		return err
-	}
-	if !c.all {
-		live = slices.DeleteFunc(live, func(l lease.LiveSession) bool { return l.Worker != args[0] })
-		if len(live) == 0 {
-			return absent("no worker %s lives in namespace %s: %s lists those that do", args[0], c.Namespace, c.call("workers ls"))
-		}
-	}
-	asked := askedViews{}
-	for _, l := range live {
-		state := stateDraining
-		if err := c.Log.Drain(ctx, l.Name); errors.Is(err, lease.ErrFenced) {
-			state = stateEnded // meanwhile
-		} else if err != nil {
-			return err
-		}
-		asked = append(asked, askedView{l.Worker, l.Name, state})
 	}
 	if c.wait {
 		if err := c.await(ctx, asked); err != nil {
@@ -107,6 +95,31 @@ func (c *drainingWorkers) run(ctx context.Context, args []string) error {
 		}
 	}
 	return c.print(asked)
+}
+
+// drain asks the sessions of a worker to end, or those of all where none is named.
+func (s *space) drain(ctx context.Context, worker string) (askedViews, error) {
+	live, err := s.Log.Live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	asked := askedViews{}
+	for _, l := range live {
+		if worker != "" && l.Worker != worker {
+			continue
+		}
+		state := stateDraining
+		if err := s.Log.Drain(ctx, l.Name); errors.Is(err, lease.ErrFenced) {
+			state = stateEnded // meanwhile
+		} else if err != nil {
+			return nil, err
+		}
+		asked = append(asked, askedView{l.Worker, l.Name, state})
+	}
+	if worker != "" && len(asked) == 0 {
+		return nil, absent("no worker %s lives in namespace %s: %s lists those that do", worker, s.Namespace, s.call("workers ls"))
+	}
+	return asked, nil
 }
 
 // await waits until the sessions have ended.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -78,6 +79,20 @@ func TestWorkersDrain(t *testing.T) {
 	green.wantCode(exitDone)
 	again.wantCode(exitDone)
 	f.want(exitDone, words("workers ls"), "no worker runs")
+}
+
+// By HTTP a daemon can be asked too, also by itself.
+func TestWorkersDrainByHTTP(t *testing.T) {
+	t.Parallel()
+	f := shop(t)
+	d := f.serve("--name", "blue", "--ttl", "1h").ready()
+	d.gives("POST", "/api/v1/workers/green/drain", "", http.StatusNotFound, "no worker green lives")
+	d.gives("POST", "/api/v1/workers/blue/drain", `{"wait": true}`, http.StatusBadRequest, "wait")
+	d.gives("POST", "/api/v1/workers/blue/drain", "", http.StatusOK, `"worker": "blue"`, `"state": "draining"`)
+	if code := <-d.ended; code != exitDone {
+		t.Errorf("it ended with code %d: %s", code, d.log.String())
+	}
+	d.ended <- exitDone
 }
 
 // A worker that cannot see that it was asked is shown as one that drains, and not waited for
