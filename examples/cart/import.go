@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"sync/atomic"
 	"time"
@@ -239,6 +240,9 @@ func (i *importing) reading(ctx context.Context) (in *input, size int64, err err
 		return &input{ReadCloser: r, ctx: ctx}, 0, nil
 	}
 	f, err := os.Open(i.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, daemon.Absent("%w", err)
+	}
 	if err != nil {
 		return nil, 0, err
 	}

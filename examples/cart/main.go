@@ -42,7 +42,7 @@ func newApp(getenv func(string) string) (daemon.App, error) {
 		Projections: projections(code, events),
 		Retention:   rules,
 		Commands: func(k *daemon.Kit) []*cobra.Command {
-			return []*cobra.Command{newDemo(k), newImport(k), newProject(k, code), newShow(k), newListing(k)}
+			return []*cobra.Command{newDemo(k), newImport(k), newProject(k), newShow(k), newListing(k)}
 		},
 	}, err
 }

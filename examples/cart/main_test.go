@@ -199,7 +199,7 @@ func TestUsage(t *testing.T) {
 		{"DemoOfWhat", []string{"demo", "what"}, exitUsage, `"what"`},
 		{"ImportNothing", []string{"import"}, exitUsage, "FILE is missing"},
 		{"ImportTwoFiles", []string{"import", "a", "b"}, exitUsage, `"b"`},
-		{"ImportNoSuchFile", append(at, "import", "/no/such/file"), exitFailed, "no such file"},
+		{"ImportNoSuchFile", append(at, "import", "/no/such/file"), exitAbsent, "no such file"},
 		{"ImportDirectory", append(at, "import", t.TempDir()), exitFailed, "is a directory"},
 		{"ImportEmpty", append(at, "import", "-"), exitFailed, "standard input: it is empty"},
 		{"ImportOnErrorWhat", append(at, "import", file, "--on-error", "what"), exitUsage, `"what"`},

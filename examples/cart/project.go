@@ -15,7 +15,7 @@ import (
 	"github.com/projectord/projectord/projector/daemon"
 )
 
-func newProject(k *daemon.Kit, code int) *cobra.Command {
+func newProject(k *daemon.Kit) *cobra.Command {
 	return &cobra.Command{
 		Use:   "project",
 		Short: "Bring the read models up to date, and end",
@@ -34,7 +34,7 @@ code, that read model is left alone, and the error says how to go on.`,
 			if err != nil {
 				return err
 			}
-			return (&projecting{Kit: k, at: at.Operator, code: code}).run(ctx, all)
+			return (&projecting{Kit: k, at: at.Operator}).run(ctx, all)
 		}),
 	}
 }
@@ -42,8 +42,7 @@ code, that read model is left alone, and the error says how to go on.`,
 // projecting is one run of the project command.
 type projecting struct {
 	*daemon.Kit
-	at   projector.Operator
-	code int
+	at projector.Operator
 }
 
 // projectedView is what was folded into a read model.

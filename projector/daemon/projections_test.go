@@ -128,7 +128,7 @@ func TestPromoteNow(t *testing.T) {
 		}
 	}
 	newer.want(exitUnconfirmed, words("projections promote carts"), "readers would see generation 2")
-	newer.want(exitFailed, words("projections promote carts --yes"), "no worker ever served generation 2 of carts", "is a worker of version 2 running?", "--now does not wait for it")
+	newer.want(exitAbsent, words("projections promote carts --yes"), "no worker ever served generation 2 of carts", "is a worker of version 2 running?", "--now does not wait")
 	newer.want(exitDone, words("get carts 1"), "generation 1")
 	newer.want(exitDone, words("projections promote carts --yes --now"), "readers see generation 2 of carts")
 	newer.want(exitDone, words("get carts 1"), "generation 2")
