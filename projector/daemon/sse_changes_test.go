@@ -281,8 +281,12 @@ func TestChangesFeedWaits(t *testing.T) {
 		if got := l.until(carts[1], 1); len(got) != 1 {
 			t.Errorf("told %v again, though nobody has worked on the first", got)
 		}
+		// Whoever comes now reads what does not show the first one yet.
+		late := s.listen(cartChanges)
+		late.connect()
 		s.worker()
 		l.until(carts[0], 1)
+		late.until(carts[0], 1)
 	})
 }
 
