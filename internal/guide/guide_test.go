@@ -32,7 +32,7 @@ func TestRun(t *testing.T) {
 		{"LinesBetween", fenced("'''sh", "printf 'a\\nb\\nc\\n'", "'''", "'''text", "a", "c", "'''"), ""},
 		{"WidthOfColumns", fenced("'''sh", "echo 'a    17    b'", "'''", "'''text", "a  2  b", "'''"), ""},
 		{"Logged", fenced("'''sh", "echo 'time=2026-11-21T19:30:10Z level=INFO session=one.d1ed612660db3919'", "'''", "'''text", "level=INFO session=one.0123456789abcdef", "'''"), ""},
-		{"Background", fenced("'''sh", "sleep 100 &", "kill %1", "'''", "'''sh exits 143", "wait %1", "'''"), ""},
+		{"Background", fenced("'''sh", "sleep 100 &", "kill %1", "'''", "'''sh exits 143", "wait $!", "'''"), ""},
 		{"LeftRunning", fenced("'''sh", "sleep 100 &", "'''"), ""},
 		{"Exits", fenced("'''sh exits 4 5", "sh -c 'exit 4'", "true", "sh -c 'exit 5'", "'''"), ""},
 		{"Handled", fenced("'''sh", "false || true", "until true; do false; done", "if false; then echo; fi", "'''"), ""},
