@@ -148,7 +148,7 @@ func (m *machine) again(i int, err error) error {
 // late returns a member for commands that reach the server whatever their sender
 // thinks of its session by then.
 func (m *machine) late(w *puppet) *Member {
-	s := &Session{log: m.log, name: w.member.session.name, deadline: time.Now().Add(time.Hour), done: make(chan struct{}), ttl: time.Hour, partitions: []int{0}}
+	s := &Session{log: m.log, name: w.member.session.name, deadline: time.Now().Add(time.Hour), done: make(chan struct{}), asked: make(chan struct{}), ttl: time.Hour, partitions: []int{0}}
 	s.timer = time.AfterFunc(time.Hour, func() {})
 	s.timer.Stop()
 	return m.group.Join(s)
@@ -218,7 +218,7 @@ func (m *machine) steps() (good, bad []step) {
 func (s step) isGood() bool {
 	for _, word := range []string{
 		"dies", "stops", "lost", "under way", "late:", "misses", "heartbeat",
-		"parks", "releases", "retry", "skip", "trim", "reap",
+		"parks", "releases", "retry", "skip", "trim", "reap", "asked",
 	} {
 		if strings.Contains(s.name, word) {
 			return false
@@ -239,6 +239,12 @@ func (m *machine) workerSteps(i int, w *puppet, add func(func() error, string, .
 	}
 	add(func() error { m.die(i); return nil }, "%s dies", name)
 	add(func() error { return m.again(i, w.member.session.beat(ctx)) }, "%s heartbeat", name)
+	add(func() error {
+		if err := m.log.Drain(ctx, w.member.session.name); !errors.Is(err, ErrFenced) {
+			return err
+		}
+		return nil
+	}, "%s is asked to end", name)
 	add(func() error {
 		err := w.member.session.Stop(ctx)
 		m.die(i)
