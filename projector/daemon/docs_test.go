@@ -69,7 +69,7 @@ func TestCommandsInDocuments(t *testing.T) {
 }
 
 // planned are commands that documents may show before they are there.
-var planned = []string{"doctor", "dev"}
+var planned = []string{"doctor"}
 
 // misuse says what is wrong with the arguments of a call, "" where nothing is.
 func misuse(args []string) string {
