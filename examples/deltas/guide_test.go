@@ -1,0 +1,29 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"github.com/projectord/projectord/internal/guide"
+	"github.com/projectord/projectord/internal/testenv"
+)
+
+// asProgram is set in the environment of a test process that is to be the program.
+const asProgram = "DELTAS_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	testenv.Main(m)
+}
+
+// TestGuide follows the guide that is about delta streams.
+func TestGuide(t *testing.T) {
+	t.Parallel()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide.FollowAll(t, guide.Program{Name: "deltas", Dir: "./examples/deltas", Path: path, Variable: asProgram})
+}
