@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
@@ -106,20 +104,8 @@ func (d *developing) run(ctx context.Context) error {
 	if c.from["log-level"] == "default" {
 		c.LogLevel = "warn" // what is there to say is printed
 	}
-	if c.from["http"] == "default" && taken(c.HTTP) {
-		c.HTTP = "127.0.0.1:0"
-	}
 	r := &running{program: &p, assign: d.assign, beside: d.beside}
 	return r.run(ctx)
-}
-
-// taken reports whether somebody else listens on an address.
-func taken(address string) bool {
-	listener, err := net.Listen("tcp", address)
-	if err == nil {
-		listener.Close()
-	}
-	return errors.Is(err, syscall.EADDRINUSE)
 }
 
 // assign returns the projections that can be kept with what is there.

@@ -115,6 +115,11 @@ func (v *server) listen() error {
 		return err
 	}
 	v.listener, err = net.ListenTCP("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) && v.from["http"] == "default" {
+		// Several daemons on one machine are nothing special, and nobody asked for this port.
+		v.logger.Info("http: the port is taken by another, so a free one is used", "port", address.Port)
+		v.listener, err = net.ListenTCP("tcp", &net.TCPAddr{IP: address.IP, Zone: address.Zone})
+	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return usage("%s: %s is taken: is there another daemon on this machine? --http 127.0.0.1:0 takes a free port, --http %s none", v.where("http"), v.HTTP, httpOff)

@@ -13,7 +13,7 @@ func httpReference(routes []route) string {
 	var b strings.Builder
 	b.WriteString(madeBy + `# HTTP
 
-` + "`run`" + ` answers HTTP at ` + "`--http`" + `, 127.0.0.1:7070 unless told otherwise: probes, metrics, and an
+` + "`run`" + ` answers HTTP at ` + "`--http`" + `, 127.0.0.1:7070 unless told otherwise (a free port where another has that one): probes, metrics, and an
 API that is the commands, with bodies that are what they print with ` + "`-o json`" + `. Port 0 takes a free
 one, which the log names; ` + "`off`" + ` answers nobody. Of several daemons on a machine only one has the
 usual port. [openapi.yaml](../../projector/daemon/openapi.yaml) describes it all, and every daemon

@@ -382,6 +382,29 @@ func TestHTTPMetricsDocs(t *testing.T) {
 	metricsdoc.Check(t, "../../docs/metrics.md", owned, c.requests, c.took, c.build, newFeeds(t.Context(), nil))
 }
 
+// The default port is nobody's wish: where another has it, any other will do.
+func TestHTTPDefaultPortTaken(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	var log transcript
+	v := unserved(t, &log)
+	v.HTTP, v.from["http"] = taken.Addr().String(), "default"
+	if err := v.listen(); err != nil {
+		t.Fatal(err)
+	}
+	defer v.end()
+	if v.listener.Addr().String() == taken.Addr().String() {
+		t.Error("it listens on what is taken")
+	}
+	if !strings.Contains(log.String(), "taken by another") {
+		t.Errorf("it does not say so: %s", log.String())
+	}
+}
+
 // unserved returns the server of a program that has not begun.
 func unserved(t *testing.T, log *transcript) *server {
 	t.Helper()

@@ -147,7 +147,7 @@ func (s *settings) table() []setting {
 			help: "how often events that are not wanted any more are removed, by one of the workers; 0 for never"},
 
 		{name: "http", group: working, initial: "127.0.0.1:7070", into: textValue{into: &s.HTTP, name: "address", check: checkHTTP},
-			help: "address to answer HTTP on: probes, metrics and the API; port 0 takes a free one, off none. One that others can reach takes an http-token"},
+			help: "address to answer HTTP on: probes, metrics and the API; port 0 takes a free one, as the default does where it is taken; off is none. One that others can reach takes an http-token"},
 		{name: "http-token", group: working, into: text(&s.HTTPToken, "text"), secret: true, unflagged: true,
 			help: "bearer token that every request but probes must show"},
 		{name: "http-hosts", group: working, into: listValue{&s.HTTPHosts},
