@@ -250,7 +250,7 @@ func (u *underFire) switchOver(p *poller) {
 	}
 	want(t, exitFailed, append([]string{"project"}, u.flags...), "of version 2, and this code of version 1", "CART_CODE=2 cart project")
 	mustCart(t, append([]string{code(2), "project"}, u.flags...)...)
-	want(t, exitUnconfirmed, current(u.flags, "rollback"), "readers would see generation 1", "0 events behind")
+	want(t, exitUnconfirmed, current(u.flags, "rollback"), "readers would see generation 1", "up to date")
 	want(t, 0, current(u.flags, "rollback", "--yes"), "readers see generation 1")
 	want(t, 0, about(u.both, "rollback", shop.ProductsProjection, "--yes"), "readers see generation 1")
 	p.see("version 1")

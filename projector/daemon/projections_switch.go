@@ -56,6 +56,8 @@ func (c *switching) unconfirmed(ctx context.Context, s *space, a projector.Assig
 	case lag.Events > 0:
 		what += ", which is " + behindText(lag)
 		c.tell.say("%s is %s: %s", spoken(to), behindText(lag), s.workerHint(to))
+	default:
+		what += ", which is up to date"
 	}
 	return unconfirmed("readers %s", what)
 }
