@@ -77,7 +77,7 @@ func TestGenerations(t *testing.T) {
 	new.want(exitDone, words("projections verify carts --generation 2 --fold"), "2 documents of generation 2 compared with the events, 0 differ")
 	new.want(exitUsage, words("projections verify carts --fold"), "generation 1 of carts is of version 1, and this code")
 
-	new.want(exitUnconfirmed, words("projections promote carts"), "readers would see generation 2 of carts, version 2 of the code, in place of generation 1: --yes does it")
+	new.want(exitUnconfirmed, words("projections promote carts"), "readers would see generation 2 of carts, version 2 of the code, in place of generation 1, which is up to date: --yes does it")
 	new.want(exitDone, words("get carts 1"), "generation 1")
 	new.want(exitDone, words("projections promote carts --yes"), "readers see generation 2 of carts", "shop projections rollback carts goes back")
 	new.want(exitDone, words("get carts 1"), "generation 2", "items  2")
