@@ -2,6 +2,7 @@ package projector
 
 import (
 	"context"
+	"errors"
 
 	"github.com/projectord/projectord/eventstore"
 )
@@ -12,22 +13,37 @@ type anchor struct {
 	at     Checkpoint
 }
 
-// present reports, for each anchor, whether the event is there.
-func present(ctx context.Context, store eventstore.Reader, anchors []anchor) ([]bool, error) {
-	found := make([]bool, len(anchors))
+// missing looks for anchors, and says of each that is not there why: ErrRegressed where the
+// stream ends before it, ErrForked where another event stands there,
+// [eventstore.ErrHole] where none does, or what kept it from being read.
+func missing(ctx context.Context, store eventstore.Reader, anchors []anchor) ([]error, error) {
+	why := make([]error, len(anchors))
 	for start := 0; start < len(anchors); start += batchStreams {
 		part := anchors[start:min(start+batchStreams, len(anchors))]
 		reads := make([]eventstore.StreamRead, len(part))
 		for i, a := range part {
 			reads[i] = eventstore.StreamRead{Stream: a.stream, From: eventstore.Version(a.at.Position.Major)}
+			why[start+i] = ErrRegressed
 		}
-		_, err := store.ReadMany(ctx, reads, func(i int, e *eventstore.Recorded) error {
-			found[start+i] = Checkpoint{PositionOf(e.Version), e.ID} == part[i].at
+		failed, err := store.ReadMany(ctx, reads, func(i int, e *eventstore.Recorded) error {
+			switch at := (Checkpoint{PositionOf(e.Version), e.ID}); {
+			case at == part[i].at:
+				why[start+i] = nil
+			case at.Position == part[i].at.Position:
+				why[start+i] = ErrForked
+			default:
+				why[start+i] = eventstore.ErrHole
+			}
 			return errEnough
 		})
 		if err != nil {
 			return nil, err
 		}
+		for i, err := range failed {
+			if err != nil && !errors.Is(err, errEnough) {
+				why[start+i] = err
+			}
+		}
 	}
-	return found, nil
+	return why, nil
 }

@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -66,7 +67,7 @@ func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, erro
 	if err := e.ask(ctx, only(streams, func(f *folding) bool { return !f.fresh })); err != nil {
 		return nil, err
 	}
-	var behind []*folding
+	var behind, still []*folding
 	for _, f := range streams {
 		if f.halted != nil {
 			continue
@@ -77,10 +78,12 @@ func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, erro
 				f.warm = e.warm.take(f.stream, f.from)
 			}
 			behind = append(behind, f)
+		} else if f.pointed && !f.from.IsZero() {
+			still = append(still, f)
 		}
 	}
-	if len(behind) == 0 {
-		return nil, nil
+	if err := e.anchored(ctx, still); err != nil || len(behind) == 0 {
+		return nil, err
 	}
 	if err := e.skips.refresh(ctx); err != nil {
 		return nil, err
@@ -92,6 +95,27 @@ func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, erro
 		e.resume(ctx, behind)
 	}
 	return behind, nil
+}
+
+// anchored halts streams that have nothing new to apply and lost what was applied: one that
+// lost its end and grew again, up to where it was or less, has events that would never
+// take effect.
+func (e *engine) anchored(ctx context.Context, streams []*folding) error {
+	anchors := make([]anchor, len(streams))
+	for i, f := range streams {
+		anchors[i] = anchor{f.stream, f.from}
+	}
+	lost, err := missing(ctx, e.store, anchors)
+	if err != nil {
+		return err
+	}
+	for i, f := range streams {
+		// What cannot be read for another reason is told of when there is something to apply.
+		if why := lost[i]; why == ErrForked || why == ErrRegressed || why == eventstore.ErrHole {
+			f.halt(e.Projection, eventstore.Version(f.from.Position.Major), why, fmt.Errorf("the read model was made up to %s, which the stream has no more", f.from))
+		}
+	}
+	return nil
 }
 
 // ask asks the sink for the checkpoints of streams.

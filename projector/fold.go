@@ -14,6 +14,9 @@ type folding struct {
 	stream eventstore.StreamID
 	head   eventstore.Version // the newest that is known of
 	again  bool               // to be read even where the checkpoint is at the head
+	// pointed says that a pointer tells of something appended. Where the checkpoint has
+	// that version already, it may be that of another event, which the stream lost.
+	pointed bool
 	// registered says that head is the registry's own of this moment, so that a
 	// checkpoint beyond it means that the stream lost its end.
 	registered bool

@@ -190,12 +190,12 @@ func (r *Retention) anchored(ctx context.Context, much []excess) error {
 			}
 		}
 	}
-	found, err := present(ctx, r.Store, anchors)
+	lost, err := missing(ctx, r.Store, anchors)
 	if err != nil {
 		return err
 	}
 	for n, i := range at {
-		if !found[n] {
+		if lost[n] != nil {
 			much[i].need(0, fmt.Sprintf("a snapshot at version %d is of another history", anchors[n].at.Position.Major))
 		}
 	}

@@ -163,12 +163,12 @@ func (e *engine) bridge(ctx context.Context, cut []*folding) ([]*folding, error)
 	for i, f := range beyond {
 		anchors[i] = anchor{f.stream, f.from}
 	}
-	whole, err := present(ctx, e.store, anchors)
+	lost, err := missing(ctx, e.store, anchors)
 	if err != nil {
 		return nil, err
 	}
 	for i, f := range beyond {
-		if whole[i] {
+		if lost[i] == nil {
 			begin = append(begin, f)
 		}
 	}

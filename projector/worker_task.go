@@ -81,7 +81,7 @@ func (t *task) end() bool {
 
 // folding returns a folding of the task's stream that is still to be done.
 func (t *task) folding() *folding {
-	return &folding{stream: t.stream, head: t.head, again: t.again}
+	return &folding{stream: t.stream, head: t.head, again: t.again, pointed: true}
 }
 
 // doubt makes all pointers of the task to be claimed: the lease is, or may be,

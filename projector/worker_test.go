@@ -691,3 +691,45 @@ func TestSinkThatCannotBeginLater(t *testing.T) {
 	bad.mended.Store(true)
 	state(projector.StateRunning)
 }
+
+// Invariant I3: a stream that lost its end and grew again is halted also where it did not
+// grow beyond what was applied, so that there is nothing to apply: what was appended since
+// would never take effect.
+func TestWorkerFindsWhatGrewBack(t *testing.T) {
+	onEachServer(t, func(f *fixture) {
+		f.start("one", func(c *projector.WorkerConfig) { c.Attempts = 1 })
+		a := projector.Assignment{Projection: f.p, Sink: f.sink}
+		applied := func(s eventstore.StreamID, v eventstore.Version) {
+			f.Helper()
+			ctx, cancel := context.WithTimeout(f.Context(), waitLong)
+			defer cancel()
+			if err := projector.WaitFor(ctx, a, s, v); err != nil {
+				f.Fatal(err)
+			}
+		}
+		for i, c := range []struct {
+			then   []int64
+			reason error
+		}{
+			{[]int64{1, 2, 7}, projector.ErrForked},
+			{[]int64{1, 7}, projector.ErrRegressed},
+		} {
+			s := cart(i)
+			f.append(s, 1, 2, 3)
+			applied(s, 3)
+			f.rewrite(s, c.then...)
+			f.waitParked(s)
+			for parked, err := range projector.ParkedStreams(f.Context(), f.log(), a) {
+				if err != nil {
+					f.Fatal(err)
+				}
+				if parked.Stream == s && !strings.Contains(parked.Error, c.reason.Error()) {
+					f.Errorf("%s is parked because %s; want %v", s, parked.Error, c.reason)
+				}
+			}
+			f.want(s, 1, 2, 3)
+		}
+		f.append(cart(9), 1)
+		applied(cart(9), 1)
+	})
+}
