@@ -38,7 +38,9 @@ func MayPass(err error) bool {
 			"57P",   // the server is shutting down, has crashed or is starting
 		)
 	}
-	return errors.As(err, new(net.Error)) || errors.As(err, new(*pgconn.ConnectError)) || errors.Is(err, driver.ErrBadConn) ||
+	// Every error of the system has the methods of a net.Error, also that of a full disk.
+	var network net.Error
+	return errors.As(err, new(*net.OpError)) || errors.As(err, &network) && network.Timeout() || errors.As(err, new(*pgconn.ConnectError)) || errors.Is(err, driver.ErrBadConn) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err)
 }
 

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -31,6 +34,8 @@ func TestKinds(t *testing.T) {
 		"Trigger":       {state("P0001"), false, false, true},
 		"NoTable":       {state("42P01"), false, false, false},
 		"ConnectionEnd": {io.ErrUnexpectedEOF, true, true, false},
+		"Refused":       {&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, true, true, false},
+		"FileSystem":    {&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, false, false, false},
 		"GivenUp":       {fmt.Errorf("%w: %w", context.Canceled, io.EOF), false, false, false},
 		"Other":         {errors.New("other"), false, false, false},
 	} {
