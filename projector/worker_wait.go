@@ -15,8 +15,8 @@ import (
 // before.
 func WaitFor(ctx context.Context, a Assignment, stream eventstore.StreamID, version eventstore.Version) error {
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		at, err := CheckpointsOf(ctx, a, stream)
-		if err != nil {
+		at, failed, err := a.Checkpoints(ctx, []eventstore.StreamID{stream})
+		if err := errors.Join(append(failed, err)...); err != nil {
 			return fmt.Errorf("waiting for %s@%d in projection %s: %w", stream, version, a.Projection.Name(), err)
 		}
 		if at[0].Position.Compare(PositionOf(version)) >= 0 {
@@ -27,16 +27,4 @@ func WaitFor(ctx context.Context, a Assignment, stream eventstore.StreamID, vers
 			return fmt.Errorf("waiting for %s@%d in projection %s, which is at %s: %w", stream, version, a.Projection.Name(), at[0], err)
 		}
 	}
-}
-
-// CheckpointsOf returns how far streams were applied in a sink, the zero value where
-// nothing of one was. It is an error where that of one of them cannot be told.
-func CheckpointsOf(ctx context.Context, a Assignment, streams ...eventstore.StreamID) ([]Checkpoint, error) {
-	a = a.withDefaults()
-	keys := make([]string, len(streams))
-	for i, s := range streams {
-		keys[i] = a.Projection.key(s)
-	}
-	at, failed, err := a.Sink.Checkpoints(ctx, a.Generation, keys)
-	return at, errors.Join(append(failed, err)...)
 }

@@ -72,9 +72,9 @@ func behind(ctx context.Context, at *daemon.Space, a projector.Assignment) (behi
 		for i, h := range heads {
 			streams[i] = h.Stream
 		}
-		checkpoints, err := projector.CheckpointsOf(ctx, a, streams...)
+		checkpoints, failed, err := a.Checkpoints(ctx, streams)
 		behind += countBehind(heads, checkpoints)
-		return err
+		return errors.Join(append(failed, err)...)
 	})
 	return behind, err
 }

@@ -33,8 +33,9 @@
 //   - sse.go tells clients of a server what happens, as it does: sse_events.go of streams,
 //     sse_changes.go of read models. sse_lookout.go finds out for all of them together
 //     whether there is anything new.
-//   - Every command has a file, named after it.
-//     are told.
+//   - systemd.go tells the manager of services how it stands, traces.go has spans sent.
+//   - dev.go runs everything in one process. doctor.go looks for what is wrong: the files
+//     named after it have the checks, doctor_patient.go what they look at.
 //   - telling.go has a running worker log how it stands.
 //   - Every command has a file, named after it. commands.go is what a program makes
 //     commands of its own with.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -45,8 +46,8 @@ anew.`,
 			if err := s.Heal(ctx, a, stream); err != nil {
 				return err
 			}
-			all, err := projector.CheckpointsOf(ctx, a, stream)
-			if err != nil {
+			all, failed, err := a.Checkpoints(ctx, []eventstore.StreamID{stream})
+			if err := errors.Join(append(failed, err)...); err != nil {
 				return err
 			}
 			at := all[0]
