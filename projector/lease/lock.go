@@ -28,6 +28,8 @@ type lock struct {
 	mu    sync.Mutex
 	mutex *redsync.Mutex // not safe for concurrent use; guarded by mu
 	err   error          // why the lock was lost; guarded by mu
+	// other is since when another process seems to have the lock; guarded by mu.
+	other time.Time
 }
 
 func newLock(client redis.UniversalClient, key, what string, lost error, ttl time.Duration) *lock {
@@ -124,6 +126,9 @@ func (l *lock) extend(ctx context.Context) error {
 	}
 	switch {
 	case err == nil:
+		l.other = time.Time{}
+		return nil
+	case isTaken(err) && l.retake && l.ghost():
 		return nil
 	case isTaken(err):
 		err = errors.New("its lock expired")
@@ -137,6 +142,16 @@ func (l *lock) extend(ctx context.Context) error {
 	l.err = fmt.Errorf("lease: %s: %w: %w", l.what, l.lost, err)
 	close(l.done)
 	return l.err
+}
+
+// ghost reports whether what has the lock may be an earlier attempt of this process, whose
+// reply came too late: nobody extends that one, so it is gone after the TTL, and the lock
+// can be taken again. That of another process stays.
+func (l *lock) ghost() bool {
+	if l.other.IsZero() {
+		l.other = time.Now()
+	}
+	return time.Since(l.other) <= l.ttl+l.ttl/3
 }
 
 // release gives the lock back. Releasing it again, or one that was lost, is

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -49,9 +50,15 @@ func TestScenario11_NameTaken(t *testing.T) {
 			second, err = AcquireName(t.Context(), client, config)
 			return err
 		})
-		if err := first.lock.extend(t.Context()); !errors.Is(err, ErrNameLost) {
-			t.Errorf("the first process extends the second one's lock: %v", err)
-		}
+		stopSecond := keeping(t, second)
+		// What it finds may be a lock of its own, until it is extended.
+		testenv.Wait(t, 10*time.Second, func() error {
+			if err := first.lock.extend(t.Context()); !errors.Is(err, ErrNameLost) {
+				return fmt.Errorf("the first process extends the second one's lock: %v", err)
+			}
+			return nil
+		})
+		stopSecond()
 		for range 2 {
 			if err := first.Release(t.Context()); err != nil {
 				t.Error(err)
@@ -105,6 +112,19 @@ func TestNameLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		testenv.Wait(t, 10*time.Second, func() error { return client.Get(t.Context(), key).Err() })
+		if err := s.Err(); err != nil {
+			t.Errorf("Err is %v", err)
+		}
+		// An attempt took it whose reply came too late, so that nobody extends it.
+		if err := client.Set(t.Context(), key, "ghost", 300*time.Millisecond).Err(); err != nil {
+			t.Fatal(err)
+		}
+		testenv.Wait(t, 10*time.Second, func() error {
+			if value, err := client.Get(t.Context(), key).Result(); err != nil || value == "ghost" {
+				return fmt.Errorf("the lock is %q, %v", value, err)
+			}
+			return nil
+		})
 		if err := s.Err(); err != nil {
 			t.Errorf("Err is %v", err)
 		}
