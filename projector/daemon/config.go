@@ -7,10 +7,10 @@ import (
 	"regexp"
 	"strings"
 
-	yamlparser "github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
 )
 
 // layer is what one place says about settings: text by name.
@@ -151,8 +151,9 @@ func fileLayer(table []setting, name string) (layer, error) {
 	if err != nil {
 		return l, fmt.Errorf("reading the configuration: %w", err)
 	}
-	says, err := yamlparser.Parser().Unmarshal(text)
-	if err != nil {
+	// Nodes have what is written: as values 012345 would be 5349, and 1.10 be 1.1.
+	var says map[string]yaml.Node
+	if err := yaml.Unmarshal(text, &says); err != nil {
 		return l, fmt.Errorf("%s: %w", name, err)
 	}
 	for key, said := range says {
@@ -160,36 +161,51 @@ func fileLayer(table []setting, name string) (layer, error) {
 		if s == nil {
 			return l, fmt.Errorf("%s: there is no setting %q%s", name, key, suggestion(table, key, func(name string) string { return name }))
 		}
-		plain, err := scalar(said)
-		if err == nil {
-			err = l.put(s, inFile, key, plain, name)
-		}
+		plain, err := asWritten(&said)
 		if err != nil {
+			return l, fmt.Errorf("%s: line %d: %s: %w", name, said.Line, key, err)
+		}
+		if err := l.put(s, inFile, key, plain, name); err != nil {
 			return l, fmt.Errorf("%s: %s: %w", name, key, err)
 		}
 	}
 	return l, nil
 }
 
-// scalar returns what YAML made of a value as the text it was made of.
-func scalar(said any) (string, error) {
-	switch v := said.(type) {
-	case nil:
-		return "", errors.New("it has no value")
-	case []any:
-		var all []string
-		for _, one := range v {
-			text, err := scalar(one)
-			if err != nil {
-				return "", err
-			}
-			all = append(all, text)
-		}
-		return strings.Join(all, ","), nil
-	case map[string]any, map[any]any:
-		return "", errors.New("it has a value, not settings below it")
+// asWritten returns a value as it is written in YAML, those of a list with commas between.
+func asWritten(said *yaml.Node) (string, error) {
+	if said.Kind == yaml.AliasNode {
+		said = said.Alias
 	}
-	return fmt.Sprint(said), nil
+	if said.Kind != yaml.SequenceNode {
+		return scalar(said)
+	}
+	var all []string
+	for _, one := range said.Content {
+		text, err := scalar(one)
+		if err != nil {
+			return "", err
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, ","), nil
+}
+
+// scalar returns the text of a single value. Its errors do not repeat it.
+func scalar(said *yaml.Node) (text string, err error) {
+	if said.Kind == yaml.AliasNode {
+		said = said.Alias
+	}
+	switch {
+	case said.Kind != yaml.ScalarNode:
+		return "", errors.New("it has a value, not settings below it")
+	case said.ShortTag() == "!!null":
+		return "", errors.New("it has no value")
+	case said.ShortTag() == "!!binary":
+		err = said.Decode(&text)
+		return text, err
+	}
+	return said.Value, nil
 }
 
 // notOurs are variables that Kubernetes sets for a service of the name projectord, and

@@ -47,6 +47,37 @@ func TestLayers(t *testing.T) {
 	f.with("PROJECTORD_TTL=").want(exitDone, words("config print"), "ttl                3s                      default") // as good as not set
 }
 
+// What the file says is taken as it is written, also where YAML would have numbers, dates
+// and the like of it.
+func TestFileAsWritten(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ said, want string }{
+		{"012345", "012345"}, {"0x1F", "0x1F"}, {"1_000", "1_000"}, {"1.10", "1.10"}, {"1e3", "1e3"},
+		{"12345678901234567890123", "12345678901234567890123"}, {"2026-01-01", "2026-01-01"},
+		{"True", "True"}, {"yes", "yes"}, {".inf", ".inf"}, {"+7", "+7"},
+		{`"012"`, "012"}, {`'null'`, "null"}, {`"a\tb"`, "a\tb"}, {"!!str 010", "010"}, {"!!binary c2VzYW1l", "sesame"},
+		{"|-\n  one\n  two", "one\ntwo"},
+	} {
+		file := written(t, "c.yaml", "redis-password: "+c.said+"\n")
+		p := &program{app: shopApp(1)}
+		config, err := load(p.newRoot().Flags(), []string{env(configSetting) + "=" + file})
+		if err != nil {
+			t.Errorf("%s: %v", c.said, err)
+		} else if config.RedisPassword != c.want {
+			t.Errorf("of %s it makes %q, not %q", c.said, config.RedisPassword, c.want)
+		}
+	}
+	file := written(t, "c.yaml", "name: &blue 1.10\nonly: [*blue, 010, 'x']\npartitions: &few 4\ncapacity: *few\n")
+	p := &program{app: shopApp(1)}
+	config, err := load(p.newRoot().Flags(), []string{env(configSetting) + "=" + file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Name != "1.10" || strings.Join(config.Only, " ") != "1.10 010 x" || config.Capacity != 4 {
+		t.Errorf("the file gives %+v", config.settings)
+	}
+}
+
 // Every setting can be given by each of the three, in the text that print prints.
 func TestEverySetting(t *testing.T) {
 	t.Parallel()
@@ -108,9 +139,13 @@ func TestWrongSettings(t *testing.T) {
 		{file: "redis:\n  url: x\n", says: `there is no setting "redis"`},
 		{file: "redis_url: redis://:sesame@x\n", says: `there is no setting "redis_url", do you mean redis-url?`},
 		{file: "ttl: [1s, 2s]\n", says: "ttl in "},
-		{file: "ttl:\n", says: "it has no value"},
+		{file: "# none\n\nttl:\n", says: "c.yaml: line 3: ttl: it has no value"},
+		{file: "only: [a, ~]\n", says: "only: it has no value"},
+		{file: "only: &a [*a]\n", says: "only: it has a value, not settings below it"},
+		{file: "capacity: 1_000\n", says: "capacity in "},
+		{file: "redis-password: !!binary sesame!\n", says: "redis-password: yaml: "},
 		{file: "ttl: {a: b}\n", says: "it has a value, not settings below it"},
-		{file: "ttl: 3s\nttl: 4s\n", says: `"ttl" already defined`},
+		{file: "ttl: 3s\nttl: 4s\n", says: `line 2: mapping key "ttl" already defined at line 1`},
 		{file: "- ttl\n", says: "c.yaml"},
 		{flags: "--ttl 3", says: "--ttl: it is a time"},
 		{flags: "--tll 3s", says: "unknown flag: --tll, do you mean --ttl?"},
