@@ -121,7 +121,7 @@ func named(table []setting, name string) (s *setting, inFile bool) {
 }
 
 // put takes note of what is said about a setting; key is what the setting is called
-// where it is said.
+// where it is said, which errors begin with.
 func (l layer) put(s *setting, inFile bool, key, text, from string) error {
 	if _, twice := l.from[s.name]; twice {
 		return fmt.Errorf("%s: %s is given already: leave out one of the two", key, s.name)
@@ -166,7 +166,7 @@ func fileLayer(table []setting, name string) (layer, error) {
 			return l, fmt.Errorf("%s: line %d: %s: %w", name, said.Line, key, err)
 		}
 		if err := l.put(s, inFile, key, plain, name); err != nil {
-			return l, fmt.Errorf("%s: %s: %w", name, key, err)
+			return l, fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return l, nil

@@ -147,6 +147,7 @@ func TestWrongSettings(t *testing.T) {
 		{file: "ttl: {a: b}\n", says: "it has a value, not settings below it"},
 		{file: "ttl: 3s\nttl: 4s\n", says: `line 2: mapping key "ttl" already defined at line 1`},
 		{file: "- ttl\n", says: "c.yaml"},
+		{file: "redis-password-file: /nowhere/sesame\n", says: "c.yaml: redis-password-file: open /nowhere"},
 		{flags: "--ttl 3", says: "--ttl: it is a time"},
 		{flags: "--tll 3s", says: "unknown flag: --tll, do you mean --ttl?"},
 		{flags: "--redis-password sesame", says: "would show in the list of processes"},
