@@ -34,7 +34,8 @@ type App struct {
 	// retention-every asks for it.
 	Retention func(ctx context.Context, b *Backends) (map[string]projector.Rule, error)
 	// Commands, where not nil, returns commands of the program's own, of other names than
-	// those every program has. It is called once, before any of them runs.
+	// those every program has, and each of another: else all the program does is to say so,
+	// with code 2. It is called once, before any of them runs.
 	Commands func(*Kit) []*cobra.Command
 	// Dev, where not nil, says what the command dev works with, in place of the above.
 	// Without it that works with what the program has.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -16,11 +17,25 @@ import (
 // when a command runs.
 type Kit struct{ program *program }
 
-// addOwn adds the commands of the program's own.
-func (p *program) addOwn(root *cobra.Command) {
-	if p.app.Commands != nil {
-		root.AddCommand(p.app.Commands(&Kit{p})...)
+// byCobra are the commands that cobra adds when it runs.
+var byCobra = []string{"help", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}
+
+// addOwn adds the commands of the program's own. One with the name of another would take
+// its place, and nobody would know.
+func (p *program) addOwn(root *cobra.Command) error {
+	if p.app.Commands == nil {
+		return nil
 	}
+	for _, own := range p.app.Commands(&Kit{p}) {
+		for _, name := range append([]string{own.Name()}, own.Aliases...) {
+			taken := func(c *cobra.Command) bool { return c.Name() == name || c.HasAlias(name) }
+			if slices.Contains(byCobra, name) || slices.ContainsFunc(root.Commands(), taken) {
+				return usage("App.Commands has a command %q, and there is one already: give it another name", name)
+			}
+		}
+		root.AddCommand(own)
+	}
+	return nil
 }
 
 // In is the standard input.

@@ -80,6 +80,29 @@ func TestOwnCommands(t *testing.T) {
 	f.with(env("redis-url")+"=redis://127.0.0.1:1").want(exitUnavailable, words("count cart"), "is the server running")
 }
 
+// A command of the program's own takes no other's place.
+func TestOwnCommandsOfTakenNames(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		own   []*cobra.Command
+		taken string
+	}{
+		{[]*cobra.Command{{Use: "status"}}, "status"},
+		{[]*cobra.Command{{Use: "dev CATEGORY"}}, "dev"},
+		{[]*cobra.Command{{Use: "help"}}, "help"},
+		{[]*cobra.Command{{Use: "completion"}}, "completion"},
+		{[]*cobra.Command{{Use: "count", Aliases: []string{"run"}}}, "run"},
+		{[]*cobra.Command{{Use: "count A"}, {Use: "count B"}}, "count"},
+		{[]*cobra.Command{{Use: "count", Aliases: []string{"sum"}}, {Use: "sum"}}, "sum"},
+	} {
+		app := shopApp(1)
+		app.Commands = func(*Kit) []*cobra.Command { return c.own }
+		for _, args := range []string{"config print", "-h", c.taken} {
+			(&fixture{T: t, app: app}).want(exitUsage, words(args), fmt.Sprintf("App.Commands has a command %q", c.taken))
+		}
+	}
+}
+
 // What is kept in Postgres is left out where none is named, if the program says so, and
 // what it needs is not forgotten.
 func TestWhereGiven(t *testing.T) {

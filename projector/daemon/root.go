@@ -18,6 +18,7 @@ type program struct {
 	out     io.Writer
 	err     io.Writer
 	environ []string
+	unfit   error // why the commands of the program's own cannot be added, or nil
 
 	// These are known once a command begins.
 	*config
@@ -45,7 +46,10 @@ func (p *program) run(ctx context.Context, args []string) int {
 	root.SetIn(p.in)
 	root.SetOut(p.out)
 	root.SetErr(p.err)
-	command, err := root.ExecuteContextC(ctx)
+	command, err := root, p.unfit
+	if err == nil {
+		command, err = root.ExecuteContextC(ctx)
+	}
 	if err == nil {
 		return exitDone
 	}
@@ -100,7 +104,7 @@ Exit codes:
 		newWait(p), newGet(p), newAudit(p), newSnapshots(p), newRetention(p), newMigrate(p),
 		newDoctor(p), newConfig(p), newVersion(p),
 	)
-	p.addOwn(root)
+	p.unfit = p.addOwn(root)
 	unsorted(root)
 	p.complete(root)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formTable, formJSON, formYAML}, cobra.ShellCompDirectiveNoFileComp))
