@@ -52,6 +52,9 @@ func TestSystemd(t *testing.T) {
 		}
 	}
 	env := unitEnvironment(o)
+	if at := env["PROJECTORD_HTTP"]; at != "127.0.0.1:7070" {
+		t.Errorf("it answers HTTP at %q: the default would give way where the port is taken", at)
+	}
 	stop, err := time.ParseDuration(o["Service.TimeoutStopSec"][0])
 	if err != nil {
 		t.Fatal(err)

@@ -116,8 +116,9 @@ func (v *server) listen() error {
 	}
 	v.listener, err = net.ListenTCP("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) && v.from["http"] == "default" {
-		// Several daemons on one machine are nothing special, and nobody asked for this port.
-		v.logger.Info("http: the port is taken by another, so a free one is used", "address", address.String())
+		// Several daemons on one machine are nothing special, and nobody asked for this
+		// port; but probes that count on it ask the other daemon.
+		v.logger.Warn("http: the port is taken by another, so a free one is used", "address", address.String(), "setting", env("http"))
 		v.listener, err = net.ListenTCP("tcp", &net.TCPAddr{IP: address.IP, Zone: address.Zone})
 	}
 	switch {

@@ -400,7 +400,7 @@ func TestHTTPDefaultPortTaken(t *testing.T) {
 	if v.listener.Addr().String() == taken.Addr().String() {
 		t.Error("it listens on what is taken")
 	}
-	if !strings.Contains(log.String(), "taken by another") {
+	if !strings.Contains(log.String(), `level=WARN msg="http: the port is taken by another`) {
 		t.Errorf("it does not say so: %s", log.String())
 	}
 }

@@ -37,7 +37,7 @@ built, unless --leave-old.
 It answers HTTP at --http: probes (/healthz, /readyz), /metrics, and an API that is these
 commands, which /api/v1/openapi.yaml describes. Where others can reach that address it
 takes a token, see --http-token-file. Of several daemons on a machine one has the usual
-port; the others are given --http 127.0.0.1:0, for a free one, or --http off.
+port, the others free ones, which they log. An address that is given is not given up.
 
 A stream with an event that cannot be applied is parked in the projection concerned; all
 others go on. A server that is out of reach when it begins is an error, with code 6. One
