@@ -228,3 +228,13 @@ func TestScrubber(t *testing.T) {
 		t.Errorf("got %q, %d, %v", out.String(), n, err)
 	}
 }
+
+// Of a secret that begins or ends like another nothing is left.
+func TestHidingSecretsWithinOthers(t *testing.T) {
+	t.Parallel()
+	for _, secrets := range [][]string{{"hunter22", "hunter22-and-more", "and-more"}, {"and-more", "hunter22-and-more", "hunter22"}} {
+		if got := hiding(secrets).Replace("token is hunter22-and-more, hunter22"); got != "token is xxxxx, xxxxx" {
+			t.Errorf("of %q it makes %q", secrets, got)
+		}
+	}
+}

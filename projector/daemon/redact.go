@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"cmp"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -67,10 +69,12 @@ type scrubber struct {
 
 func (s *scrubber) hide(secrets []string) { s.replacer = hiding(secrets) }
 
-// hiding returns what replaces secrets in a text.
+// hiding returns what replaces secrets in a text. Of those that match in one place it takes
+// the first, so the longest come first: else the rest of one that another begins is left.
 func hiding(secrets []string) *strings.Replacer {
+	longest := func(a, b string) int { return cmp.Compare(len(b), len(a)) }
 	var pairs []string
-	for _, secret := range secrets {
+	for _, secret := range slices.SortedFunc(slices.Values(secrets), longest) {
 		if len(secret) >= leastSecret {
 			pairs = append(pairs, secret, hidden)
 		}
