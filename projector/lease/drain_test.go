@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/projectord/projectord/internal/faultconn"
 	"github.com/projectord/projectord/internal/testenv"
 )
 
@@ -40,13 +41,14 @@ func wantAsked(t *testing.T, s *Session, want bool) {
 }
 
 // A session learns by its heartbeats that it was asked to end, lives on until it does,
-// and others see it. Nobody else is asked, and nothing is left of it.
+// and others see it. Nobody else is asked, and nothing is left of it once others sweep.
 func TestDrain(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
 		l := newLog(t, client, 4)
 		g := newGroup(t, l)
 		// The heartbeats of a session that lives long come soon enough for that.
-		blue, other := join(t, g, "blue", time.Hour).session, join(t, g, "blue", time.Hour).session
+		sweeper := join(t, g, "blue", time.Hour)
+		blue, other := join(t, g, "blue", time.Hour).session, sweeper.session
 		ended := running(t, blue)
 		if err := l.Drain(t.Context(), blue.Name()); err != nil {
 			t.Fatal(err)
@@ -81,6 +83,11 @@ func TestDrain(t *testing.T) {
 		if err := within(t, "its end", ended); err != nil {
 			t.Error(err)
 		}
+		for p := range l.Partitions() {
+			if _, err := sweeper.Sweep(t.Context(), p, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if n := marks(t, l, blue.Name()); n != 0 {
 			t.Errorf("the marks of %d partitions are left", n)
 		}
@@ -106,6 +113,33 @@ func TestDrainSeenByStopping(t *testing.T) {
 	wantAsked(t, s, false)
 	if err := s.Stop(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	wantAsked(t, s, true)
+}
+
+// It learns it also where the reply was lost: the call that is made again finds no session.
+func TestDrainSeenByStoppingAgain(t *testing.T) {
+	line := new(faultconn.Line)
+	options, err := redis.ParseURL(testenv.RedisURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.Dialer, options.PoolSize, options.MaxRetries = line.Dialer(nil), 1, -1
+	client := redis.NewClient(options)
+	t.Cleanup(func() { client.Close() })
+	l := newLog(t, client, 4)
+	g := newGroup(t, l)
+	first, s := join(t, g, "blue", time.Hour).session, join(t, g, "blue", time.Hour).session
+	if err := first.Stop(t.Context()); err != nil { // the server knows the script from here on
+		t.Fatal(err)
+	}
+	wantAsked(t, first, false)
+	if err := l.Drain(t.Context(), s.Name()); err != nil {
+		t.Fatal(err)
+	}
+	line.CutAfter(0, 1)
+	if err := s.Stop(t.Context()); err != nil || line.Cuts() != 1 {
+		t.Fatalf("%v, with %d replies lost", err, line.Cuts())
 	}
 	wantAsked(t, s, true)
 }
