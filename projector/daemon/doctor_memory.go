@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -110,7 +111,7 @@ func (p *patient) sampled(ctx context.Context) (of sample, err error) {
 	}
 	pipe.Exec(ctx)
 	for i := range sizes {
-		switch err := sizes[i].Err(); {
+		switch err := cmp.Or(sizes[i].Err(), events[i].Err()); {
 		case err == redis.Nil: // it was deleted meanwhile
 			continue
 		case err != nil:

@@ -520,6 +520,11 @@ func TestDoctorOnlyLooks(t *testing.T) {
 			t.Errorf("%s does not say that it is forbidden: %+v", name, v.Findings)
 		}
 	}
+	f.do("acl", "setuser", "ann", "+memory", "-xlen")
+	v, r := ann.diagnosis()
+	if !(symptom{"stream-memory", isWarning, "NOPERM", "redis-cli acl setuser ann +xlen"}).in(v.Findings) || strings.Contains(r.out, "events each") {
+		t.Errorf("without XLEN it tells how long streams are: %s", r.out)
+	}
 }
 
 // examined returns what doctor works with, in a test that looks at parts of it.
