@@ -64,7 +64,8 @@ var mayImport = map[string][]string{
 	"projector/redissink":   {"projector", "projector/generations", "eventstore", "internal/keyspace", "internal/redisx", goredis, uuid},
 
 	"projector/metrics": {"projector", "projector/lease", "eventstore", prom},
-	"projector/tracing": {"projector", "eventstore", otel, uuid},
+	// The API of OpenTelemetry alone: what spans are sent by is the program's.
+	"projector/tracing": {"projector", "eventstore", otel + "/attribute", otel + "/codes", otel + "/propagation", otel + "/trace", uuid},
 
 	"projector/pgsink": {"projector", "migrations", "internal/keyspace", "internal/pgerr", "internal/retry", pgx},
 	"migrations":       {"internal/keyspace", "internal/pgerr", goose, pgx},
@@ -240,6 +241,9 @@ func TestRules(t *testing.T) {
 		{"cmd/projectord", []string{in("projector/daemon"), in("eventstore/redisstore"), in("projector/redissink")}, ""},
 		{"internal/chaos", []string{in("projector/daemon")}, "which is for programs"},
 		{"projector/daemon", []string{in("eventstore/redisstore"), in("projector/pgsink"), "example.com/other"}, ""},
+		{"projector/tracing", []string{in("projector"), otel + "/trace", otel + "/codes"}, ""},
+		{"projector/tracing", []string{otel + "/sdk/trace"}, otel + "/sdk/trace"},
+		{"projector/tracing", []string{otel + "/exporters/otlp/otlptrace/otlptracehttp"}, "otlptracehttp"},
 		{"somewhere/new", nil, "is not listed"},
 	} {
 		got := strings.Join(wrong(c.dir, c.imported), "; ")
