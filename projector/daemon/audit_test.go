@@ -15,10 +15,11 @@ func TestAudit(t *testing.T) {
 		t.Errorf("of none it prints %q", out)
 	}
 	f.want(exitAbsent, words("audit carts"), "carts has not run")
-	f.as(App{Name: "projectord"}).want(exitUsage, words("audit carts"), "this takes the code of carts")
+	f.as(App{Name: "projectord"}).want(exitAbsent, words("audit carts"), "there is no projection carts in namespace "+f.namespace+", nor any other yet")
 	f.as(App{Name: "projectord"}).want(exitUsage, words("audit"), "this takes projections, and projectord has none")
 
 	f = worked(t, true)
+	f.as(App{Name: "projectord"}).want(exitUsage, words("audit carts"), "this takes the code of carts")
 	f.want(exitDone, words("audit"), "PROJECTION  STREAMS  BEHIND  PARKED  WRONG  HEALED", "carts@1     2        1       1       0      0")
 	f.wantValue(2, exitDone, "audit items", "0.streams")
 

@@ -19,7 +19,8 @@ func TestWaitAndGet(t *testing.T) {
 	f.want(exitAbsent, words("get carts 9"), "there is no 9 in generation 1 of carts")
 	f.want(exitAbsent, words("get items nothing"), "there is no nothing")
 	f.want(exitAbsent, words("get carts 1 --generation 3"), "carts has no generation 3")
-	f.want(exitUsage, words("get orders 1"), "this takes the code of orders")
+	f.want(exitAbsent, words("get orders 1"), "there is no projection orders in namespace "+f.namespace+", only carts or items")
+	f.want(exitAbsent, words("wait orders order-1 1 --timeout 1h"), "there is no projection orders")
 	f.want(exitUsage, words("get carts"), "ID is missing")
 
 	f.want(exitDone, words("wait carts cart-1 2"), "carts shows version 2 of cart-1")

@@ -90,6 +90,8 @@ func TestAPIOfNothing(t *testing.T) {
 		"parked?projection=orders":                   "there is no projection orders",
 		"parked/carts/cart-9":                        "cart-9 is not parked in carts",
 		"parked/orders/cart-9":                       "there is no projection orders",
+		"projections/orders/documents/1":             "there is no projection orders",
+		"projections/orders/changes":                 "there is no projection orders",
 		"snapshots":                                  "there is nothing at /api/v1/snapshots",
 	} {
 		d.gives("GET", "/api/v1/"+path, "", http.StatusNotFound, says, `"code": 5`)
@@ -100,6 +102,7 @@ func TestAPIOfNothing(t *testing.T) {
 		"projections/carts/promote":  "no generation that is built and newer than 1",
 		"projections/carts/rollback": "there is none to go back to",
 		"parked/carts/cart-9/retry":  "cart-9 is not parked in carts",
+		"projections/orders/rebuild": "there is no projection orders",
 	} {
 		d.gives("POST", "/api/v1/"+path, "", http.StatusNotFound, says, `"code": 5`)
 	}
@@ -127,7 +130,6 @@ func TestAPIRefuses(t *testing.T) {
 		"streams/cart-1?from=-1":                     "from is a number from 1",
 		"streams/cart-1?backward=2":                  "backward is true or false",
 		"projections/carts/documents/1?generation=0": "generation is a number from 1",
-		"projections/orders/documents/1":             "this takes the code of orders",
 		"projections/carts/wait":                     "version is missing",
 		"projections/carts/wait?version=1":           "invalid stream",
 		"projections/carts/wait?stream=cart-1&version=1&timeout=5":   "timeout is a time with its unit up to 5m0s",
@@ -153,7 +155,6 @@ func TestAPIRefuses(t *testing.T) {
 		{"streams/cart-1/events", `{"type": "added", "data": {"item": 1}}`, "would park its stream"},
 		{"streams/cart-1/events", `{"type": "added", "data": {"qty": 1e999}}`, "data is no payload: the number 1e999 does not fit"},
 		{"streams/cart-1/events", `{"type": "$deleted"}`, "would park"},
-		{"projections/orders/rebuild", `{}`, "this takes the code of orders"},
 		{"projections/carts/rebuild", `{"rate": -1}`, "rate and workers"},
 		{"projections/carts/pause", `{"generation": -1}`, "--generation is 1 or more"},
 		{"projections/carts/rollback", `{"timeout": "1h"}`, "timeout is a time"},

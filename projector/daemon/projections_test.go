@@ -52,7 +52,7 @@ func TestGenerations(t *testing.T) {
 	old.want(exitAbsent, words("projections promote carts"), "no generation that is built and newer than 1")
 	old.want(exitAbsent, words("projections rollback carts"), "there is none to go back to")
 	old.want(exitUsage, words("projections rebuild carts --rate -1"), "--rate")
-	old.want(exitUsage, words("projections rebuild orders"), "this takes the code of orders, which shop does not have, only that of carts or items")
+	old.want(exitAbsent, words("projections rebuild orders"), "there is no projection orders")
 
 	new.want(exitDone, words("projections rebuild carts"), "generation 2 of carts is being built by the workers of version 2", "next: shop status --watch")
 	new.want(exitDone, words("status"), "carts       1           1        active    0", "            2           2        building  -", "listing the streams")

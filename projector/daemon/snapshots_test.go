@@ -17,7 +17,7 @@ func TestSnapshots(t *testing.T) {
 	f.want(exitUsage, words("snapshots ls items"), "items has no states")
 	f.want(exitUsage, words("snapshots ls --limit -1"), "--limit")
 	f.want(exitUsage, words("snapshots verify items"), "items has no states of which there could be snapshots")
-	f.want(exitUsage, words("snapshots drop orders"), "this takes the code of orders")
+	f.want(exitAbsent, words("snapshots drop orders"), "there is no projection orders")
 	f.want(exitUsage, words("snapshots drop"), "PROJECTION is missing")
 
 	f.grow("cart-1", "tea", long)

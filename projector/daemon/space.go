@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -115,7 +116,7 @@ func (s *space) assignment(ctx context.Context, name string) (projector.Assignme
 	}
 	d, ok := s.declared(name)
 	if !ok {
-		return projector.Assignment{}, s.undeclared(name)
+		return projector.Assignment{}, s.missing(ctx, name)
 	}
 	sink, err := d.sink(ctx, s.backends, name)
 	if err != nil {
@@ -127,6 +128,31 @@ func (s *space) assignment(ctx context.Context, name string) (projector.Assignme
 	}
 	s.known[name] = a
 	return a, nil
+}
+
+// missing says why the program does not have a projection: another one has it, or none.
+func (s *space) missing(ctx context.Context, name string) error {
+	all, err := s.Generations.All(ctx)
+	switch {
+	case err != nil:
+		return err
+	case all[name].Active == 0:
+		return s.noProjection(all, name)
+	}
+	return s.undeclared(name)
+}
+
+// noProjection says that neither the namespace nor the program has a projection.
+func (s *space) noProjection(all map[string]generations.Projection, name string) error {
+	names := slices.Collect(maps.Keys(all))
+	for _, d := range s.app.Projections {
+		names = append(names, d.projection.Name())
+	}
+	slices.Sort(names)
+	if names = slices.Compact(names); len(names) == 0 {
+		return absent("there is no projection %s in namespace %s, nor any other yet", name, s.Namespace)
+	}
+	return absent("there is no projection %s in namespace %s, only %s", name, s.Namespace, choice(names))
 }
 
 // undeclared says that the program does not have a projection whose code is needed.
@@ -218,13 +244,13 @@ func group(projection string, g generations.Generation) string {
 
 // generationsOf returns the generations of a projection that has run.
 func (s *space) generationsOf(ctx context.Context, name string) (generations.Projection, error) {
-	all, err := s.Generations.Get(ctx, name)
-	if err == nil && all.Active == 0 {
+	all, err := s.Generations.All(ctx)
+	if err == nil && all[name].Active == 0 {
 		if _, ok := s.declared(name); ok {
 			err = absent("%s has not run in namespace %s yet: %s run starts it", name, s.Namespace, s.app.name())
 		} else {
-			err = absent("there is no projection %s in namespace %s: %s projections ls lists those there are", name, s.Namespace, s.app.name())
+			err = s.noProjection(all, name)
 		}
 	}
-	return all, err
+	return all[name], err
 }

@@ -87,9 +87,6 @@ type changeFeed struct {
 // read model, and from then on what is told to have changed.
 func (f *feeds) changes(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("name")
-	if _, ok := f.space.declared(name); !ok {
-		return absent("%w", f.space.undeclared(name))
-	}
 	a, err := f.space.assignment(r.Context(), name)
 	if err != nil {
 		return err

@@ -95,7 +95,7 @@ func TestChangesFeedRefuses(t *testing.T) {
 		status     int
 		says       string
 	}{
-		{"projections/orders/changes", "", http.StatusNotFound, "this takes the code of orders, which shop does not have"},
+		{"projections/orders/changes", "", http.StatusNotFound, "there is no projection orders"},
 		{cartChanges, "7", http.StatusBadRequest, "connect without it"},
 		{cartChanges, place.encode("other", "carts"), http.StatusBadRequest, "connect without it"},
 		{cartChanges, place.encode(s.namespace, "items"), http.StatusBadRequest, "connect without it"},

@@ -66,7 +66,7 @@ func (s *space) begun(ctx context.Context, name string, number int) (projector.A
 	defer again.Stop()
 	for {
 		a, err := s.readable(ctx, name, number)
-		if exitCode(err) != exitAbsent {
+		if _, ok := s.declared(name); exitCode(err) != exitAbsent || !ok {
 			return a, err
 		}
 		select {
