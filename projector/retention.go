@@ -137,8 +137,17 @@ var ErrUnknownProjection = errors.New("a projection is not known here")
 // Where it is interrupted, what was removed stays removed. held, where not nil, is told
 // of events that stay though they are not wanted.
 func (r *Retention) Apply(ctx context.Context, held func(Held)) (RetentionReport, error) {
-	p := &retaining{Retention: r, held: held, now: r.now()}
-	for category, rule := range r.Rules {
+	return (&retaining{Retention: r, held: held, now: r.now()}).apply(ctx)
+}
+
+// Preview returns what Apply would report, and removes nothing. Where a rule is
+// Approximate, Apply may remove fewer events; a damaged stream is taken for a whole one.
+func (r *Retention) Preview(ctx context.Context, held func(Held)) (RetentionReport, error) {
+	return (&retaining{Retention: r, held: held, now: r.now(), preview: true}).apply(ctx)
+}
+
+func (p *retaining) apply(ctx context.Context) (RetentionReport, error) {
+	for category, rule := range p.Rules {
 		err := eventstore.CheckCategory(category)
 		if err == nil {
 			err = rule.check()
@@ -147,7 +156,7 @@ func (r *Retention) Apply(ctx context.Context, held func(Held)) (RetentionReport
 			return p.report, fmt.Errorf("retention of %s: %w", category, err)
 		}
 	}
-	for _, category := range r.categories() {
+	for _, category := range p.categories() {
 		if err := p.category(ctx, category); err != nil {
 			return p.report, fmt.Errorf("retention of %s: %w", category, err)
 		}
@@ -198,12 +207,13 @@ func (r *Retention) categories() []string {
 	return slices.Compact(all)
 }
 
-// retaining is a call of Apply.
+// retaining is a call of Apply, or of Preview.
 type retaining struct {
 	*Retention
-	held   func(Held)
-	now    time.Time
-	report RetentionReport
+	held    func(Held)
+	now     time.Time
+	preview bool // nothing is removed
+	report  RetentionReport
 }
 
 // excess is a stream and what is not wanted of it.
@@ -264,13 +274,18 @@ func (p *retaining) remove(ctx context.Context, rule Rule, much []excess) error 
 		return nil
 	}
 	kept, err := p.guard(ctx, rule.Folded, much)
-	if err == nil {
+	var first []eventstore.Version
+	switch {
+	case err != nil:
+	case p.preview:
+		first, err = p.first(ctx, much)
+	default:
 		err = forget(ctx, kept, much)
 	}
 	if err != nil {
 		return err
 	}
-	for _, e := range much {
+	for i, e := range much {
 		if e.needed < e.before {
 			p.report.Held++
 			if p.held != nil {
@@ -282,7 +297,12 @@ func (p *retaining) remove(ctx context.Context, rule Rule, much []excess) error 
 				continue
 			}
 		}
-		n, err := p.Store.Truncate(ctx, e.stream, min(e.before, e.needed), rule.Approximate)
+		before := min(e.before, e.needed)
+		if p.preview {
+			p.cut(before - min(first[i], before))
+			continue
+		}
+		n, err := p.Store.Truncate(ctx, e.stream, before, rule.Approximate)
 		if errors.Is(err, eventstore.ErrCorrupt) || errors.Is(err, eventstore.ErrBeyondEnd) {
 			p.report.Failed++ // which is this stream's own trouble
 			if p.held != nil {
@@ -293,12 +313,31 @@ func (p *retaining) remove(ctx context.Context, rule Rule, much []excess) error 
 		if err != nil {
 			return err
 		}
-		if n > 0 {
-			p.report.Cut++
-			p.report.Events += n
-		}
+		p.cut(eventstore.Version(n))
 	}
 	return nil
+}
+
+// cut counts events of one stream.
+func (p *retaining) cut(events eventstore.Version) {
+	if events > 0 {
+		p.report.Cut++
+		p.report.Events += uint64(events)
+	}
+}
+
+// first returns the versions that streams begin with.
+func (p *retaining) first(ctx context.Context, much []excess) ([]eventstore.Version, error) {
+	heads := make([]eventstore.StreamHead, len(much))
+	first := make([]eventstore.Version, len(much))
+	for i, e := range much {
+		// One that cannot be read counts as having nothing to remove.
+		heads[i], first[i] = eventstore.StreamHead{Stream: e.stream}, e.before
+	}
+	return first, p.look(ctx, heads, func(int) eventstore.Version { return 0 }, func(i int, r *eventstore.Recorded) bool {
+		first[i] = r.Version
+		return false
+	})
 }
 
 // idle deletes the streams of a batch that are idle, and returns the others.
@@ -317,6 +356,10 @@ func (p *retaining) idle(ctx context.Context, rule Rule, batch []eventstore.Stre
 	for i, h := range batch {
 		if last[i].IsZero() || p.now.Sub(last[i]) < rule.Idle {
 			busy = append(busy, h)
+			continue
+		}
+		if p.preview {
+			p.report.Deleted++
 			continue
 		}
 		why := eventstore.Reason{Text: fmt.Sprintf("no event for %s", rule.Idle), By: "retention"}

@@ -95,6 +95,12 @@ func (r *retained) retention(rule projector.Rule) *projector.Retention {
 // apply applies a rule, and returns what is held, as "first needed: by whom".
 func (r *retained) apply(rule projector.Rule, want projector.RetentionReport) map[eventstore.StreamID]projector.Held {
 	r.Helper()
+	// What is said before is what happens, and nothing has happened by saying it.
+	for range 2 {
+		if report, err := r.retention(rule).Preview(r.Context(), nil); err != nil || report != want {
+			r.Fatalf("Preview = %+v, %v; want %+v", report, err, want)
+		}
+	}
 	all := make(map[eventstore.StreamID]projector.Held)
 	report, err := r.retention(rule).Apply(r.Context(), func(h projector.Held) { all[h.Stream] = h })
 	if err != nil || report != want || len(all) != want.Held {

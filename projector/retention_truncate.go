@@ -14,14 +14,23 @@ import (
 // streams does. Where somebody needs any of the events, nothing is removed and the error
 // wraps [ErrHeld] and says who. Doing it again removes nothing.
 func (r *Retention) Truncate(ctx context.Context, stream eventstore.StreamID, before eventstore.Version) (uint64, error) {
+	if err := r.Truncatable(ctx, stream, before); err != nil {
+		return 0, err
+	}
+	return r.Store.Truncate(ctx, stream, before, false)
+}
+
+// Truncatable returns nil where nobody needs the events of a stream below a version, and
+// else the error that Truncate does. It removes nothing.
+func (r *Retention) Truncatable(ctx context.Context, stream eventstore.StreamID, before eventstore.Version) error {
 	held, err := r.held(ctx, stream, before)
 	if err == nil && held != nil {
 		err = fmt.Errorf("%w: %s, so the events from version %d on are needed", ErrHeld, held.By, held.Needed)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("truncating %s before version %d: %w", stream, before, err)
+		err = fmt.Errorf("truncating %s before version %d: %w", stream, before, err)
 	}
-	return r.Store.Truncate(ctx, stream, before, false)
+	return err
 }
 
 // ErrNoReason is wrapped by errors about forcing what takes a reason.

@@ -10,8 +10,10 @@ import (
 	"github.com/projectord/projectord/projector"
 )
 
-// retentionView is what a run did.
+// retentionView is what a run did, or would do.
 type retentionView struct {
+	// Preview is true where nothing was removed.
+	Preview bool   `json:"preview"`
 	Streams int    `json:"streams"`
 	Cut     int    `json:"cut"`
 	Events  uint64 `json:"events"`
@@ -30,8 +32,12 @@ type heldView struct {
 }
 
 func (v retentionView) show(p *page) {
-	p.line("%s of %s removed, of %s looked at; %s deleted because they were idle",
-		many(int(v.Events), "event"), many(v.Cut, "stream"), many(v.Streams, "stream"), many(v.Deleted, "stream"))
+	would := ""
+	if v.Preview {
+		would = "would be "
+	}
+	p.line("%s of %s %sremoved, of %s looked at; %s %sdeleted because they were idle",
+		many(int(v.Events), "event"), many(v.Cut, "stream"), would, many(v.Streams, "stream"), many(v.Deleted, "stream"), would)
 	if v.Held == 0 {
 		return
 	}
@@ -54,25 +60,30 @@ streams have left behind. What is needed stays, and is listed with who needs it.
 may work meanwhile.
 
 What is removed is gone: a new version of the code finds such streams truncated, unless it
-begins with a snapshot. Without --yes nothing is done, with code 4.`,
-		Example: fmt.Sprintf("  %[1]s retention show\n  %[1]s retention apply --yes -o json | jq .held_streams", p.app.name()),
+begins with a snapshot. Without --yes nothing is done, with code 4, and it prints what would
+be.`,
+		Example: fmt.Sprintf("  %[1]s retention show\n  %[1]s retention apply\n  %[1]s retention apply --yes -o json | jq .held_streams", p.app.name()),
 		Args:    arguments(),
 		RunE: p.on(func(ctx context.Context, s *space, _ []string) error {
 			r, err := s.retention(ctx, true)
 			if err != nil {
 				return err
 			}
+			v := retentionView{Preview: !yes, HeldStreams: []heldView{}}
+			do := r.Apply
 			if !yes {
-				return unconfirmed("events of namespace %s that the rules of %s do not want, and that nobody needs, would be removed for good", s.Namespace, s.call("retention show"))
+				do = r.Preview
 			}
-			v := retentionView{HeldStreams: []heldView{}}
-			report, err := r.Apply(ctx, func(h projector.Held) {
+			report, err := do(ctx, func(h projector.Held) {
 				if len(v.HeldStreams) < most {
 					v.HeldStreams = append(v.HeldStreams, heldView{h.Stream.String(), uint64(h.Wanted), uint64(h.Needed), h.By})
 				}
 			})
 			v.Streams, v.Cut, v.Events, v.Deleted, v.Held = report.Streams, report.Cut, report.Events, report.Deleted, report.Held
-			if ctx.Err() != nil {
+			switch {
+			case !yes && err == nil:
+				err = unconfirmed("nothing was removed: what the rules of %s do not want, and nobody needs, would be, for good", s.call("retention show"))
+			case yes && ctx.Err() != nil:
 				err = errors.New("interrupted; what was removed stays removed, and the same command goes on")
 			}
 			return errors.Join(p.print(v), err)

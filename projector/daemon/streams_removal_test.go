@@ -59,8 +59,9 @@ func TestStreamsTruncate(t *testing.T) {
 	f.want(exitUsage, truncate("--before", "4", "--reason", "r"), "--reason is recorded for what is removed by --force")
 	f.want(exitUsage, truncate("--before", "65"), "cart-1 ends with version 64, which stays: --before is 64 at the most")
 	f.want(exitAbsent, words("streams truncate cart-9 --before 2"), "there is no stream cart-9")
-	f.want(exitUnconfirmed, truncate("--before", "4"), "the events of cart-1 below version 4 would be removed for good: --yes does it")
-	f.want(exitFailed, truncate("--before", "4", "--yes"), "still needed: projection carts, generation 1, has no snapshot", "remove them by --force")
+	for _, yes := range [][]string{{"--before", "4"}, {"--before", "4", "--yes"}} {
+		f.want(exitFailed, truncate(yes...), "still needed: projection carts, generation 1, has no snapshot", "remove them by --force")
+	}
 	f.want(exitDone, words("retention forced"), "nothing was removed by force")
 	if out := f.want(exitDone, words("retention forced -o json")); out != "[]\n" {
 		t.Errorf("of none it prints %q", out)
@@ -69,6 +70,7 @@ func TestStreamsTruncate(t *testing.T) {
 	with := f.with(env("snapshots")+"=redis", env("snapshot-every")+"=1")
 	f.append("cart-1", "tea", 1)
 	with.work(both(f.says("65", "get", "carts", "1"), f.says("65", "get", "items", "tea"), with.says("snapshots: 1", "snapshots", "verify", "-o", "yaml")))
+	f.want(exitUnconfirmed, truncate("--before", "40"), "the events of cart-1 below version 40 would be removed for good: --yes does it")
 	f.want(exitDone, truncate("--before", "40", "--yes"), "39 events of cart-1 removed; the first is version 40 now")
 	f.want(exitDone, truncate("--before", "40", "--yes"), "nothing to do: cart-1 has no events below version 40")
 	f.wantValue(1, exitDone, "streams truncate cart-1 --before 41 --yes", "removed")

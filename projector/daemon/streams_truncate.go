@@ -25,7 +25,7 @@ With --force they are removed all the same. What needed them finds the stream tr
 and parks it: it is never made of a part. The reason is recorded, with who needed the
 events; retention forced lists it.
 
-Without --yes it says what it would do, with code 4.`,
+Without --yes it says what it would do, with code 4, or who needs the events.`,
 		Example: fmt.Sprintf(`  %[1]s streams truncate cart-42 --before 300 --yes
   %[1]s streams truncate cart-42 --before 300 --force --reason "a court order" --yes`, p.app.name()),
 		Args: arguments("STREAM"),
@@ -108,9 +108,12 @@ func (c *truncating) run(ctx context.Context, name string) error {
 		r = &projector.Retention{Store: c.store, Log: c.Log, Generations: c.Generations}
 	}
 	if !c.yes {
-		also := ""
-		if c.force {
-			also = ", also if they are needed"
+		also := ", also if they are needed"
+		if !c.force {
+			also = ""
+			if err := r.Truncatable(ctx, stream, before); err != nil {
+				return c.hinted(err)
+			}
 		}
 		return unconfirmed("the events of %s below version %d would be removed for good%s", stream, before, also)
 	}
@@ -120,11 +123,16 @@ func (c *truncating) run(ctx context.Context, name string) error {
 	} else {
 		v.Removed, err = r.Truncate(ctx, stream, before)
 	}
-	if errors.Is(err, projector.ErrHeld) {
-		return fmt.Errorf("%w\nworkers catch up, the setting snapshots keeps snapshots, %s deletes a generation that nobody wants; or remove them by --force", err, c.call("projections retire"))
-	}
 	if err != nil {
-		return err
+		return c.hinted(err)
 	}
 	return c.print(v)
+}
+
+// hinted says what can be done about somebody who needs the events.
+func (c *truncating) hinted(err error) error {
+	if !errors.Is(err, projector.ErrHeld) {
+		return err
+	}
+	return fmt.Errorf("%w\nworkers catch up, the setting snapshots keeps snapshots, %s deletes a generation that nobody wants; or remove them by --force", err, c.call("projections retire"))
 }
