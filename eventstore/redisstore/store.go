@@ -70,9 +70,18 @@ func Open(ctx context.Context, client redis.UniversalClient, config Config) (*St
 	}
 	s := &Store{config: config, client: client}
 	if err := s.open(ctx); err != nil {
-		return nil, fmt.Errorf("redisstore: opening namespace %q: %w", config.Namespace, err)
+		return nil, fmt.Errorf("opening namespace %q: %w", config.Namespace, err)
 	}
 	return s, nil
+}
+
+// PartitionsError says that a namespace was created with another number of partitions
+// than Config wants.
+type PartitionsError struct{ Has, Wanted int }
+
+// Error implements error.
+func (e *PartitionsError) Error() string {
+	return fmt.Sprintf("it was created with %d partitions, which cannot change; Partitions is %d: set it to %d, or to 0", e.Has, e.Wanted, e.Has)
 }
 
 // Namespace returns the name of the store's namespace.
@@ -144,7 +153,7 @@ func (s *Store) createOrLoad(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("key %s says its layout is version %s, this program knows version %d: use the version of projectord that created it, or a newer one", key, layout, keyspace.Layout)
 	}
 	if s.config.Partitions != 0 && s.config.Partitions != partitions {
-		return 0, fmt.Errorf("it was created with %d partitions, which cannot change; Partitions is %d: set it to %d, or to 0", partitions, s.config.Partitions, partitions)
+		return 0, &PartitionsError{Has: partitions, Wanted: s.config.Partitions}
 	}
 	return partitions, nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // program is one run of the program.
@@ -162,6 +163,9 @@ func checkForm(form string) error {
 
 // flagError says what is wrong with a flag, and which one may have been meant.
 func (p *program) flagError(cmd *cobra.Command, err error) error {
+	if invalid := (*pflag.InvalidValueError)(nil); errors.As(err, &invalid) {
+		return invalidFlag(invalid)
+	}
 	unknown, found := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !found {
 		return usage("%w", err)
@@ -172,6 +176,21 @@ func (p *program) flagError(cmd *cobra.Command, err error) error {
 		return usage("--%s is for run: here it changes nothing", unknown)
 	}
 	return usage("%w%s", err, suggestion(new(settings).table(), unknown, func(name string) string { return "--" + name }))
+}
+
+// invalidFlag says what the value of a flag has to be.
+func invalidFlag(err *pflag.InvalidValueError) error {
+	is := map[string]string{
+		"uint64": "a whole number from 0 on", "int": "a whole number", "float64": "a number",
+		"duration": "a time with its unit, such as 30s", "bool": "true or false",
+	}[err.GetFlag().Value.Type()]
+	if own := (*failure)(nil); errors.As(err, &own) {
+		return own
+	}
+	if is == "" {
+		return usage("%w", err)
+	}
+	return usage("--%s is %s, not %q", err.GetFlag().Name, is, err.GetValue())
 }
 
 // commandWanted is for commands that only hold others.

@@ -56,7 +56,10 @@ func (p *program) open(ctx context.Context, how redisstore.Config, connections i
 	store, err := redisstore.Open(ctx, client, how)
 	if err != nil {
 		client.Close()
-		if errors.Is(err, redisstore.ErrNoNamespace) {
+		switch other := (*redisstore.PartitionsError)(nil); {
+		case errors.As(err, &other):
+			err = usage("namespace %q was created with %d partitions, which cannot change, and %s says %d: say %d, or leave it out", p.Namespace, other.Has, p.from["partitions"], other.Wanted, other.Has)
+		case errors.Is(err, redisstore.ErrNoNamespace):
 			err = absent("%w (is the name in --namespace or %s right? run and streams append create it)", err, env("namespace"))
 		}
 		return nil, err

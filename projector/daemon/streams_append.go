@@ -102,6 +102,9 @@ func (a *appending) run(ctx context.Context, name string) error {
 	}
 	defer s.close()
 	v, err := s.append(ctx, stream, expected, a.event)
+	if conflict := new(eventstore.ConflictError); errors.As(err, &conflict) && conflict.Actual > 0 && !conflict.Deleted && expected != eventstore.Any {
+		return fmt.Errorf("%w: %s shows what was appended; decide on that, and --expect %d appends behind it", err, a.call("streams show %s", stream), conflict.Actual)
+	}
 	if err != nil {
 		return err
 	}

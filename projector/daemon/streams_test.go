@@ -54,6 +54,10 @@ func TestStreamsShow(t *testing.T) {
 	f.wantValue("[]", exitDone, "streams show cart-1 --from 9", "events")
 	f.want(exitUsage, words("streams show cart"), "invalid stream")
 	f.want(exitUsage, words("streams show"), "STREAM is missing")
+	f.want(exitUsage, words("streams show cart-1 --from x"), `--from is a whole number from 0 on, not "x"`)
+	f.want(exitUsage, words("streams show cart-1 --limit x"), `--limit is a whole number, not "x"`)
+	f.want(exitUsage, words("streams show cart-1 --backward=x"), `--backward is true or false, not "x"`)
+	f.want(exitUsage, words("streams show cart-1 -o x"), `shop: --output is table, json or yaml, not "x"`)
 
 	// What cannot be decoded is shown as it is, and nothing falls over.
 	bad := eventstore.Event{ID: uuid.New(), Type: "added", SchemaVersion: 1, Data: []byte{0xdd, 0xff, 0xff, 0xff, 0xff}, Metadata: eventstore.Metadata{Correlation: "r1", Extra: map[string]string{"user": "ann"}}}
@@ -111,7 +115,8 @@ func TestStreamsAppend(t *testing.T) {
 	id := uuid.NewString()
 	f.want(exitDone, do("--data", `{"item":"tea","qty":2}`, "--id", id, "--expect", "none"), "cart-1@1  "+id)
 	f.want(exitDone, do("--data", `{"item":"tea","qty":2}`, "--id", id, "--expect", "none"), "cart-1@1, where it was already")
-	f.want(exitFailed, do("--data", `{"item":"tea","qty":2}`, "--expect", "none"), "cart-1")
+	f.want(exitFailed, do("--data", `{"item":"tea","qty":2}`, "--expect", "none"), "conflict on cart-1", "shop streams show cart-1 shows what was appended", "--expect 1 appends behind it")
+	f.want(exitUsage, do("--partitions", "5"), fmt.Sprintf("namespace %q was created with 16 partitions, which cannot change, and --partitions says 5: say 16, or leave it out", f.namespace))
 	f.stdin = `{"item":"mug","qty":9007199254740993}`
 	f.want(exitDone, do("--data", "-", "-o", "yaml"), "version: 2\n", "duplicate: false")
 	f.want(exitDone, words("streams show cart-1"), `"qty":9007199254740993`)
