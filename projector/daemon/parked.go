@@ -58,6 +58,11 @@ func (s *space) foundParked(ctx context.Context, projection, stream string, numb
 	if err != nil {
 		return parkedView{}, err
 	}
+	if number != 0 {
+		if _, err := s.one(all, projection, number, nil, nil); err != nil {
+			return parkedView{}, err
+		}
+	}
 	for _, r := range all.Records {
 		if number != 0 && int(r.Generation) != number {
 			continue
