@@ -62,7 +62,7 @@ func parse(document string) (blocks []block, err error) {
 	if len(blocks) == 0 {
 		return nil, errors.New("there are no commands in it")
 	}
-	return blocks, nil
+	return blocks, errors.Join(manners(blocks)...)
 }
 
 var exitCode = regexp.MustCompile(`^[1-9]\d{0,2}$`)

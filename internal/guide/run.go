@@ -100,7 +100,28 @@ func run(ctx context.Context, dir, module string, blocks []block, environment []
 	if ctx.Err() != nil {
 		return []error{fmt.Errorf("the commands did not end within %s; they print\n%s", within, out)}
 	}
-	return judge(blocks, string(out), err)
+	problems := judge(blocks, string(out), err)
+	if len(problems) > 0 {
+		return problems
+	}
+	return left(work)
+}
+
+// left returns what is wrong with a directory in which commands have run to their end: they
+// take away what they made, since the directory of a reader is a clone of the repository.
+func left(work string) []error {
+	entries, err := os.ReadDir(work)
+	if err != nil {
+		return []error{err}
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return []error{fmt.Errorf("the commands leave behind %s: remove it in the end", strings.Join(names, " "))}
 }
 
 // judge returns what is wrong with what blocks have printed.
