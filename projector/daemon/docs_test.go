@@ -52,10 +52,15 @@ func TestCommandsInDocuments(t *testing.T) {
 	found := 0
 	for name, text := range markdown(t) {
 		for _, m := range codeBlock.FindAllStringSubmatch(text, -1) {
-			if language, _, _ := strings.Cut(m[1], " "); language != "sh" {
+			shown := m[2]
+			switch language, _, _ := strings.Cut(m[1], " "); language {
+			case "sh":
+			case "console":
+				shown = session(shown)
+			default:
 				continue
 			}
-			for _, call := range calls(m[2]) {
+			for _, call := range calls(shown) {
 				found++
 				if problem := misuse(call); problem != "" {
 					t.Errorf("%s: %s: %s", name, strings.Join(call, " "), problem)
@@ -66,6 +71,17 @@ func TestCommandsInDocuments(t *testing.T) {
 	if found < 100 {
 		t.Errorf("the documents show %d commands", found)
 	}
+}
+
+// session returns what is typed in a session that is shown: the lines behind the prompt.
+func session(shown string) string {
+	var b strings.Builder
+	for line := range strings.Lines(shown) {
+		if command, is := strings.CutPrefix(line, "$ "); is {
+			b.WriteString(command)
+		}
+	}
+	return b.String()
 }
 
 // misuse says what is wrong with the arguments of a call, "" where nothing is.
@@ -184,7 +200,7 @@ func TestMisuseIsFound(t *testing.T) {
 		"go run ./cmd/projectord status; shop run --nam x": "unknown flag",
 	} {
 		got := ""
-		for _, call := range calls(line) {
+		for _, call := range calls(session("$ " + line + "\nshop says: no such thing\n")) {
 			got += misuse(call)
 		}
 		if (got == "") != (says == "") || !strings.Contains(got, says) {
