@@ -95,6 +95,18 @@ func (c *config) secrets() []string {
 	return all
 }
 
+// inFlags returns the settings given by flags that hold secrets, which the list of processes
+// shows to everybody on the machine.
+func (c *config) inFlags() (names []string) {
+	for _, s := range c.table() {
+		_, isURL := s.into.(urlValue)
+		if s.secret && c.from[s.name] == "--"+s.name && s.into.text() != "" && len(secretsOf(s.into.text(), isURL)) > 0 {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
 // printable returns the text of a setting without what is secret.
 func (s *setting) printable() string {
 	text := s.into.text()

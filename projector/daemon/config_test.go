@@ -216,6 +216,41 @@ func TestSecrets(t *testing.T) {
 	configured(t, "PROJECTORD_REDIS_PASSWORD_FILE="+written(t, "empty", "\n")).want(exitUsage, words("config print"), "is empty")
 }
 
+// A password in the URL of a flag shows in the list of processes: the daemon and doctor warn of
+// that, and do not tell it.
+func TestSecretFlags(t *testing.T) {
+	t.Parallel()
+	const url = "redis://u:opensesame@127.0.0.1:1"
+	file := written(t, "password", "opensesame")
+	for name, c := range map[string]struct {
+		variable string
+		flags    []string
+		warns    bool
+	}{
+		"PasswordInFlag":        {"", []string{"--redis-url", url}, true},
+		"PostgresToo":           {"", []string{"--redis-url", "redis://127.0.0.1:1", "--postgres-url", "postgres://u:opensesame@127.0.0.1:1/d"}, true},
+		"NoPassword":            {"", []string{"--redis-url", "redis://u@127.0.0.1:1"}, false},
+		"PasswordInEnvironment": {"PROJECTORD_REDIS_URL=" + url, nil, false},
+		"PasswordInFile":        {"PROJECTORD_REDIS_URL=redis://127.0.0.1:1", []string{"--redis-password-file", file}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := configured(t, c.variable)
+			run := f.call(append(words("run --only nothing"), c.flags...)...)
+			doctor := f.call(append(words("doctor --connect-timeout 200ms -o json"), c.flags...)...)
+			if warned := strings.Contains(run.err, "the list of processes shows a password"); warned != c.warns || run.code != exitUsage {
+				t.Errorf("run warns: %v, want %v; code %d\n%s", warned, c.warns, run.code, run.err)
+			}
+			if found := strings.Contains(doctor.out, `"secret-flags"`); found != c.warns {
+				t.Errorf("doctor finds it: %v, want %v\n%s%s", found, c.warns, doctor.out, doctor.err)
+			}
+			if strings.Contains(run.err+run.out+doctor.out+doctor.err, "sesame") {
+				t.Error("it tells the password")
+			}
+		})
+	}
+}
+
 // The second guard: what quotes a secret is written without it.
 func TestScrubber(t *testing.T) {
 	t.Parallel()

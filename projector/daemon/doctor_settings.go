@@ -18,6 +18,9 @@ var settingsChecks = []check{
 	{name: "secret-files", needs: needsNothing, worst: isWarning, run: lookAtSecretFiles,
 		looks: "whether others on this machine may read files with passwords or keys, or the file of settings where it holds a password",
 		fix:   "`chmod 600`"},
+	{name: "secret-flags", needs: needsNothing, worst: isWarning, run: lookAtSecretFlags,
+		looks: "whether a password was given by a flag, as part of a URL, where the list of processes shows it; a daemon says the same in its log",
+		fix:   "`PROJECTORD_REDIS_PASSWORD_FILE`, `PROJECTORD_POSTGRES_PASSWORD_FILE`"},
 }
 
 // loopback reports whether a host is this machine.
@@ -81,6 +84,19 @@ func (p *patient) secretFiles() map[string]string {
 		files[p.RedisKeyFile] = "the key of redis-cert-file"
 	}
 	return files
+}
+
+func lookAtSecretFlags(_ context.Context, p *patient) (found []finding, _ error) {
+	for _, name := range p.inFlags() {
+		found = append(found, finding{Severity: isWarning, Subject: "--" + name, Finding: "the list of processes shows the password in it to everybody on this machine", Evidence: "it is given by a flag",
+			Fix: unexposed(name) + "; and leave it out of the URL. Then change the password, if others are on this machine"})
+	}
+	return found, nil
+}
+
+// unexposed says how else the password in a URL is given.
+func unexposed(name string) string {
+	return "give the password by " + env(strings.TrimSuffix(name, "-url")+"-password"+fileSuffix)
 }
 
 // forOthers are the rights that no file with a secret should give: those of a group are

@@ -50,7 +50,7 @@ connects to anything.
 Settings marked *secret* can be given by the name of a file that holds them: the flag, the
 key and the variable with -file or _FILE behind it, such as PROJECTORD_REDIS_PASSWORD_FILE.
 They are not printed; of a URL the password is not. Those without a flag would show in the
-list of processes.
+list of processes, as the password in a URL does that is given by a flag: give that apart.
 
 `)
 	for _, group := range []struct{ name, title string }{{general, "Of every command"}, {working, "Of workers"}} {

@@ -99,6 +99,9 @@ func (r *running) withheld() error {
 
 func (r *running) run(ctx context.Context) error {
 	r.logger = r.newLogger()
+	for _, name := range r.inFlags() {
+		r.logger.Warn("the list of processes shows a password", "reason", "it is in the URL of --"+name+": "+unexposed(name))
+	}
 	ctx, r.stop = stoppable(ctx)
 	defer r.stop("it has ended")
 	if err := r.runnable(); err != nil {
