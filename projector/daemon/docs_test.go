@@ -87,6 +87,7 @@ func session(shown string) string {
 // misuse says what is wrong with the arguments of a call, "" where nothing is.
 func misuse(args []string) string {
 	root := (&program{app: App{Name: "shop"}}).newRoot()
+	root.InitDefaultCompletionCmd()
 	cmd, rest, err := root.Find(args)
 	switch {
 	case err != nil:

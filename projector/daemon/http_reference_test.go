@@ -70,6 +70,26 @@ namespace is not open yet), `+"`starting`"+` (the worker has not begun), `+"`red
 `+"`paused`"+` (a projection rests because a backend is in trouble), `+"`draining`"+` (it was told to stop; it goes on
 answering until it has given back everything). A parked stream is no reason, nor is being behind.
 
+## Events as they come
+
+Two routes answer with server-sent events, and stay open until the stream, the client or the daemon
+ends them: the events of a stream, and the changes of a read model.
+[Delta streams](../guides/delta-streams.md) goes through both.
+
+| | events of a stream | changes of a read model |
+|---|---|---|
+| `+"`id`"+` | the version of the event | for the server alone |
+| begins with | the first event, version N by `+"`?from=N`"+`, what comes by `+"`?from=end`"+` | what the read model does not show yet |
+| `+"`event`"+` | `+"`event`"+`: the event, as `+"`streams show -o json`"+` has it | `+"`change`"+`: `+"`projection`, `generation`, `stream`, `version`, and `parked` where it stands there"+` |
+| `+"`reset`"+` | `+"`reason`"+` `+"`truncated`, `regressed` or `late`, and `first`"+` | `+"`reason`"+` `+"`trimmed`, `promoted` or `late`, `projection`, `generation`, `text`"+` |
+| `+"`end`"+` | `+"`reason`"+` `+"`deleted`, `tombstoned` or `unreadable`, `version`, `text`, `by`, `time`"+` | |
+
+The header `+"`Last-Event-ID`"+` has the id of the last event that the client was told, and what comes later is
+told then; a browser's EventSource sends it by itself when it connects again. A `+"`reset`"+` says that what
+was told before does not lead up to what follows. A line `+"`: keep-alive`"+` comes every 15 seconds, which
+clients pass over. Who reads too slowly is dropped, and goes on by `+"`Last-Event-ID`"+`. A stream that ended,
+asked for by a client that was told so, is answered with 204, and an EventSource stays away.
+
 ## Errors
 
 The body of an error is `+"`{\"error\": \"…\", \"code\": N}`"+`, where the code is the

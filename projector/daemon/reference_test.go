@@ -14,13 +14,14 @@ import (
 var update = flag.Bool("update", false, "write the reference in docs/ anew")
 
 // The reference is made of the table of settings, of the help of the commands, of the table
-// of routes, and of what doctor looks at.
+// of routes, of what doctor looks at, and of the types of what is printed.
 func TestReference(t *testing.T) {
 	t.Parallel()
 	p := &program{app: App{Name: "projectord"}}
 	for name, text := range map[string]string{
 		"configuration.md": configurationReference(), "commands.md": commandsReference(p.newRoot()),
 		"http.md": httpReference(unserved(t, new(transcript)).routes), "doctor.md": doctorReference(),
+		"json.md": jsonReference(t),
 	} {
 		path := filepath.Join("../../docs/reference", name)
 		if *update {
@@ -79,7 +80,7 @@ list of processes, as the password in a URL does that is given by a flag: give t
 
 func commandsReference(root *cobra.Command) string {
 	var b strings.Builder
-	b.WriteString(madeBy + "# Commands\n\nThe flags that all commands have are those of [the configuration](configuration.md), and\n`-o table|json|yaml`, the form in which a command prints.\n\n## Exit codes\n\n| code | |\n|---|---|\n")
+	b.WriteString(madeBy + "# Commands\n\nThe flags that all commands have are those of [the configuration](configuration.md), and\n`-o table|json|yaml`, the form in which a command prints; [JSON](json.md) says what is in it.\n\n## Exit codes\n\n| code | |\n|---|---|\n")
 	for _, c := range exitCodes {
 		fmt.Fprintf(&b, "| %d | %s |\n", c.code, c.text)
 	}
@@ -107,5 +108,15 @@ func commandsReference(root *cobra.Command) string {
 		}
 	}
 	walk(root)
+	fmt.Fprintf(&b, `
+## completion
+
+Print what has a shell complete commands, flags and arguments.
+
+The names of projections, the words that flags take and the commands are those of the program
+that prints it. Nothing is asked of a server, so streams, workers and documents are not completed.
+`+"`completion SHELL -h`"+` says how each shell is told to load it for good.
+
+`+"```\n%[1]s completion bash|zsh|fish|powershell [--no-descriptions]\n```\n\n```sh\nsource <(%[1]s completion bash)\n```\n", root.Name())
 	return b.String()
 }
