@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/generations"
@@ -44,4 +45,14 @@ func howFar(p projector.Progress) string {
 		line += fmt.Sprintf(", %s events/s, about %s left", count(int64(p.Rate)), p.Left.Round(time.Second))
 	}
 	return line
+}
+
+// buildingLine says in so many characters how far the building of a generation is: with a
+// bar where there is room for that.
+func buildingLine(name string, p projector.Progress, width int) string {
+	line := name + " " + bar(shareDone(p)) + " " + howFar(p)
+	if utf8.RuneCountInString(line) > width {
+		line = name + ": " + howFar(p)
+	}
+	return fit(line, width)
 }

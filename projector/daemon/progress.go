@@ -30,8 +30,8 @@ func (p *program) follow(line func() string) (stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				if terminal {
-					fmt.Fprint(p.err, eraseLine+line())
+				if width, _, terminal := terminalSize(p.screen); terminal {
+					p.redraw(fit(line(), width-1))
 				} else {
 					fmt.Fprintln(p.err, line())
 				}
@@ -48,6 +48,10 @@ func (p *program) follow(line func() string) (stop func()) {
 		}
 	}
 }
+
+// redraw writes a line in place of the last one of a terminal. It is shorter than that is
+// wide: where it wrapped, the next one could not take its place.
+func (p *program) redraw(line string) { fmt.Fprint(p.err, eraseLine+line) }
 
 // of writes how much of something is done, where it is known how much there is.
 func of(n, total int, thing string) string {

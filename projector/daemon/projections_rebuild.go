@@ -151,8 +151,7 @@ func (c *rebuilding) await(ctx context.Context, g generations.Generation) (gener
 	var pace projector.Pace
 	var last projector.Progress
 	moved, told, still := time.Now(), time.Now(), false
-	terminal := isTerminal(c.screen)
-	if terminal {
+	if isTerminal(c.screen) {
 		defer fmt.Fprint(c.err, eraseLine)
 	}
 	for {
@@ -173,8 +172,8 @@ func (c *rebuilding) await(ctx context.Context, g generations.Generation) (gener
 			still = true
 			fmt.Fprintf(c.err, "nothing has moved for %s: %s\n", stillAfter, c.workerHint(now.Record))
 		}
-		if terminal {
-			fmt.Fprintf(c.err, "%s%s %s %s", eraseLine, group(c.name, g), bar(shareDone(now)), howFar(now))
+		if width, _, terminal := terminalSize(c.screen); terminal {
+			c.redraw(buildingLine(group(c.name, g), now, width-1))
 		} else if time.Since(told) >= lineEvery {
 			told = time.Now()
 			fmt.Fprintf(c.err, "%s: %s\n", group(c.name, g), howFar(now))

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/generations"
@@ -152,11 +150,6 @@ func (s *stating) tell(ctx context.Context) error {
 		_, err = io.WriteString(s.out, now)
 	}
 	return err
-}
-
-func isTerminal(w io.Writer) bool {
-	f, isFile := w.(*os.File)
-	return isFile && term.IsTerminal(int(f.Fd()))
 }
 
 // look looks how everything stands.
