@@ -11,7 +11,7 @@ import (
 var memoryChecks = []check{
 	{name: "memory", needs: needsRedis, worst: isError, run: each(lookAtMemory),
 		looks: "memory near `maxmemory` or that of the machine, writes that were refused for it, and fragmentation",
-		fix:   "raise `maxmemory`, remove events by `retention apply`, or spread over a cluster"},
+		fix:   "raise `maxmemory`, then remove events by `retention apply`, or spread over a cluster"},
 	{name: "stream-memory", needs: needsNamespace, worst: isInfo, run: lookAtStreams,
 		looks: "how long streams are and what they take, by a sample, and `stream-node-max-bytes`: 1024 takes a quarter less for short ones",
 		fix:   "`config set stream-node-max-bytes 1024`; rules of retention"},
@@ -32,16 +32,19 @@ const (
 func lookAtMemory(p *patient, s *redisServer) (found []finding) {
 	used, most, machine := s.info.number("used_memory"), s.info.number("maxmemory"), s.info.number("total_system_memory")
 	evidence := fmt.Sprintf("used_memory = %s of maxmemory = %s (%s)", bytesText(used), bytesText(most), percent(used, most))
-	room := fmt.Sprintf("%s\nor remove what is not wanted any more: %s", s.set("maxmemory", fmt.Sprint(2*most)), p.call("retention apply"))
+	room := s.set("maxmemory", fmt.Sprint(2*most)) + "\n" + p.lessMemory()
 	refused := s.info.parts("errorstat_OOM").number("count")
 	switch {
 	case most > 0 && used*100 >= most*full:
 		found = append(found, s.at(isError, "memory is full: Redis refuses every append (OOM)", evidence, room))
+	case most > 0 && used*100 >= most*nearlyFull && refused > 0:
+		// What an append takes is refused before memory is full to the last byte.
+		found = append(found, s.at(isError, "memory is full: Redis has refused appends (OOM)", fmt.Sprintf("%s, errorstat_OOM = %d", evidence, refused), room))
 	case most > 0 && used*100 >= most*nearlyFull:
 		found = append(found, s.at(isWarning, "memory is nearly full: Redis will refuse appends (OOM)", evidence, room))
 	case most == 0 && machine > 0 && used*100 >= machine*tooMuch:
 		found = append(found, s.at(isWarning, "memory of the machine runs out, and there is no limit: the kernel will end Redis", fmt.Sprintf("used_memory = %s of total_system_memory = %s (%s), maxmemory = 0", bytesText(used), bytesText(machine), percent(used, machine)),
-			fmt.Sprintf("%s\nor remove what is not wanted any more: %s", s.set("maxmemory", fmt.Sprint(machine/10*8)), p.call("retention apply"))))
+			s.set("maxmemory", fmt.Sprint(machine/10*8))+"\n"+p.lessMemory()))
 	}
 	if refused > 0 {
 		found = append(found, s.at(isWarning, "commands were refused for lack of memory since the server started", fmt.Sprintf("errorstat_OOM = %d; %s", refused, evidence),
@@ -51,6 +54,12 @@ func lookAtMemory(p *patient, s *redisServer) (found []finding) {
 		found = append(found, s.at(isWarning, "memory is fragmented: Redis takes much more than it uses", s.info.seen("mem_fragmentation_ratio", "used_memory_human", "used_memory_rss_human"), s.set("activedefrag", "yes")))
 	}
 	return found
+}
+
+// lessMemory says how memory is given back. There has to be room first: retention writes a
+// little too.
+func (p *patient) lessMemory() string {
+	return fmt.Sprintf("then, for memory not to run out again: %s says what the rules of the program do not want and nobody needs, and removes it with --yes; where that is nothing, rules or snapshots are missing, see docs/guides/retention.md", p.call("retention apply"))
 }
 
 const (

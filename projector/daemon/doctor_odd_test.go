@@ -82,6 +82,8 @@ func TestDoctorJudges(t *testing.T) {
 
 		"MemoryOfMachine":  {lookAtMemory(p, saying(some, "used_memory:80 maxmemory:0 total_system_memory:100")), "warning total_system_memory = 100 B (80 %)"},
 		"MemoryUnlimited":  {lookAtMemory(p, saying(some, "used_memory:10 maxmemory:0 total_system_memory:100")), ""},
+		"MemoryRefuses":    {lookAtMemory(p, saying(some, "used_memory:95 maxmemory:100 errorstat_OOM:count=7")), "error errorstat_OOM = 7|warning errorstat_OOM = 7"},
+		"MemoryRefused":    {lookAtMemory(p, saying(some, "used_memory:50 maxmemory:100 errorstat_OOM:count=7")), "warning errorstat_OOM = 7"},
 		"MemoryRoom":       {lookAtMemory(p, saying(some, "used_memory:84 maxmemory:100")), ""},
 		"MemoryFragmented": {lookAtMemory(p, saying(some, "used_memory:1073741824 used_memory_rss:2147483648 mem_fragmentation_ratio:2.00")), "warning mem_fragmentation_ratio = 2.00"},
 
@@ -100,8 +102,8 @@ func TestDoctorJudges(t *testing.T) {
 
 		"ClusterWell": {clusterFindings(saying(some, ""), info{"cluster_state": "ok", "cluster_slots_ok": "16384"}, "a h:1@2 myself,master - 0 0 1 connected\nb h:2@3 slave,nofailover a 0 0 1 connected\n"), ""},
 		"ClusterDown": {clusterFindings(saying(map[string]string{"cluster-require-full-coverage": "no"}, ""), info{"cluster_state": "fail", "cluster_slots_assigned": "16384", "cluster_slots_ok": "10923"},
-			"a h:1@2 myself,master - 0 0 1 connected\nb h:2@3 master,fail - 0 0 1 disconnected\nc h:3@4 master,fail? - 0 0 1 connected\n"),
-			"error slots that nobody serves = 5461|error flags = master,fail|error flags = master,fail?|info cluster-require-full-coverage = no"},
+			"a h:1@2 myself,master - 0 0 1 connected\nb h:2@3 master,fail - 0 0 1 disconnected 10923-16383\nc h:3@4 slave,fail? a 0 0 1 connected\n"),
+			"error slots that nobody serves = 5461|error flags = master,fail, slots = 10923-16383|error flags = slave,fail?, slots = (empty)|info cluster-require-full-coverage = no"},
 
 		"PostgresTooOld":  {versionFindings(p, &facts{version: 100023, versionText: "10.23"}), "error server_version = 10.23"},
 		"PostgresOutworn": {versionFindings(p, &facts{version: 130023, versionText: "13.23"}), "warning server_version = 13.23"},

@@ -198,7 +198,8 @@ func (e *serverError) Unwrap() error { return e.err }
 type redisServer struct {
 	addr   string
 	client *redis.Client
-	dialed string // how redis-cli is called to reach it
+	dialed string // how redis-cli is called to reach it, without the name of a user
+	login  string // what redis-cli is told besides, to be let in
 	user   string // empty for the default one
 	info   info
 	// config is what CONFIG GET tells, nil where it tells nothing, and then refused is why.
@@ -210,22 +211,37 @@ func (s *redisServer) subject() string { return "redis " + s.addr }
 
 // cli writes a command for the server.
 func (s *redisServer) cli(format string, args ...any) string {
-	return s.dialed + " " + fmt.Sprintf(format, args...)
+	return s.dialed + s.login + " " + fmt.Sprintf(format, args...)
 }
+
+// cluster writes a command for all of its Redis Cluster, such as "check": what redis-cli
+// shall do with the cluster that the server is of. The rest follows the address.
+func (s *redisServer) cluster(do, rest string) string {
+	options := s.login
+	if strings.HasSuffix(s.dialed, withTLS) {
+		options = withTLS + options
+	}
+	return strings.TrimSpace("redis-cli" + options + " --cluster " + do + " " + s.addr + " " + rest)
+}
+
+// withTLS is what redis-cli is told for a server that speaks TLS.
+const withTLS = " --tls"
 
 // forbidden finds the command in what a Redis says when it is not allowed.
 var forbidden = regexp.MustCompile(`run the '([^']+)' command`)
 
-// allow is what allows the user what the server has refused.
+// allow is what allows the user what the server has refused. Somebody else has to say it,
+// so that it names no user to log in as.
 func (s *redisServer) allow(err error) string {
 	what := "+COMMAND, as the evidence says"
 	if m := forbidden.FindStringSubmatch(err.Error()); m != nil {
-		what = "+" + m[1]
+		what = "'+" + m[1] + "'"
 	} else if strings.Contains(err.Error(), "key") {
 		what = "'~*', or the keys that docs/architecture.md lists"
 	}
 	user := cmp.Or(s.user, "USER")
-	return fmt.Sprintf("redis-cli acl setuser %s %s", user, what)
+	// A bar is a pipe, and a star a pattern, to a shell.
+	return fmt.Sprintf("%s acl setuser '%s' %s", s.dialed, user, what)
 }
 
 // set is what gives a directive of the configuration another value, for now and for good.
@@ -264,23 +280,32 @@ func (p *patient) meet(ctx context.Context) (servers []*redisServer, err error) 
 	return servers, cmp.Or(err, failed)
 }
 
+// dialing is how redis-cli is told an address, empty where that is none of TCP.
+func dialing(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return ""
+	}
+	return " -h " + host + " -p " + port
+}
+
 func (p *patient) ask(ctx context.Context, c *redis.Client) (*redisServer, error) {
 	s := &redisServer{addr: c.Options().Addr, client: c, dialed: "redis-cli"}
-	if host, port, err := net.SplitHostPort(s.addr); err == nil {
-		s.dialed += " -h " + host + " -p " + port
+	if to := dialing(s.addr); to != "" {
+		s.dialed += to
 	} else if c.Options().Network == "unix" {
 		s.dialed += " -s " + s.addr
 	} else {
 		s.addr = redacted(p.RedisURL) // the client of a Sentinel does not say
 	}
 	if secure(p.RedisURL) {
-		s.dialed += " --tls"
+		s.dialed += withTLS
 	}
 	if o := c.Options(); o.Password != "" {
 		if s.user = o.Username; s.user != "" {
-			s.dialed += " --user " + s.user
+			s.login += " --user " + s.user
 		}
-		s.dialed += " --askpass"
+		s.login += " --askpass"
 	}
 	if err := c.Ping(ctx).Err(); err != nil {
 		return s, err

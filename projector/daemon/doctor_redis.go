@@ -36,7 +36,7 @@ var redisChecks = []check{
 		fix:   "connect to the master; bring the replicas back"},
 	{name: "cluster", needs: needsRedis, worst: isError, run: lookAtCluster,
 		looks: "of a Redis Cluster: its state, slots that nobody serves, nodes that fail, masters without a replica, `cluster-require-full-coverage`, and whether there are partitions for all masters",
-		fix:   "bring the nodes back; `redis-cli --cluster fix`"},
+		fix:   "bring the nodes back; without its data what was in the slots of a node is lost, and `redis-cli --cluster fix` has others serve them, empty"},
 	{name: "clients", needs: needsRedis, worst: isWarning, run: each(lookAtClients),
 		looks: "connections near `maxclients`, and whether any were turned away",
 		fix:   "raise `maxclients`, or run fewer clients"},
@@ -166,7 +166,7 @@ func lookAtConfig(_ *patient, s *redisServer) []finding {
 		fix = "rename-command in redis.conf hides it, or a managed service does: look there"
 	}
 	return []finding{s.at(how, "CONFIG GET is refused; what INFO does not tell is not known: appendfsync, save, min-replicas-to-write, stream-node-max-bytes, timeout, tcp-keepalive, notify-keyspace-events",
-		clip(s.refused.Error(), 100), fix+"; or compare these with docs/reference/doctor.md in the console of the service")}
+		clip(s.refused.Error(), 100), fix+"\nor compare these with docs/reference/doctor.md in the console of the service")}
 }
 
 func lookAtEviction(p *patient, s *redisServer) (found []finding) {

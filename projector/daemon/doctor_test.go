@@ -182,7 +182,7 @@ func TestDoctorFinds(t *testing.T) {
 			f, server := onServer(t)
 			f.do("acl", "setuser", "ann", "on", ">opensesame", "~*", "&*", "+@all", "-config")
 			return f.with(env("redis-url") + "=redis://ann:opensesame@" + server.Addr())
-		}, symptom{"config", isWarning, "NOPERM", "redis-cli acl setuser ann +config|get"}},
+		}, symptom{"config", isWarning, "NOPERM", " acl setuser 'ann' '+config|get'"}},
 		"ConfigRenamed": {func(t *testing.T) *fixture {
 			f, _ := onServer(t, "--rename-command", "CONFIG", "HIDDEN")
 			return f

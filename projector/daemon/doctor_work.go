@@ -481,7 +481,7 @@ func (p *patient) parkedFindings(r generations.Record, active bool, all int, som
 				f.Severity = isError
 			}
 			f.Fix = fmt.Sprintf("%s shows the event; mend the code and %s, or leave the event out: %s", show, p.call("parked retry %s --all", r.Projection),
-				p.call("parked skip %s %s --version %d --reason WHY", r.Projection, e.Stream, e.Version))
+				p.call("parked skip %s %s --version %d --reason WHY --yes", r.Projection, e.Stream, e.Version))
 		}
 		found = append(found, f)
 	}
