@@ -43,13 +43,17 @@ func TestSystemd(t *testing.T) {
 	o := options(t)
 	for name, want := range map[string]string{
 		"Service.Type": "notify", "Service.NotifyAccess": "main", "Service.ExecStart": "/usr/local/bin/projectord run",
-		"Service.Restart": "on-failure", "Service.RestartPreventExitStatus": "2", "Service.KillSignal": "SIGTERM",
+		"Service.Restart": "on-failure", "Service.KillSignal": "SIGTERM",
 		"Service.DynamicUser": "yes", "Service.NoNewPrivileges": "yes", "Service.ProtectSystem": "strict", "Service.ProtectHome": "yes",
 		"Service.PrivateDevices": "yes", "Service.CapabilityBoundingSet": "", "Install.WantedBy": "multi-user.target",
 	} {
 		if got := o[name]; len(got) != 1 || got[0] != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
+	}
+	// A Go program that is sent SIGABRT by the watchdog, or panics, ends with 2.
+	if not := o["Service.RestartPreventExitStatus"]; not != nil {
+		t.Errorf("it is not started again after codes %q", not)
 	}
 	env := unitEnvironment(o)
 	if at := env["PROJECTORD_HTTP"]; at != "127.0.0.1:7070" {

@@ -100,7 +100,7 @@ func (p *program) newServer(logger *slog.Logger) *server {
 	return v
 }
 
-// listen begins to answer. Every error is one of usage.
+// listen begins to answer. Errors are of usage, but for a port that another has now.
 func (v *server) listen() error {
 	if v.HTTP == httpOff {
 		close(v.served)
@@ -123,7 +123,7 @@ func (v *server) listen() error {
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return usage("%s: %s is taken: is there another daemon on this machine? --http 127.0.0.1:0 takes a free port, --http %s none", v.where("http"), v.HTTP, httpOff)
+		return fail(exitFailed, "%s: %s is taken: is there another daemon on this machine? --http 127.0.0.1:0 takes a free port, --http %s none", v.where("http"), v.HTTP, httpOff)
 	case err != nil:
 		return usage("%s: %w", v.where("http"), err)
 	}

@@ -289,7 +289,7 @@ func TestHTTPRefusesToStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	f.want(exitUsage, words("run --http "+taken.Addr().String()), taken.Addr().String()+" is taken", "another daemon on this machine", "--http 127.0.0.1:0 takes a free port, --http off none")
+	f.want(exitFailed, words("run --http "+taken.Addr().String()), taken.Addr().String()+" is taken", "another daemon on this machine", "--http 127.0.0.1:0 takes a free port, --http off none")
 	f.want(exitUnavailable, words("run --http off"))
 	f.want(exitUnavailable, words("run --http localhost:0"), "address=127.0.0.1:")
 }
