@@ -28,7 +28,8 @@ it ends, by Ctrl-C, all of it is gone.
 
 ` + p.aboutDev() + `
 
-Read models in Postgres are left out unless a postgres-url is given. Their tables outlive
+Read models in Postgres are left out unless --postgres-url is given; what the environment or
+a file says of a Postgres, as of a Redis, is said of others and left alone. Tables outlive
 the events: give it an empty database, or a --namespace of its own each time.`,
 		Example: fmt.Sprintf("  %[1]s dev\n  %[1]s dev --traffic=false --http 127.0.0.1:0", p.app.name()),
 		Args:    arguments(),
@@ -97,6 +98,10 @@ func (d *developing) run(ctx context.Context) error {
 	p.app = p.app.forDev()
 	// Whatever the environment says of a Redis is said of another one.
 	c.RedisURL, c.RedisUsername, c.RedisPassword, c.RedisCAFile, c.RedisCertFile, c.RedisKeyFile = server.URL(), "", "", "", "", ""
+	// Nor may a Postgres of theirs be written to: the namespace would be that of real events.
+	if !strings.HasPrefix(c.from["postgres-url"], "--") {
+		c.PostgresURL, c.PostgresPassword = "", ""
+	}
 	c.RetentionEvery = 0
 	if c.from["name"] == "default" {
 		c.Name = "dev"
@@ -123,7 +128,7 @@ func (d *developing) assign(ctx context.Context, s *space) ([]projector.Assignme
 		}
 	}
 	if len(all) == 0 {
-		return nil, usage("all projections are kept in Postgres, and none is named: --postgres-url or %s says which", env("postgres-url"))
+		return nil, usage("all projections are kept in Postgres, and dev is given none: --postgres-url says which")
 	}
 	return all, nil
 }

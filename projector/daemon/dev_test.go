@@ -38,9 +38,23 @@ func TestDevOfAProgram(t *testing.T) {
 func TestDevRefuses(t *testing.T) {
 	t.Parallel()
 	devFixture(t, App{Name: "projectord"}).want(exitUsage, words("dev"), "projectord has no projections to work on")
-	devFixture(t, tablesApp()).want(exitUsage, words("dev"), "all projections are kept in Postgres, and none is named")
+	devFixture(t, tablesApp()).want(exitUsage, words("dev"), "all projections are kept in Postgres, and dev is given none")
 	devFixture(t, shopApp(1)).want(exitUsage, words("dev --redis-url redis://127.0.0.1:1"), "--redis-url: dev has a Redis of its own")
 	devFixture(t, shopApp(1)).want(exitUsage, words("dev --ttl 3s"), "--ttl is for run: here it changes nothing")
+}
+
+// The Postgres that the environment names is that of real events, and nothing is written to
+// it; one that the command line names is.
+func TestDevLeavesPostgresAlone(t *testing.T) {
+	t.Parallel()
+	f := devFixture(t, bothApp()).with(env("postgres-url")+"="+testenv.Postgres(t), env("namespace")+"="+testenv.Namespace(t))
+	dev := f.inBackground("dev")
+	dev.saying("is left out: it is kept in Postgres")
+	dev.saying("In a second terminal")
+	_, rest, _ := strings.Cut(dev.out.String(), "export ")
+	url, _, _ := strings.Cut(rest, "\n")
+	f.with(url).want(exitDone, words("workers drain dev"))
+	testenv.Wait(t, waitLong, dev.ended)
 }
 
 // The projections of dev are those of a namespace that dev made, and of no other.
