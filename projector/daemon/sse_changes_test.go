@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -538,6 +539,53 @@ func TestChangesFeedKeepsUp(t *testing.T) {
 				return
 			}
 			first = id
+		}
+	}
+}
+
+// meanwhile is a sink that something happens to after it was asked.
+type meanwhile struct {
+	projector.Sink
+	at   uint64
+	then func()
+}
+
+func (m *meanwhile) Checkpoints(_ context.Context, _ projector.Generation, keys []string) (at []projector.Checkpoint, failed []error, err error) {
+	at = make([]projector.Checkpoint, len(keys))
+	for i := range at {
+		at[i].Position.Major = m.at
+	}
+	m.then()
+	return at, nil, nil
+}
+
+// What is applied to a stream just before it is parked is not left out: nobody is told of
+// a parked stream that stands where it stood before that.
+func TestStandingWhileParking(t *testing.T) {
+	s := feedsAt(t, testenv.RedisURL(t), shopApp(1), nil)
+	a, err := s.feeds.space.assignment(t.Context(), "carts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := eventstore.StreamID{}
+	if stream, err = eventstore.ParseStreamID("cart-1"); err != nil {
+		t.Fatal(err)
+	}
+	sink := &meanwhile{Sink: a.Sink, at: 1}
+	keys := keyspace.New(s.namespace, 4)
+	sink.then = func() {
+		sink.at = 2 // the worker goes on, and comes to an event that it parks
+		key := keys.Parked(keys.Partition("cart-1"), a.Group())
+		if err := s.feeds.space.client.HSet(t.Context(), key, "cart-1", `{"version":3}`).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.Sink = sink
+	group := s.feeds.space.Log.Existing(a.Group())
+	for _, want := range []standing{{1, false}, {2, true}} {
+		got, err := standingOf(t.Context(), a, group, []eventstore.StreamID{stream})
+		if err != nil || got[0] != want {
+			t.Errorf("it stands at %v, %v; want %v", got, err, want)
 		}
 	}
 }

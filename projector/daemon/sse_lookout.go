@@ -166,10 +166,13 @@ func (l *lookout[K, V]) once() (took time.Duration, err error) {
 		if t == nil {
 			continue
 		}
-		changed := t.at == 0 || t.value != values[i]
+		before := t.at
+		changed := before == 0 || t.value != values[i]
 		t.value, t.at = values[i], number
 		for who, since := range t.by {
-			if changed || since == number-1 {
+			// Those for whom this is the first look since they were added hear of it
+			// too. Looks that failed in between were none.
+			if changed || since >= before && since < number {
 				who.poke()
 			}
 		}
