@@ -1,8 +1,7 @@
 package daemon
 
 import (
-	"slices"
-	"strings"
+	"context"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/projector"
@@ -21,19 +20,7 @@ func getStreams(q *request) (any, error) {
 	if name := q.text("category"); name != "" {
 		category = []string{name}
 	}
-	v, err := q.streams(q.Context(), category, ended)
-	if err != nil {
-		return nil, err
-	}
-	from, found := slices.BinarySearchFunc(v.Streams, after, func(s streamView, name string) int { return strings.Compare(s.Stream, name) })
-	if found {
-		from++
-	}
-	if v.Streams = v.Streams[from:]; len(v.Streams) > limit {
-		v.Streams = v.Streams[:limit]
-		v.Next = v.Streams[limit-1].Stream
-	}
-	return v, nil
+	return q.streams(q.Context(), category, ended, after, limit)
 }
 
 func getStream(q *request) (any, error) {
@@ -41,7 +28,57 @@ func getStream(q *request) (any, error) {
 	if q.wrong != nil {
 		return nil, q.wrong
 	}
-	return q.events(q.Context(), q.PathValue("stream"), in)
+	return q.page(q.Context(), q.PathValue("stream"), in)
+}
+
+// pageBytes is about how much of payloads is answered with at a time.
+const pageBytes = 8 << 20
+
+// eventsPage is events of a stream, of which there may be more.
+type eventsPage struct {
+	eventsView
+	// Next is the version to go on from, where not all are listed.
+	Next uint64 `json:"next,omitempty"`
+}
+
+// page returns events of a stream, in.Limit at the most, and fewer where they are large.
+func (s *space) page(ctx context.Context, name string, in eventstore.Range) (eventsPage, error) {
+	var v eventsPage
+	left, room, usual := in.Limit, pageBytes, eventstore.MaxEventBytes
+	for first := true; left > 0 && room > 0; first = false {
+		in.Limit = max(1, min(left, room/usual))
+		some, err := s.events(ctx, name, in)
+		if err != nil {
+			return v, err
+		}
+		if first {
+			v.eventsView = some
+		} else {
+			v.Events = append(v.Events, some.Events...)
+		}
+		n, bytes := len(some.Events), 0
+		for _, e := range some.Events {
+			bytes += e.Bytes
+		}
+		left, room = left-n, room-bytes
+		if v.Next = 0; n == 0 {
+			break
+		}
+		// At once for larger events, slowly for smaller ones.
+		usual = max(bytes/n, usual/4, 1)
+		switch last := some.Events[n-1].Version; {
+		case n < in.Limit:
+			return v, nil
+		case in.Backward:
+			v.Next = last - 1
+		case last < v.Head:
+			v.Next = last + 1
+		}
+		if in.From = eventstore.Version(v.Next); in.From == 0 {
+			break
+		}
+	}
+	return v, nil
 }
 
 func getProjections(q *request) (any, error) { return q.projections(q.Context()) }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -64,19 +63,19 @@ func (s *space) parked(ctx context.Context, projection []string, limit int) (par
 	if err != nil {
 		return v, err
 	}
+	kept := least[parkedView]{limit: limit, compare: func(a, b parkedView) int {
+		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Projection, b.Projection), cmp.Compare(a.Generation, b.Generation), strings.Compare(a.Stream, b.Stream))
+	}}
 	for _, r := range records {
 		for parked, err := range s.Log.Existing(group(r.Projection, r.Generation)).Parked(ctx) {
 			if err != nil {
 				return v, err
 			}
-			v.Parked = append(v.Parked, viewParked(r, parked))
+			v.Total++
+			kept.add(viewParked(r, parked))
 		}
 	}
-	slices.SortFunc(v.Parked, func(a, b parkedView) int {
-		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Projection, b.Projection), cmp.Compare(a.Generation, b.Generation), strings.Compare(a.Stream, b.Stream))
-	})
-	if v.Total = len(v.Parked); limit > 0 {
-		v.Parked = v.Parked[:min(limit, v.Total)]
-	}
+	listed, _ := kept.sorted()
+	v.Parked = append(v.Parked, listed...)
 	return v, nil
 }

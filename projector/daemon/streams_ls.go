@@ -3,12 +3,13 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/keyspace"
 )
 
 // streamView is a stream in a list.
@@ -60,13 +61,11 @@ version of the last event. Streams that were deleted are left out unless --ended
 				return usage("--limit is 1 or more, or 0 for all, not %d", limit)
 			}
 			return p.on(func(ctx context.Context, s *space, args []string) error {
-				v, err := s.streams(ctx, args, ended)
+				v, err := s.streams(ctx, args, ended, "", limit)
 				if err != nil {
 					return err
 				}
-				if limit > 0 && len(v.Streams) > limit {
-					v.Streams = v.Streams[:limit]
-				}
+				v.Next = "" // there is no flag that takes it
 				return p.print(v)
 			})(cmd, args)
 		},
@@ -76,24 +75,41 @@ version of the last event. Streams that were deleted are left out unless --ended
 	return cmd
 }
 
-// streams lists streams, each once and sorted.
-func (s *space) streams(ctx context.Context, category []string, ended bool) (streamsView, error) {
+// streams lists streams by name, each once, that come after one: so many at the most, all
+// where limit is 0. However many there are it keeps only those that it may list, and what
+// tells the names of a partition apart.
+func (s *space) streams(ctx context.Context, category []string, ended bool, after string, limit int) (streamsView, error) {
 	v := streamsView{Streams: []streamView{}, where: "in namespace " + s.Namespace}
 	all := s.store.All(ctx)
 	if len(category) > 0 {
 		v.where = "of category " + category[0] + " " + v.where
 		all = s.store.Streams(ctx, category[0])
 	}
+	keys := keyspace.New(s.Namespace, s.store.Partitions())
+	partition, seen := -1, make(map[uint64]struct{}) // they come partition by partition, and one may come twice
+	kept := least[streamView]{limit: limit, compare: func(a, b streamView) int { return strings.Compare(a.Stream, b.Stream) }}
 	for h, err := range all {
 		if err != nil {
 			return v, err
 		}
-		if h.Ended == eventstore.Live || ended {
-			v.Streams = append(v.Streams, streamView{h.Stream.String(), uint64(h.Head), h.Ended.String()})
+		if h.Ended != eventstore.Live && !ended {
+			continue
+		}
+		name := h.Stream.String()
+		if p := keys.Partition(name); p != partition {
+			partition = p
+			clear(seen)
+		}
+		before := len(seen)
+		seen[xxhash.Sum64String(name)] = struct{}{}
+		v.Total += len(seen) - before
+		if name > after {
+			kept.add(streamView{name, uint64(h.Head), h.Ended.String()})
 		}
 	}
-	slices.SortFunc(v.Streams, func(a, b streamView) int { return strings.Compare(a.Stream, b.Stream) })
-	v.Streams = slices.CompactFunc(v.Streams, func(a, b streamView) bool { return a.Stream == b.Stream })
-	v.Total = len(v.Streams)
+	listed, more := kept.sorted()
+	if v.Streams = append(v.Streams, listed...); more {
+		v.Next = v.Streams[limit-1].Stream
+	}
 	return v, nil
 }
