@@ -2,13 +2,17 @@ package daemon
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -257,6 +261,103 @@ func TestAPIPages(t *testing.T) {
 	}
 	d.gives("GET", "/api/v1/streams?category=cart&limit=1", "", http.StatusOK, `"total": 24`)
 	d.gives("GET", "/api/v1/streams?category=cart&limit=1&ended=true", "", http.StatusOK, `"total": 25`, `"deleted"`)
+}
+
+// Events are listed page by page, and a page ends early where they are large.
+func TestAPIPagesOfEvents(t *testing.T) {
+	t.Parallel()
+	const events, each = 30, 900_000
+	f := shop(t)
+	store := f.store()
+	for range events {
+		data, err := eventstore.MsgPack{}.Marshal(map[string]any{"item": strings.Repeat("x", each), "qty": 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Append(t.Context(), eventstore.MustStreamID("order", "1"), eventstore.Any, eventstore.Event{Type: "added", SchemaVersion: 1, Data: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := f.serve().ready()
+	for _, backward := range []bool{false, true} {
+		var all []uint64
+		for from, pages := "", 0; ; pages++ {
+			_, text, err := d.send(d.request("GET", fmt.Sprintf("/api/v1/streams/order-1?limit=25&backward=%v%s", backward, from), ""))
+			var v eventsPage
+			if err == nil {
+				err = json.Unmarshal([]byte(text), &v)
+			}
+			if n := len(v.Events); err != nil || n == 0 || n*each > pageBytes+each || pages > 5 || v.Head != events {
+				t.Fatalf("page %d has %d events of %d: %v", pages, n, v.Head, err)
+			}
+			for _, e := range v.Events {
+				all = append(all, e.Version)
+			}
+			if v.Next == 0 {
+				break
+			}
+			from = fmt.Sprint("&from=", v.Next)
+		}
+		if backward {
+			slices.Reverse(all)
+		}
+		if len(all) != events || all[0] != 1 || all[events-1] != events || !slices.IsSorted(all) {
+			t.Errorf("backward %v: the pages have %v", backward, all)
+		}
+	}
+	for query, next := range map[string]uint64{"limit=3": 4, "limit=3&from=28": 0, "limit=3&from=27": 30, "limit=2&from=2&backward=1": 0, "limit=2&from=3&backward=1": 1, "from=31": 0} {
+		_, text, err := d.send(d.request("GET", "/api/v1/streams/order-1?"+query, ""))
+		var v eventsPage
+		if err == nil {
+			err = json.Unmarshal([]byte(text), &v)
+		}
+		if err != nil || v.Next != next {
+			t.Errorf("%s goes on from %d, want %d: %v", query, v.Next, next, err)
+		}
+	}
+}
+
+// What takes much of the daemon is done for few at a time, and who does not come to it is
+// told to come back.
+func TestAPITurns(t *testing.T) {
+	t.Parallel()
+	v := unserved(t, new(transcript))
+	begun, end := make(chan bool, 2), make(chan bool)
+	to := &route{within: time.Second, turns: make(chan struct{}, 1), call: func(*request) (any, error) {
+		begun <- true
+		<-end
+		return "", nil
+	}}
+	v.opened.Store(new(space))
+	answered := make(chan int)
+	ask := func(ctx context.Context) {
+		w := httptest.NewRecorder()
+		v.api(to).ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/", nil))
+		answered <- w.Code
+	}
+	go ask(t.Context())
+	<-begun
+	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	go ask(short)
+	if code := <-answered; code != http.StatusServiceUnavailable {
+		t.Errorf("a second is answered with %d", code)
+	}
+	end <- true
+	if code := <-answered; code != http.StatusOK {
+		t.Errorf("the first is answered with %d", code)
+	}
+	go ask(t.Context())
+	<-begun
+	end <- true
+	if code := <-answered; code != http.StatusOK {
+		t.Errorf("one after them is answered with %d", code)
+	}
+	for _, r := range v.routes {
+		if much := r.pattern == "/api/v1/streams" || r.pattern == "/api/v1/parked" || r.pattern == "/api/v1/streams/{stream}"; much != (r.turns != nil) {
+			t.Errorf("%s %s takes much: %v", r.method, r.pattern, much)
+		}
+	}
 }
 
 // A changed projection is built, switched to and back, and the old generation deleted, with

@@ -61,7 +61,8 @@ There is no TLS: where others listen on the network, put a proxy in front.
 	}
 	fmt.Fprintf(&b, `
 Lists are cut at %d entries, or at `+"`limit`"+`, which is %d at the most; `+"`next`"+` of a list of streams is
-what to give as `+"`after`"+`. Names in paths are percent-encoded, a slash as %%2F. A body is JSON of 1 MiB
+what to give as `+"`after`"+`. Events are cut at about 8 MiB of payloads too; their `+"`next`"+` is what to
+give as `+"`from`"+`. Names in paths are percent-encoded, a slash as %%2F. A body is JSON of 1 MiB
 at the most. What a route does not know, in the query or in the body, is an error. What a command
 wants `+"`--yes`"+` for wants `+"`\"confirm\": true`"+` in the body.
 

@@ -34,6 +34,15 @@ func (v *server) api(to *route) http.Handler {
 		}
 		q := &request{Request: r, space: s}
 		body, err := any(nil), q.known(to.params)
+		if err == nil && to.turns != nil {
+			select {
+			case to.turns <- struct{}{}:
+				// Until it is written, because it takes its room until then.
+				defer func() { <-to.turns }()
+			case <-r.Context().Done():
+				err = fail(exitUnavailable, "others ask for much too, and this did not have its turn in time: ask again later")
+			}
+		}
 		if err == nil {
 			body, err = to.call(q)
 		}

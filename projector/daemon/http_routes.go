@@ -19,6 +19,9 @@ type route struct {
 	handler http.Handler
 	// within is how long an answer may take, if not answerWithin.
 	within time.Duration
+	// turns has room for as many as are answered at a time, where each takes much of the
+	// daemon; nil where all are.
+	turns chan struct{}
 	// probe is answered without a look at who asks.
 	probe bool
 }
@@ -30,12 +33,21 @@ const (
 	untilEnd = time.Duration(-1)
 )
 
+const (
+	// pagesAtOnce is how many pages of events are made and written at a time: one takes
+	// some tens of MB where events are large.
+	pagesAtOnce = 4
+	// listsAtOnce is how many look through everything there is at a time.
+	listsAtOnce = 1
+)
+
 // table returns everything that is answered.
 func (v *server) table() []route {
 	var profiles http.Handler
 	if v.HTTPPprof {
 		profiles = http.HandlerFunc(v.profile)
 	}
+	pages, lists := make(chan struct{}, pagesAtOnce), make(chan struct{}, listsAtOnce)
 	return []route{
 		{method: "GET", pattern: "/healthz", summary: "200 as long as the process turns over", handler: http.HandlerFunc(v.healthz), probe: true},
 		{method: "GET", pattern: "/readyz", summary: "200 when it works, else 503 with the reasons", handler: http.HandlerFunc(v.readyz), probe: true},
@@ -47,8 +59,8 @@ func (v *server) table() []route {
 		{method: "GET", pattern: "/api/v1/workers", summary: "the workers that live", call: getWorkers},
 		{method: "POST", pattern: "/api/v1/workers/{worker}/drain", summary: "have a worker end in good order", call: postDrain},
 
-		{method: "GET", pattern: "/api/v1/streams", summary: "streams with their heads, by name", call: getStreams, params: []string{"limit", "category", "after", "ended"}},
-		{method: "GET", pattern: "/api/v1/streams/{stream}", summary: "events of a stream, decoded", call: getStream, params: []string{"limit", "from", "backward"}},
+		{method: "GET", pattern: "/api/v1/streams", summary: "streams with their heads, by name", call: getStreams, params: []string{"limit", "category", "after", "ended"}, turns: lists},
+		{method: "GET", pattern: "/api/v1/streams/{stream}", summary: "events of a stream, decoded", call: getStream, params: []string{"limit", "from", "backward"}, turns: pages},
 		{method: "POST", pattern: "/api/v1/streams/{stream}/events", summary: "append an event", call: postEvent},
 		{method: "GET", pattern: "/api/v1/streams/{stream}/events", summary: "events of a stream as they come (server-sent events)", handler: v.events((*feeds).events), within: untilEnd},
 
@@ -64,7 +76,7 @@ func (v *server) table() []route {
 		{method: "POST", pattern: "/api/v1/projections/{name}/rollback", summary: "have readers see again what they saw before", call: postRollback, within: longWithin},
 		{method: "POST", pattern: "/api/v1/projections/{name}/retire", summary: "delete a generation that readers do not see", call: postRetire, within: longWithin},
 
-		{method: "GET", pattern: "/api/v1/parked", summary: "streams that are parked, the oldest first", call: getParked, params: []string{"limit", "projection"}},
+		{method: "GET", pattern: "/api/v1/parked", summary: "streams that are parked, the oldest first", call: getParked, params: []string{"limit", "projection"}, turns: lists},
 		{method: "GET", pattern: "/api/v1/parked/{projection}/{stream}", summary: "why a stream is parked, and the event it stands before", call: getParkedStream, params: []string{"generation"}},
 		{method: "POST", pattern: "/api/v1/parked/{projection}/{stream}/retry", summary: "have a parked stream tried again", call: postRetry},
 		{method: "POST", pattern: "/api/v1/parked/{projection}/{stream}/skip", summary: "leave out the event that a stream is parked at", call: postSkip},
