@@ -51,11 +51,13 @@ type endView struct {
 }
 
 const (
-	// turnEvents and turnBytes bound what a client is told at a time.
+	// turnEvents and turnBytes bound what is read for a client at a time. A client that
+	// does not read has no more than that, and one event as it is written.
 	turnEvents = 64
-	turnBytes  = 1 << 20
-	// usualEvent is how large an event is taken to be as long as none was seen.
-	usualEvent = 128 << 10
+	turnBytes  = 512 << 10
+	// usualEvent is how large an event is taken to be as long as none was seen: as large
+	// as it may be, so that the first is read alone.
+	usualEvent = eventstore.MaxEventBytes
 )
 
 // eventFeed is a client that follows a stream.
@@ -157,7 +159,7 @@ func (t *eventFeed) tell() (more bool, err error) {
 		return false, nil
 	}
 	limit := max(1, min(turnEvents, turnBytes/t.usual))
-	events, err := t.some(limit)
+	events, more, err := t.some(limit)
 	truncated, broken := new(eventstore.TruncatedError), new(eventstore.EventError)
 	switch {
 	case errors.As(err, &truncated):
@@ -172,11 +174,17 @@ func (t *eventFeed) tell() (more bool, err error) {
 		if err := t.one(&events[i], i == len(events)-1); err != nil {
 			return false, err
 		}
+		events[i] = eventstore.Recorded{}
+		if t.out.Len() >= pieceBytes {
+			if err := t.write(); err != nil {
+				return false, err
+			}
+		}
 	}
 	if err != nil {
 		return false, t.unreadable(broken.Version, broken.Err)
 	}
-	return len(events) == limit, nil
+	return more, nil
 }
 
 // place compares where the client stands with the stream, and says where that is: a
@@ -212,8 +220,9 @@ func (t *eventFeed) head() (head eventstore.StreamHead, err error) {
 	return head, err
 }
 
-// some returns the next events, and with an [*eventstore.EventError] those before it.
-func (t *eventFeed) some(limit int) (events []eventstore.Recorded, err error) {
+// some returns the next events, and with an [*eventstore.EventError] those before it. It
+// reports whether there may be more: it stops at limit, and where they are many bytes.
+func (t *eventFeed) some(limit int) (events []eventstore.Recorded, more bool, err error) {
 	bytes := 0
 	err = t.read(func(ctx context.Context) error {
 		for e, err := range t.space.store.Read(ctx, t.stream, eventstore.Range{From: t.at + 1, Limit: limit}) {
@@ -221,6 +230,10 @@ func (t *eventFeed) some(limit int) (events []eventstore.Recorded, err error) {
 				return err
 			}
 			events, bytes = append(events, e), bytes+len(e.Data)
+			if bytes >= turnBytes {
+				more = true
+				break
+			}
 		}
 		return nil
 	})
@@ -228,7 +241,7 @@ func (t *eventFeed) some(limit int) (events []eventstore.Recorded, err error) {
 		// At once for larger events, slowly for smaller ones.
 		t.usual = max(bytes/len(events), t.usual/2, 1)
 	}
-	return events, err
+	return events, more || len(events) == limit, err
 }
 
 // one tells an event.
@@ -260,7 +273,7 @@ func (t *eventFeed) one(e *eventstore.Recorded, last bool) error {
 // lastEvent tells the end of a stream to a client that stands there.
 func (t *eventFeed) lastEvent() error {
 	t.at--
-	events, err := t.some(1)
+	events, _, err := t.some(1)
 	t.at++
 	if err != nil || len(events) == 0 || !events[0].EndsStream() {
 		return err // it has changed since, which is looked at anew

@@ -448,3 +448,56 @@ func (s *site) partitionKey(stream, suffix string) string {
 	s.Fatalf("there is no stream %s", stream)
 	return ""
 }
+
+// inward is a response that looks into its follower at each write.
+type inward struct {
+	http.ResponseWriter
+	look func(bytes int)
+}
+
+func (w *inward) Write(b []byte) (int, error)      { w.look(len(b)); return len(b), nil }
+func (w *inward) Flush()                           {}
+func (w *inward) SetWriteDeadline(time.Time) error { return nil }
+
+// Of large events a client takes no more room than a few need, however far behind it is:
+// little is read for it at a time, and each is written before the next is encoded.
+func TestEventsFeedRoom(t *testing.T) {
+	const events, each = 12, 900_000
+	s := feedsAt(t, testenv.RedisURL(t), shopApp(1), nil)
+	for range events {
+		s.add("cart-1", strings.Repeat("x", each))
+	}
+	s.begin()
+	c := &follower{feeds: s.feeds, ctx: t.Context(), wake: make(chan struct{}, 1), tick: time.NewTicker(time.Hour)}
+	defer c.tick.Stop()
+	most, wrote := 0, 0
+	c.w = &inward{look: func(bytes int) { most, wrote = max(most, c.out.Len()), wrote+bytes }}
+	c.control = http.NewResponseController(c.w)
+	c.patience = time.Hour
+	feed := &eventFeed{stream: eventstore.MustStreamID("cart", "1"), usual: usualEvent}
+	feed.attach(c)
+	defer feed.detach()
+	for more := true; more; {
+		var err error
+		if more, err = feed.tell(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if most > 2*each || wrote < events*each || feed.at != events {
+		t.Errorf("up to %d bytes wait to be written, of %d; it is told of %s events", most, wrote, feed.at)
+	}
+	feed.at = 0
+	got, more, err := feed.some(turnEvents)
+	if n := len(got); n*each > turnBytes+each || !more || err != nil {
+		t.Errorf("%d events are read at a time, more: %v, %v", n, more, err)
+	}
+	s.add("cart-2", counted(100)...)
+	feed.stream, feed.at = eventstore.MustStreamID("cart", "2"), 0
+	for _, want := range []int{64, 36, 0} {
+		got, more, err := feed.some(turnEvents)
+		if len(got) != want || more != (want == 64) || err != nil {
+			t.Errorf("%d small events are read at a time, more: %v, %v; want %d", len(got), more, err, want)
+		}
+		feed.at += eventstore.Version(len(got))
+	}
+}
