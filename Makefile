@@ -87,9 +87,10 @@ bench-rebuild: setup ## Rebuild REBUILDSTREAMS streams in REBUILDROUNDS rounds, 
 	-benchtime $(REBUILDROUNDS)x -timeout 2h $(ARGS) ./projector | tr '\t' '\n'
 	go test -run '^$$' -bench '^BenchmarkLoadLongStream$$' -benchtime 200x $(ARGS) ./aggregates | tr '\t' '\n'
 
-lint: .bin/staticcheck ## Check formatting, vet and staticcheck
+lint: .bin/staticcheck ## Check formatting, vet (for macOS too) and staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
 	go vet ./...
+	GOOS=darwin go vet ./...
 	.bin/staticcheck ./...
 
 # Nothing of the machine or the time gets into the files: the same sources and the same
