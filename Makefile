@@ -96,16 +96,19 @@ lint: .bin/staticcheck ## Check formatting, vet (for macOS too) and staticcheck
 # Nothing of the machine or the time gets into the files: the same sources and the same
 # Go make the same bytes. Whatever GOFLAGS says, the revision is in them where there is one.
 # The tag leaves out pages of gRPC that nobody looks at, and with them a third of the program.
-release: ## Build static binaries for PLATFORMS into DIST, with VERSION, checksums and a bill of materials each
+release: ## Build static binaries for PLATFORMS into DIST, with VERSION, checksums, licences and a bill of materials each
 	@rm -rf $(DIST) && mkdir -p $(DIST)
-	@for platform in $(PLATFORMS); do \
+	@programs=; for platform in $(PLATFORMS); do \
 		out=projectord-$(VERSION)-$${platform%/*}-$${platform#*/}; \
 		echo "$(DIST)/$$out"; \
 		CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -trimpath -buildvcs=auto -tags grpcnotrace \
 			-ldflags '-s -w -X main.version=$(VERSION)' -o $(DIST)/$$out ./cmd/projectord; \
 		go run ./scripts/sbom $(DIST)/$$out > $(DIST)/$$out.cdx.json; \
-	done
-	@cd $(DIST) && { command -v sha256sum >/dev/null && sha256sum projectord-* || shasum -a 256 projectord-*; } > SHA256SUMS
+		programs="$$programs $(DIST)/$$out"; \
+	done; \
+	go run ./scripts/licenses $$programs > $(DIST)/THIRD-PARTY-LICENSES.txt
+	@cp LICENSE $(DIST)/LICENSE
+	@cd $(DIST) && { command -v sha256sum >/dev/null && sha256sum projectord-* *LICENSE* || shasum -a 256 projectord-* *LICENSE*; } > SHA256SUMS
 
 clean: ## Remove what the other targets left in this directory
 	rm -rf .bin bench-new.txt dist

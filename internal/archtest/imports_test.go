@@ -82,8 +82,9 @@ var mayImport = map[string][]string{
 	"internal/archtest":  {},
 
 	// What projectord is deployed with: files, and tests of them.
-	"deploy":       {},
-	"scripts/sbom": {},
+	"deploy":           {},
+	"scripts/licenses": {},
+	"scripts/sbom":     {},
 
 	"internal/metricsdoc": {prom},
 }
