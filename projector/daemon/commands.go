@@ -108,7 +108,8 @@ func (k *Kit) on(how func() redisstore.Config, run func(context.Context, *Space,
 	}
 }
 
-// Arguments demands arguments of these names; those in brackets may be left out.
+// Arguments demands arguments of these names; those in brackets may be left out. One called
+// STREAM has to be the name of a stream, one called VERSION a number.
 func Arguments(names ...string) cobra.PositionalArgs { return arguments(names...) }
 
 // Usage returns the error of a command that was called wrongly, which ends it with code 2.

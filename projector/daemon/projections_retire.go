@@ -23,17 +23,22 @@ can go back to it then. Where it is interrupted, the same command goes on.
 Without --yes it says what it would do, with code 4.`,
 		Example: fmt.Sprintf("  %[1]s projections retire cart_current --generation 1\n  %[1]s projections retire cart_current --generation 1 --yes", p.app.name()),
 		Args:    arguments("PROJECTION"),
-		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
-			c.space = s
-			var dropped atomic.Int64
-			c.told = func(streams int) { dropped.Store(int64(streams)) }
-			stop := p.follow(func() string {
-				return fmt.Sprintf("retire generation %d of %s: %s", c.number, args[0], many(int(dropped.Load()), "stream"))
-			})
-			did, err := c.run(ctx, args[0])
-			stop()
-			return p.printDone(did, err)
-		}),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if c.number < 1 {
+				return usage("--generation is missing: %s lists what there is", p.call("projections show %s", args[0]))
+			}
+			return p.on(func(ctx context.Context, s *space, args []string) error {
+				c.space = s
+				var dropped atomic.Int64
+				c.told = func(streams int) { dropped.Store(int64(streams)) }
+				stop := p.follow(func() string {
+					return fmt.Sprintf("retire generation %d of %s: %s", c.number, args[0], many(int(dropped.Load()), "stream"))
+				})
+				did, err := c.run(ctx, args[0])
+				stop()
+				return p.printDone(did, err)
+			})(cmd, args)
+		},
 	}
 	cmd.Flags().IntVar(&c.number, "generation", 0, "`number` of the generation")
 	cmd.Flags().BoolVar(&c.yes, "yes", false, "do it")
@@ -49,9 +54,6 @@ type retiring struct {
 }
 
 func (c *retiring) run(ctx context.Context, name string) (done, error) {
-	if c.number < 1 {
-		return done{}, usage("--generation is missing: %s lists what there is", c.call("projections show %s", name))
-	}
 	a, all, err := c.codeAndGenerations(ctx, name)
 	if err != nil {
 		return done{}, err

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/projectord/projectord/eventstore"
 )
 
 // program is one run of the program.
@@ -63,7 +66,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 }
 
 func (p *program) newRoot() *cobra.Command {
-	name := p.app.name()
+	name, version := p.app.name(), false
 	root := &cobra.Command{
 		Use:   name,
 		Short: "Keep read models up to date from streams of events",
@@ -80,8 +83,13 @@ Exit codes:
 		Example: fmt.Sprintf(`  %[1]s status
   %[1]s streams show cart-42
   %[1]s parked ls`, name),
-		Args:          commandWanted,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: commandWanted,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if version {
+				return p.print(p.versionView())
+			}
+			return cmd.Help()
+		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -95,6 +103,8 @@ Exit codes:
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return p.flagError(cmd, err) })
+	root.SetHelpCommand(newHelp())
+	root.Flags().BoolVar(&version, "version", false, "print the version of the program")
 	flags := root.PersistentFlags()
 	p.form = formTable
 	flags.VarP((*formFlag)(&p.form), "output", "o", "form of what is printed: table, json or yaml")
@@ -175,7 +185,12 @@ func (p *program) flagError(cmd *cobra.Command, err error) error {
 	} else if s != nil {
 		return usage("--%s is for run: here it changes nothing", unknown)
 	}
-	return usage("%w%s", err, suggestion(new(settings).table(), unknown, func(name string) string { return "--" + name }))
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if name := nearest(names, unknown); name != "" {
+		return usage("%w, do you mean --%s?", err, name)
+	}
+	return usage("%w", err)
 }
 
 // invalidFlag says what the value of a flag has to be.
@@ -214,7 +229,8 @@ func holder(use, short, long string, commands ...*cobra.Command) *cobra.Command 
 	return cmd
 }
 
-// arguments demands arguments of these names; those in brackets may be left out.
+// arguments demands arguments of these names; those in brackets may be left out. What is
+// called STREAM has to be the name of one, and VERSION a number: that takes no server.
 func arguments(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch {
@@ -223,6 +239,38 @@ func arguments(names ...string) cobra.PositionalArgs {
 		case len(args) > len(names):
 			return usage("%q is one argument too many", args[len(names)])
 		}
+		for i, arg := range args {
+			var err error
+			switch strings.Trim(names[i], "[]") {
+			case "STREAM":
+				_, err = eventstore.ParseStreamID(arg)
+			case "VERSION":
+				if _, failed := strconv.ParseUint(arg, 10, 64); failed != nil {
+					err = usage("VERSION is a number, not %q", arg)
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
 		return nil
+	}
+}
+
+// newHelp is the help command, for which a command that is not there is an error.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]...", Short: "Print the help of a command", Annotations: map[string]string{unconfigured: "true"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err == nil {
+				err = commandWanted(about, rest)
+			}
+			if err != nil {
+				return err
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
 	}
 }

@@ -7,23 +7,29 @@ import (
 
 // suggestion names the setting that is most like what somebody wrote, if any is.
 func suggestion(table []setting, wrote string, written func(name string) string) string {
+	var names []string
+	for _, s := range table {
+		names = append(names, s.name)
+		if s.secret {
+			names = append(names, s.name+fileSuffix)
+		}
+	}
+	if name := nearest(names, wrote); name != "" {
+		return fmt.Sprintf(", do you mean %s?", written(name))
+	}
+	return ": config print lists them"
+}
+
+// nearest returns the name that is most like what somebody wrote, if any is.
+func nearest(names []string, wrote string) string {
 	plain := strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(wrote))
 	best, most := "", len(plain)/3+1
-	consider := func(name string) {
+	for _, name := range names {
 		if d := distance(plain, name); d <= most {
 			best, most = name, d-1
 		}
 	}
-	for _, s := range table {
-		consider(s.name)
-		if s.secret {
-			consider(s.name + fileSuffix)
-		}
-	}
-	if best == "" {
-		return ": config print lists them"
-	}
-	return fmt.Sprintf(", do you mean %s?", written(best))
+	return best
 }
 
 // distance is how many letters have to be changed, added or left out to make b of a.
