@@ -7,18 +7,30 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// complete has a shell complete what is known without a server: names of projections,
-// and the words that settings can be.
+// complete has a shell complete arguments and the words that settings can be. The names of
+// projections are those of the program, where it has some; the rest the servers know.
 func (p *program) complete(cmd *cobra.Command) {
 	var names []string
 	for _, d := range p.app.Projections {
 		names = append(names, d.projection.Name())
 	}
-	words := strings.Fields(cmd.Use)
+	var arguments []string
+	for i, word := range strings.Fields(cmd.Use) {
+		if i > 0 {
+			arguments = append(arguments, strings.Trim(word, "[]"))
+		}
+	}
 	if cmd.ValidArgsFunction == nil && cmd.ValidArgs == nil { // the program's own commands may have some
-		cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(words) > 1 && strings.Trim(words[1], "[]") == "PROJECTION" && len(args) == 0 {
+		cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, begins string) ([]string, cobra.ShellCompDirective) {
+			argument := ""
+			if len(args) < len(arguments) {
+				argument = arguments[len(args)]
+			}
+			switch {
+			case argument == "PROJECTION" && len(names) > 0:
 				return names, cobra.ShellCompDirectiveNoFileComp
+			case slices.Contains([]string{"PROJECTION", "STREAM", "WORKER"}, argument):
+				return p.asked(cmd, argument, args, begins), cobra.ShellCompDirectiveNoFileComp
 			}
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

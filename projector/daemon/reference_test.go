@@ -114,7 +114,8 @@ func commandsReference(root *cobra.Command) string {
 Print what has a shell complete commands, flags and arguments.
 
 The names of projections, the words that flags take and the commands are those of the program
-that prints it. Nothing is asked of a server, so streams, workers and documents are not completed.
+that prints it. Streams, workers, and projections where the program has none, are asked of the
+servers that the settings name: up to 100, for a second at the most.
 `+"`completion SHELL -h`"+` says how each shell is told to load it for good.
 
 `+"```\n%[1]s completion bash|zsh|fish|powershell [--no-descriptions]\n```\n\n```sh\nsource <(%[1]s completion bash)\n```\n", root.Name())
