@@ -104,7 +104,7 @@ func getWait(q *request) (any, error) {
 	if q.wrong != nil {
 		return nil, q.wrong
 	}
-	return q.wait(q.Context(), q.PathValue("name"), stream, version, generation, timeout)
+	return q.wait(q.Context(), nil, q.PathValue("name"), stream, version, generation, timeout)
 }
 
 func getParked(q *request) (any, error) {

@@ -26,7 +26,8 @@ Where a generation of that version is being built, or is built and nobody has se
 yet, it is that one, and nothing new is begun unless --again.
 
 With --wait it shows how far that is, and ends with code 0 when the generation is built
-and with 1 when the building has failed. Ctrl-C ends only the waiting.
+and with 1 when the building has failed. Ctrl-C ends only the waiting, with code 1. While
+Redis is out of reach it says so and waits on; the building goes on when it is back.
 
 An event that cannot be applied makes the building fail, for somebody to look at it, or
 with --park has its stream parked and all others built. --rate and --workers leave room
@@ -151,32 +152,43 @@ func (c *rebuilding) await(ctx context.Context, g generations.Generation) (gener
 	var pace projector.Pace
 	var last projector.Progress
 	moved, told, still := time.Now(), time.Now(), false
+	begin := "" // what a line begins with
 	if isTerminal(c.screen) {
+		begin = eraseLine
 		defer fmt.Fprint(c.err, eraseLine)
 	}
+	trouble := &outage{
+		say:  func(text string) { fmt.Fprintf(c.err, "%s%s: %s\n", begin, group(c.name, g), text) },
+		note: ", the building goes on then too",
+	}
+	goesOn := fmt.Sprintf("the building goes on: %s shows it, %s stops it", c.call("status --watch"), c.call("projections pause %s", c.name))
 	for {
-		now, err := c.Progress(ctx, c.name, g)
+		now, err := patiently(ctx, watchEvery, func(ctx context.Context) (projector.Progress, error) { return c.Progress(ctx, c.name, g) }, trouble.silent)
 		switch {
 		case ctx.Err() != nil:
-			return generations.Record{}, fmt.Errorf("the waiting was interrupted, the building goes on: %s shows it, %s stops it", c.call("status --watch"), c.call("projections pause %s", c.name))
+			return generations.Record{}, fmt.Errorf("the waiting was interrupted, %s", goesOn)
+		case trouble.outlasts(err):
+			moved = time.Now() // nothing could be seen to move
 		case err != nil:
-			return generations.Record{}, err
+			return generations.Record{}, fmt.Errorf("%w; %s", err, goesOn)
 		case now.State == generations.Built, now.State == generations.Failed, now.State == generations.Paused:
 			return now.Record, nil
-		}
-		now = pace.Of(now, time.Now())
-		if now.EventsDone != last.EventsDone || now.Events != last.Events || now.Chunks != last.Chunks {
-			last, moved, still = now, time.Now(), false
-		}
-		if time.Since(moved) >= stillAfter && !still {
-			still = true
-			fmt.Fprintf(c.err, "nothing has moved for %s: %s\n", stillAfter, c.workerHint(now.Record))
-		}
-		if width, _, terminal := terminalSize(c.screen); terminal {
-			c.redraw(buildingLine(group(c.name, g), now, width-1))
-		} else if time.Since(told) >= lineEvery {
-			told = time.Now()
-			fmt.Fprintf(c.err, "%s: %s\n", group(c.name, g), howFar(now))
+		default:
+			trouble.over()
+			now = pace.Of(now, time.Now())
+			if now.EventsDone != last.EventsDone || now.Events != last.Events || now.Chunks != last.Chunks {
+				last, moved, still = now, time.Now(), false
+			}
+			if time.Since(moved) >= stillAfter && !still {
+				still = true
+				fmt.Fprintf(c.err, "%snothing has moved for %s: %s\n", begin, stillAfter, c.workerHint(now.Record))
+			}
+			if width, _, terminal := terminalSize(c.screen); terminal {
+				c.redraw(buildingLine(group(c.name, g), now, width-1))
+			} else if time.Since(told) >= lineEvery {
+				told = time.Now()
+				fmt.Fprintf(c.err, "%s: %s\n", group(c.name, g), howFar(now))
+			}
 		}
 		select {
 		case <-time.After(watchEvery):
