@@ -40,7 +40,9 @@ func (v projectionDetails) show(p *page) {
 			line += ", unseen since " + g.Left.Local().Format(time.DateTime)
 		}
 		p.line("%s", line)
-		g.notes(p)
+		for _, note := range g.notes() {
+			p.line("%s", note.text)
+		}
 	}
 	if v.Skipped > 0 {
 		p.line("%s left out by parked skip", many(v.Skipped, "event"))

@@ -87,7 +87,8 @@ How many events it is behind takes the code of the projection: elsewhere the num
 pointers in the logs says about as much.
 
 With --watch it prints them again every second until Ctrl-C: on a terminal in place of
-what was there, elsewhere when something has changed.`,
+what was there, with the time, and as much as there is room for; elsewhere when something
+has changed. It goes on while Redis is out of reach or does not answer, and says so.`,
 		Example: fmt.Sprintf(`  %[1]s status
   %[1]s status --watch
   %[1]s status -o json | jq '.generations[] | select(.parked > 0)'`, p.app.name()),
@@ -109,21 +110,27 @@ type stating struct {
 }
 
 func (s *stating) run(ctx context.Context) error {
-	for trouble := ""; ; {
-		err := s.tell(ctx)
+	if s.watch && s.form == formTable && isTerminal(s.out) {
+		return s.draw(ctx)
+	}
+	trouble := new(outage)
+	if s.watch {
+		trouble = s.outage()
+	}
+	for {
+		v, err := patiently(ctx, statusEvery, s.look, trouble.silent)
 		switch {
 		case ctx.Err() != nil && s.watch:
 			return nil
-		case s.watch && exitCode(err) == exitUnavailable:
+		case s.watch && trouble.outlasts(err):
 			// Whoever watches wants to see when it is back.
-			if now := err.Error(); now != trouble {
-				trouble = now
-				fmt.Fprintf(s.err, "%s: %s\n", s.app.name(), trouble)
-			}
-		case err != nil || !s.watch:
+		case err != nil:
 			return err
 		default:
-			trouble = ""
+			trouble.over()
+			if err := s.tell(v); err != nil || !s.watch {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -133,23 +140,57 @@ func (s *stating) run(ctx context.Context) error {
 	}
 }
 
-// tell prints how everything stands: on a terminal in place of what was there, elsewhere
-// if it is something new.
-func (s *stating) tell(ctx context.Context) error {
-	v, err := s.look(ctx)
-	if err != nil {
-		return err
-	}
+// tell prints how everything stands, if it is something new.
+func (s *stating) tell(v statusView) error {
 	text, err := render(v, s.form, s.watch)
-	switch now := string(text); {
-	case err != nil:
-	case s.watch && s.form == formTable && isTerminal(s.out):
-		_, err = io.WriteString(s.out, eraseScreen+now)
-	case now != s.last:
+	if now := string(text); err == nil && now != s.last {
 		s.last = now
 		_, err = io.WriteString(s.out, now)
 	}
 	return err
+}
+
+// draw shows on a terminal how everything stands, in place of what was there, until ctx
+// ends. It goes on while nothing answers, and says so.
+func (s *stating) draw(ctx context.Context) error {
+	f := statusFrame{view: statusView{Namespace: s.Namespace}}
+	secrets := hiding(s.secrets()) // what is wrong is not written to the standard error here
+	show := func(silent time.Duration) error {
+		f.silent = silent
+		width, height, _ := terminalSize(s.out)
+		_, err := io.WriteString(s.out, eraseScreen+f.text(width, height, time.Now()))
+		return err
+	}
+	for {
+		v, err := patiently(ctx, statusEvery, s.look, func(took time.Duration) { _ = show(took) }) // the next one fails too
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case exitCode(err) == exitUnavailable:
+			if f.trouble == "" {
+				f.workers = max(f.workers, f.view.Workers)
+			}
+			f.trouble = secrets.Replace(err.Error())
+		case err != nil:
+			return err
+		default:
+			now := time.Now()
+			if f.trouble != "" {
+				f.back = now
+			} else if now.Sub(f.back) >= unservedAfter {
+				f.workers = 0
+			}
+			f.view, f.at, f.trouble = v, now, ""
+		}
+		if err := show(0); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(statusEvery):
+		}
+	}
 }
 
 // look looks how everything stands.
@@ -242,42 +283,57 @@ func viewBuilding(p projector.Progress) *buildingView {
 	}
 }
 
+// noneHasRun stands in place of a table without rows.
+const noneHasRun = "no projection has run yet"
+
 func (v statusView) show(p *page) {
 	p.line("namespace %s, %s", v.Namespace, many(v.Workers, "worker"))
 	if len(v.Generations) == 0 {
-		p.line("no projection has run yet")
+		p.line(noneHasRun)
 	}
 	p.table(generationHeadings, generationRows(v.Generations))
+	for _, note := range v.notes() {
+		p.line("%s", note.text)
+	}
+}
+
+// notes tells what has no place in the table.
+func (v statusView) notes() []ranked {
+	var notes []ranked
 	for _, g := range v.Generations {
-		g.notes(p)
+		notes = append(notes, g.notes()...)
 	}
 	for _, u := range v.Unserved {
-		p.line("nobody serves %s, which has %s: start its workers, or retire it", u.Group, many(int(u.Pointers), "outstanding pointer"))
+		text := fmt.Sprintf("nobody serves %s, which has %s: start its workers, or retire it", u.Group, many(int(u.Pointers), "outstanding pointer"))
+		notes = append(notes, ranked{rank: rankWrong, text: text})
 	}
+	return notes
 }
 
 var generationHeadings = []string{"PROJECTION", "GENERATION", "VERSION", "STATE", "BEHIND", "OLDEST", "PARKED"}
 
+// generationRows returns the rows of generations, each projection named once.
 func generationRows(all []generationView) [][]string {
 	var rows [][]string
 	last := ""
 	for _, g := range all {
-		name := g.Projection
-		if name == last {
-			name = ""
+		row := g.row()
+		if g.Projection == last {
+			row[0] = ""
 		}
 		last = g.Projection
-		state := g.State
-		if g.Active && state == string(generations.Built) {
-			state = "active"
-		}
-		row := []string{name, fmt.Sprint(g.Generation), fmt.Sprint(g.Version), state, g.behind(), ago(time.Duration(g.OldestSeconds * float64(time.Second))), count(g.Parked)}
-		if g.Building != nil {
-			row = append(row, bar(g.Building.Share)+" "+g.Building.text)
-		}
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// row returns the cells below the headings.
+func (g generationView) row() []string {
+	state := g.State
+	if g.Active && state == string(generations.Built) {
+		state = "active"
+	}
+	return []string{g.Projection, fmt.Sprint(g.Generation), fmt.Sprint(g.Version), state, g.behind(), ago(time.Duration(g.OldestSeconds * float64(time.Second))), count(g.Parked)}
 }
 
 func (g generationView) behind() string {
@@ -292,24 +348,28 @@ func (g generationView) behind() string {
 	return "-"
 }
 
-// notes tells what has no place in the table.
-func (g generationView) notes(p *page) {
+// notes tells of a generation what has no place in the table.
+func (g generationView) notes() []ranked {
+	var notes []ranked
+	name := fmt.Sprintf("%s@%d", g.Projection, g.Generation)
 	if g.Reason != "" {
-		p.line("%s@%d %s: %s", g.Projection, g.Generation, g.State, g.Reason)
+		notes = append(notes, ranked{rank: rankWrong, text: name + " " + g.State + ": " + g.Reason})
 	}
 	if g.Trouble != "" {
-		p.line("%s@%d: how many events it is behind is not known: %s", g.Projection, g.Generation, g.Trouble)
+		notes = append(notes, ranked{rank: rankWrong, text: name + ": how many events it is behind is not known: " + g.Trouble})
 	}
 	if g.Building == nil {
-		return
+		return notes
 	}
+	notes = append(notes, ranked{rankBuilding, name + " " + bar(g.Building.Share) + " " + g.Building.text, name + ": " + g.Building.text})
 	var by []string
 	for _, worker := range slices.Sorted(maps.Keys(g.Building.Workers)) {
 		by = append(by, fmt.Sprintf("%s (%s events)", worker, count(g.Building.Workers[worker])))
 	}
 	if by != nil {
-		p.line("%s@%d is built by %s", g.Projection, g.Generation, strings.Join(by, ", "))
+		notes = append(notes, ranked{rank: rankWorkers, text: name + " is built by " + strings.Join(by, ", ")})
 	}
+	return notes
 }
 
 // many writes a number of things.

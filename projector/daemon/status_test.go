@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,10 +110,14 @@ func TestStatusWatchOutlasts(t *testing.T) {
 func TestStatusTellsWhoBuilds(t *testing.T) {
 	t.Parallel()
 	g := generationView{Projection: "carts", Generation: 2, Building: &buildingView{Workers: map[string]uint64{"red": 2_000, "blue": 17}}}
-	var p page
-	g.notes(&p)
-	generationView{}.notes(&p)
-	if want := "carts@2 is built by blue (17 events), red (2,000 events)\n"; p.String() != want {
-		t.Errorf("it says %q, want %q", p.String(), want)
+	want := []ranked{
+		{rankBuilding, "carts@2 [--------------------] ", "carts@2: "},
+		{rank: rankWorkers, text: "carts@2 is built by blue (17 events), red (2,000 events)"},
+	}
+	if got := g.notes(); !slices.Equal(got, want) {
+		t.Errorf("it says %+v, want %+v", got, want)
+	}
+	if got := (generationView{}).notes(); got != nil {
+		t.Errorf("of one that is built it says %+v", got)
 	}
 }

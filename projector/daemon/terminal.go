@@ -43,3 +43,22 @@ func fit(text string, width int) string {
 	}
 	return string([]rune(text)[:max(width-1, 0)]) + "…"
 }
+
+// fold breaks a text into lines of so many characters, at spaces where there are any.
+func fold(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}
