@@ -77,6 +77,21 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
+// Workers that build, or have nothing to do, are workers; and what two namespaces tell is not
+// added up.
+func TestAlertsTellApart(t *testing.T) {
+	for _, group := range alertRules(t).Groups {
+		for _, rule := range group.Rules {
+			if rule.Alert == "ProjectordNoWorker" && !strings.Contains(rule.Expr, `state=~"running|building|idle"`) {
+				t.Errorf("%s fires while all workers build: %s", rule.Alert, rule.Expr)
+			}
+			if regexp.MustCompile(`by \(projection`).MatchString(rule.Expr) {
+				t.Errorf("%s adds up namespaces: %s", rule.Alert, rule.Expr)
+			}
+		}
+	}
+}
+
 // runbookHeadings returns the headings of the runbook, nil where there is none.
 func runbookHeadings(t *testing.T) []string {
 	t.Helper()

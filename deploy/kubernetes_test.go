@@ -194,6 +194,15 @@ func TestKubernetesAutoscaler(t *testing.T) {
 		t.Errorf("from %v to %d replicas", spec.MinReplicas, spec.MaxReplicas)
 	}
 	if len(spec.Metrics) != 1 || spec.Metrics[0].External == nil || spec.Metrics[0].External.Metric.Name != "projectord_lag_events" || spec.Metrics[0].External.Target.AverageValue == nil {
-		t.Errorf("it goes by %+v", spec.Metrics)
+		t.Fatalf("it goes by %+v", spec.Metrics)
+	}
+	var store string // what the workers say they are of
+	for _, v := range m.deployment.Spec.Template.Spec.Containers[0].Env {
+		if v.Name == "PROJECTORD_NAMESPACE" {
+			store = v.Value
+		}
+	}
+	if of := spec.Metrics[0].External.Metric.Selector; of == nil || of.MatchLabels["store"] != store {
+		t.Errorf("it goes by the lag of %+v, the workers are of %s", of, store)
 	}
 }

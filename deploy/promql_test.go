@@ -27,9 +27,9 @@ var (
 	durations    = regexp.MustCompile(`^\[([0-9]+[smhd]|\$__rate_interval)\]$`)
 )
 
-// scraped are the labels that the scrape job gives, and the series that Prometheus makes.
+// scraped are the labels that the scrape job gives, and the daemon to all it tells, and the series that Prometheus makes.
 var (
-	scrapeLabels = []string{"job", "instance", "namespace", "pod"}
+	scrapeLabels = []string{"job", "instance", "namespace", "pod", "store"}
 	scrapeSeries = []string{"up"}
 )
 
@@ -37,7 +37,7 @@ var (
 var values = map[string][]string{
 	"reason": {"poison", "hole", "truncated", "regressed", "forked", "other"},
 	"stage":  {"load", "fold", "commit"},
-	"state":  {"running", "paused", "stopping", "stopped", "idle", "building"},
+	"state":  {"running", "paused", "stopping", "stopped", "idle", "building", "failed", "built", "retiring"},
 }
 
 // expression is one that is looked at.

@@ -91,7 +91,7 @@ func (p *program) newServer(logger *slog.Logger) *server {
 		sum := sha256.Sum256([]byte(p.HTTPToken))
 		v.token = &sum
 	}
-	v.counts = newCounts(p.versionView())
+	v.counts = newCounts(p.versionView(), p.Namespace)
 	v.mount()
 	v.http = http.Server{
 		Handler: v, ReadHeaderTimeout: headerWithin, ReadTimeout: arriveWithin, IdleTimeout: idleFor, MaxHeaderBytes: maxHeader,
@@ -141,7 +141,7 @@ func (v *server) listen() error {
 func (v *server) open(s *space) {
 	v.ready.connected(s.client)
 	f := newFeeds(v.leaving, s)
-	v.counts.registry.MustRegister(f)
+	v.counts.ours.MustRegister(f, generationGauges{s.Generations.All})
 	v.feeds.Store(f)
 	v.opened.Store(s)
 }

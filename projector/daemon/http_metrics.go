@@ -17,13 +17,14 @@ import (
 // counts is what /metrics tells.
 type counts struct {
 	registry *prometheus.Registry
+	ours     prometheus.Registerer // of the registry, for what is of the namespace
 	workers  *metrics.Metrics
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec
 	build    *prometheus.GaugeVec
 }
 
-func newCounts(version versionView) *counts {
+func newCounts(version versionView, namespace string) *counts {
 	c := &counts{
 		registry: prometheus.NewRegistry(), workers: metrics.New(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -38,7 +39,10 @@ func newCounts(version versionView) *counts {
 		Name: "projectord_build_info", Help: "1, with what program this is.",
 	}, []string{"name", "version", "revision", "go"})
 	c.build.WithLabelValues(version.Name, version.Version, version.Revision, version.Go).Set(1)
-	c.registry.MustRegister(c.workers, c.requests, c.took, c.build,
+	// By another name than that which Kubernetes has for its own namespaces.
+	c.ours = prometheus.WrapRegistererWith(prometheus.Labels{"store": namespace}, c.registry)
+	c.ours.MustRegister(c.workers, c.requests, c.took, c.build)
+	c.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return c
 }

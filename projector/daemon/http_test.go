@@ -21,6 +21,7 @@ import (
 
 	"github.com/projectord/projectord/internal/metricsdoc"
 	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/projector/generations"
 )
 
 // serving is a daemon in the test's process that answers by HTTP.
@@ -357,16 +358,46 @@ func TestHTTPMetrics(t *testing.T) {
 	d.gives("GET", "/some/where", "", http.StatusNotFound)
 	d.gives("BREW", "/metrics", "", http.StatusMethodNotAllowed)
 	testenv.Wait(t, waitLong, d.answers("GET", "/metrics", "", http.StatusOK,
-		`projectord_http_requests_total{code="404",method="GET",route="none"} 1`,
-		`projectord_http_requests_total{code="405",method="other",route="none"} 1`,
-		`projectord_http_request_duration_seconds_count{route="/metrics"} `,
-		`projectord_build_info{go="go1`, `version="v1.2.3"} 1`,
-		`projectord_events_applied_total{generation="1",projection="carts"} 1`,
-		`projectord_lag_events{generation="1",projection="items"} 0`,
+		`projectord_http_requests_total{code="404",method="GET",route="none",store="`+f.namespace+`"} 1`,
+		`projectord_http_requests_total{code="405",method="other",route="none",store="`+f.namespace+`"} 1`,
+		`projectord_http_request_duration_seconds_count{route="/metrics",store="`+f.namespace+`"} `,
+		`projectord_build_info{go="go1`, `store="`+f.namespace+`",version="v1.2.3"} 1`,
+		`projectord_events_applied_total{generation="1",projection="carts",store="`+f.namespace+`"} 1`,
+		`projectord_lag_events{generation="1",projection="items",store="`+f.namespace+`"} 0`,
+		`projectord_generation_state{generation="1",projection="carts",state="built",store="`+f.namespace+`"} 1`,
+		`projectord_generation_state{generation="1",projection="carts",state="failed",store="`+f.namespace+`"} 0`,
 		"go_goroutines", "process_open_fds"))
 	if _, text, _ := d.send(d.request("GET", "/metrics", "")); strings.Contains(text, "/some/where") {
 		t.Error("a path is a label")
 	}
+}
+
+// A generation that failed or is paused has no worker, and is told of all the same.
+func TestHTTPMetricsOfGenerations(t *testing.T) {
+	t.Parallel()
+	f := shop(t)
+	registry, err := generations.New(testenv.Redis(t), f.namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, state := range map[string]generations.State{"carts": generations.Failed, "items": generations.Paused} {
+		_, err := registry.Start(t.Context(), name, 1)
+		var r generations.Record
+		if err == nil {
+			r, err = registry.Add(t.Context(), name, 2, generations.Options{})
+		}
+		if err == nil {
+			err = registry.Set(t.Context(), name, r.Generation, state, "poison", generations.Building)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := f.serve().ready()
+	testenv.Wait(t, waitLong, d.answers("GET", "/metrics", "", http.StatusOK,
+		`projectord_generation_state{generation="2",projection="carts",state="failed",store="`+f.namespace+`"} 1`,
+		`projectord_generation_state{generation="2",projection="items",state="paused",store="`+f.namespace+`"} 1`,
+		`projectord_generation_state{generation="2",projection="items",state="building",store="`+f.namespace+`"} 0`))
 }
 
 // The list for operators names the metrics of the server and of its feeds, with their
@@ -377,9 +408,11 @@ func TestHTTPMetricsDocs(t *testing.T) {
 	c := unserved(t, &log).counts
 	c.count(nil, "GET", 200, time.Second)
 	owned := func(name string) bool {
-		return slices.ContainsFunc([]string{"projectord_http_", "projectord_sse_", "projectord_build_"}, func(p string) bool { return strings.HasPrefix(name, p) })
+		return slices.ContainsFunc([]string{"projectord_http_", "projectord_sse_", "projectord_build_", "projectord_generation_"}, func(p string) bool { return strings.HasPrefix(name, p) })
 	}
-	metricsdoc.Check(t, "../../docs/metrics.md", owned, c.requests, c.took, c.build, newFeeds(t.Context(), nil))
+	metricsdoc.Check(t, "../../docs/metrics.md", owned, c.requests, c.took, c.build, newFeeds(t.Context(), nil), generationGauges{func(context.Context) (map[string]generations.Projection, error) {
+		return map[string]generations.Projection{"carts": {Records: []generations.Record{{Generation: 1}}}}, nil
+	}})
 }
 
 // The default port is nobody's wish: where another has it, any other will do.

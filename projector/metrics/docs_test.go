@@ -12,7 +12,7 @@ import (
 // else; those of servers are checked where they are made.
 func TestDocs(t *testing.T) {
 	owned := func(name string) bool {
-		return !slices.ContainsFunc([]string{"projectord_http_", "projectord_sse_", "projectord_build_"}, func(p string) bool { return strings.HasPrefix(name, p) })
+		return !slices.ContainsFunc([]string{"projectord_http_", "projectord_sse_", "projectord_build_", "projectord_generation_"}, func(p string) bool { return strings.HasPrefix(name, p) })
 	}
 	metricsdoc.Check(t, "../../docs/metrics.md", owned, newFixture(t).watched())
 }
