@@ -41,8 +41,11 @@ type server struct {
 	leaving context.Context
 	leave   context.CancelFunc
 
-	opened   atomic.Pointer[space] // nil until the namespace is open
-	feeds    atomic.Pointer[feeds] // nil until then, too
+	following chan struct{} // has room for the clients of feeds
+
+	isOpen   chan struct{}         // closed once the namespace is open
+	opened   atomic.Pointer[space] // nil until then
+	feeds    atomic.Pointer[feeds] // the same
 	listener net.Listener          // nil where http is off
 	served   chan struct{}         // closed when nothing is accepted any more
 	ending   sync.Once
@@ -85,7 +88,8 @@ func (c *config) exposed(ip net.IP) error {
 }
 
 func (p *program) newServer(logger *slog.Logger) *server {
-	v := &server{program: p, logger: logger, slack: writeSlack, hide: hiding(p.secrets()), served: make(chan struct{})}
+	v := &server{program: p, logger: logger, slack: writeSlack, hide: hiding(p.secrets()), served: make(chan struct{}),
+		following: make(chan struct{}, feedClients), isOpen: make(chan struct{})}
 	v.leaving, v.leave = context.WithCancel(context.Background())
 	if p.HTTPToken != "" {
 		sum := sha256.Sum256([]byte(p.HTTPToken))
@@ -137,13 +141,14 @@ func (v *server) listen() error {
 	return nil
 }
 
-// open has the API answer, about the namespace.
+// open has the API answer, about the namespace. It is called once at the most.
 func (v *server) open(s *space) {
 	v.ready.connected(s.client)
 	f := newFeeds(v.leaving, s)
 	v.counts.ours.MustRegister(f, generationGauges{s.Generations.All})
 	v.feeds.Store(f)
 	v.opened.Store(s)
+	close(v.isOpen)
 }
 
 // watch has the worker be among what probes and metrics are about.

@@ -45,8 +45,11 @@ var statuses = map[int]int{
 // statusOf returns the status and the exit code of an error.
 func statusOf(err error) (status, code int) {
 	if r := (*refusal)(nil); errors.As(err, &r) {
-		if r.status == http.StatusNotFound {
+		switch r.status {
+		case http.StatusNotFound:
 			return r.status, exitAbsent
+		case http.StatusServiceUnavailable:
+			return r.status, exitUnavailable
 		}
 		return r.status, exitUsage
 	}

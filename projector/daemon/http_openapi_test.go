@@ -56,7 +56,7 @@ func TestOpenAPI(t *testing.T) {
 				}
 			}
 			slices.Sort(query)
-			if want := slices.Sorted(slices.Values(r.params)); r.within != untilEnd && !slices.Equal(query, want) {
+			if want := slices.Sorted(slices.Values(r.params)); !slices.Equal(query, want) {
 				t.Errorf("%s %s takes %q in openapi.yaml, and %q as a route", method, path, query, want)
 			}
 			if n := strings.Count(path, "{"); n != len(inPath) || slices.ContainsFunc(inPath, func(p string) bool { return !strings.Contains(path, p) }) {

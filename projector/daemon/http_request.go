@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,7 +34,7 @@ func (v *server) api(to *route) http.Handler {
 			return
 		}
 		q := &request{Request: r, space: s}
-		body, err := any(nil), q.known(to.params)
+		body, err := any(nil), understood(r, to.params)
 		if err == nil && to.turns != nil {
 			select {
 			case to.turns <- struct{}{}:
@@ -54,9 +55,13 @@ func (v *server) api(to *route) http.Handler {
 	})
 }
 
-// known returns an error where the query says what nobody would look at.
-func (q *request) known(params []string) error {
-	for name, values := range q.URL.Query() {
+// understood returns an error where the query says what nobody would look at.
+func understood(r *http.Request, params []string) error {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return usage("the query cannot be read: %w", err)
+	}
+	for name, values := range query {
 		if !slices.Contains(params, name) {
 			takes := "it takes none"
 			if len(params) > 0 {

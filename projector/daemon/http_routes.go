@@ -12,9 +12,11 @@ type route struct {
 	method, pattern string
 	summary         string
 	// call is what a route of the API does; params are those of its query, and others
-	// are refused.
+	// are refused, as they are of send.
 	call   call
 	params []string
+	// send is what a route does that sends events.
+	send func(*feeds, http.ResponseWriter, *http.Request) error
 	// handler is what any other route does. One that has neither is not there.
 	handler http.Handler
 	// within is how long an answer may take, if not answerWithin.
@@ -62,12 +64,12 @@ func (v *server) table() []route {
 		{method: "GET", pattern: "/api/v1/streams", summary: "streams with their heads, by name", call: getStreams, params: []string{"limit", "category", "after", "ended"}, turns: lists},
 		{method: "GET", pattern: "/api/v1/streams/{stream}", summary: "events of a stream, decoded", call: getStream, params: []string{"limit", "from", "backward"}, turns: pages},
 		{method: "POST", pattern: "/api/v1/streams/{stream}/events", summary: "append an event", call: postEvent},
-		{method: "GET", pattern: "/api/v1/streams/{stream}/events", summary: "events of a stream as they come (server-sent events)", handler: v.events((*feeds).events), within: untilEnd},
+		{method: "GET", pattern: "/api/v1/streams/{stream}/events", summary: "events of a stream as they come (server-sent events)", send: (*feeds).events, params: []string{"from"}, within: untilEnd},
 
 		{method: "GET", pattern: "/api/v1/projections", summary: "the projections", call: getProjections},
 		{method: "GET", pattern: "/api/v1/projections/{name}", summary: "all that is known of a projection", call: getProjection},
 		{method: "GET", pattern: "/api/v1/projections/{name}/documents/{id}", summary: "a document or a row", call: getDocument, params: []string{"generation"}},
-		{method: "GET", pattern: "/api/v1/projections/{name}/changes", summary: "changes of documents as they come (server-sent events)", handler: v.events((*feeds).changes), within: untilEnd},
+		{method: "GET", pattern: "/api/v1/projections/{name}/changes", summary: "changes of documents as they come (server-sent events)", send: (*feeds).changes, within: untilEnd},
 		{method: "GET", pattern: "/api/v1/projections/{name}/wait", summary: "wait until readers see a version of a stream", call: getWait, params: []string{"stream", "version", "timeout", "generation"}, within: longWithin},
 		{method: "POST", pattern: "/api/v1/projections/{name}/pause", summary: "leave a generation half built", call: postPause},
 		{method: "POST", pattern: "/api/v1/projections/{name}/resume", summary: "go on with a generation that is paused or failed", call: postResume},
@@ -88,8 +90,11 @@ func (v *server) mount() {
 	v.routes, v.mux, v.by = v.table(), http.NewServeMux(), make(map[string]*route)
 	for i := range v.routes {
 		r := &v.routes[i]
-		if r.call != nil {
+		switch {
+		case r.call != nil:
 			r.handler = v.api(r)
+		case r.send != nil:
+			r.handler = v.events(r)
 		}
 		if pattern := r.method + " " + r.pattern; r.handler != nil {
 			v.mux.Handle(pattern, r.handler)
@@ -101,19 +106,42 @@ func (v *server) mount() {
 // errConnecting says that the namespace is not open yet.
 var errConnecting = errors.New("the namespace is not open yet: /readyz tells when it is")
 
+// feedClients is how many clients follow feeds at the most. One that does not read takes
+// up to some MB until it is dropped.
+const feedClients = 1000
+
 // events returns the handler of a route that sends events, whose within is untilEnd: it
 // ends with the client or with the server. Until the first byte is written the error of
 // send is answered; after that nobody would understand it.
-func (v *server) events(send func(*feeds, http.ResponseWriter, *http.Request) error) http.Handler {
+func (v *server) events(to *route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f := v.feeds.Load()
-		if f == nil {
-			v.fail(w, r, fail(exitUnavailable, "%w", errConnecting))
-			return
+		err := understood(r, to.params)
+		if err == nil {
+			err = v.send(to, w, r)
 		}
-		err := send(f, w, r)
 		if out, ok := w.(*recorder); err != nil && ok && out.code == 0 {
 			v.fail(w, r, err)
 		}
 	})
+}
+
+// send has a client follow. As long as the namespace is not open it is held, because a
+// browser does not come back after a refusal.
+func (v *server) send(to *route, w http.ResponseWriter, r *http.Request) error {
+	select {
+	case v.following <- struct{}{}:
+		defer func() { <-v.following }()
+	default:
+		err := refused(http.StatusServiceUnavailable, "%d clients follow already, and no more are taken: come back later, or ask another daemon", cap(v.following))
+		err.header = http.Header{"Retry-After": {"5"}}
+		return err
+	}
+	// A server's deadline for reading requests would end this one.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	select {
+	case <-v.isOpen:
+		return to.send(v.feeds.Load(), w, r)
+	case <-r.Context().Done():
+		return fail(exitUnavailable, "%w", errConnecting)
+	}
 }

@@ -647,7 +647,8 @@ func TestHTTPEndsStreams(t *testing.T) {
 	v := unserved(t, &log)
 	v.http.ReadTimeout = 50 * time.Millisecond
 	v.feeds.Store(newFeeds(v.leaving, &space{}))
-	v.mux.Handle("GET /stream", v.events(func(_ *feeds, w http.ResponseWriter, r *http.Request) error {
+	close(v.isOpen)
+	to := &route{pattern: "/stream", within: untilEnd, send: func(_ *feeds, w http.ResponseWriter, r *http.Request) error {
 		ctx := r.Context()
 		control := http.NewResponseController(w)
 		io.WriteString(w, "begun\n")
@@ -664,8 +665,9 @@ func TestHTTPEndsStreams(t *testing.T) {
 			<-ctx.Done()
 		}
 		return ctx.Err()
-	}))
-	v.by["GET /stream"] = &route{pattern: "/stream", within: untilEnd}
+	}}
+	v.mux.Handle("GET /stream", v.events(to))
+	v.by["GET /stream"] = to
 	if err := v.listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -685,5 +687,48 @@ func TestHTTPEndsStreams(t *testing.T) {
 	v.end()
 	if lines.Scan() || time.Since(begin) > endWithin {
 		t.Errorf("the stream goes on: %q after %s", lines.Text(), time.Since(begin))
+	}
+}
+
+// Who follows before the namespace is open is held until it is, because a browser does not
+// come back after a refusal; and there is an end to how many do.
+func TestHTTPHoldsFollowers(t *testing.T) {
+	t.Parallel()
+	f := bare(t, shopApp(1)).with(env("redis-url") + "=" + testenv.RedisURL(t))
+	s := f.space(t)
+	v := unserved(t, new(transcript))
+	v.http.ReadTimeout = 20 * time.Millisecond
+	v.following = make(chan struct{}, 2)
+	if err := v.listen(); err != nil {
+		t.Fatal(err)
+	}
+	defer v.end()
+	url := "http://" + v.listener.Addr().String()
+	statuses := make(chan int, 2)
+	for _, path := range []string{streamPath("cart-1"), cartChanges} {
+		l := &listener{T: t, stay: waitLong, url: url + "/api/v1/" + path}
+		t.Cleanup(l.leave)
+		go func() { statuses <- l.connect() }()
+	}
+	begin := time.Now()
+	testenv.Wait(t, waitLong, func() error {
+		if n := len(v.following); n < 2 || time.Since(begin) < 5*v.http.ReadTimeout {
+			return fmt.Errorf("%d clients are held", n)
+		}
+		return nil
+	})
+	d := &serving{fixture: f, mux: v.mux, url: url}
+	answer, text, err := d.send(d.request("GET", "/api/v1/"+cartChanges, ""))
+	if err == nil {
+		err = judge(answer, text, http.StatusServiceUnavailable, "2 clients follow already", `"code": 6`)
+	}
+	if err != nil || answer.Header.Get("Retry-After") == "" {
+		t.Errorf("the third is answered with %v: %v", answer, err)
+	}
+	v.open(s)
+	for range 2 {
+		if status := <-statuses; status != http.StatusOK {
+			t.Errorf("once it is open the status is %d", status)
+		}
 	}
 }
