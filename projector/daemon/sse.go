@@ -49,8 +49,8 @@ type feeds struct {
 	newest  *lookout[int, lease.EntryID]
 	active  *lookout[string, projector.Generation]
 
-	mu        sync.Mutex // guards standings
-	standings map[string]*lookout[eventstore.StreamID, standing]
+	mu        sync.Mutex            // guards standings
+	standings map[string]*standings // by group, as long as somebody is told of it
 
 	clients *prometheus.GaugeVec
 	dropped *prometheus.CounterVec
@@ -82,7 +82,7 @@ const (
 func newFeeds(ctx context.Context, s *space) *feeds {
 	f := &feeds{
 		ctx: ctx, space: s, keepAlive: 15 * time.Second, patience: 10 * time.Second, every: 100 * time.Millisecond,
-		reads: make(chan struct{}, feedReads), standings: make(map[string]*lookout[eventstore.StreamID, standing]),
+		reads: make(chan struct{}, feedReads), standings: make(map[string]*standings),
 		clients: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "projectord_sse_clients", Help: "Clients that follow a feed of server-sent events now.",
 		}, []string{"feed"}),

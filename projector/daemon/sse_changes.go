@@ -68,7 +68,7 @@ type changeFeed struct {
 	feeds      *feeds
 	assignment projector.Assignment // in the generation it is told of; 0 before there is one
 	log        *lease.Log
-	standings  *lookout[eventstore.StreamID, standing]
+	standings  *standings    // nil until there is a client and a generation
 	places     []lease.Place // by partition: to where its log was read
 	waiting    [][]pending   // by partition, in the order of the log
 	told       string        // where it stood after the last turn
@@ -126,19 +126,41 @@ func (t *changeFeed) outset(ctx context.Context, g projector.Generation) ([]leas
 	return t.log.Existing(of.Group()).Outset(ctx)
 }
 
-// standingsOf returns what looks how far a generation has come with streams.
-func (f *feeds) standingsOf(a projector.Assignment) *lookout[eventstore.StreamID, standing] {
+// standings looks how far a generation has come with streams, for those who are told of it.
+type standings struct {
+	*lookout[eventstore.StreamID, standing]
+	group string
+	users int                // guarded by the mu of feeds
+	end   context.CancelFunc // of the lookout
+}
+
+// standingsOf returns what looks how far a generation has come with streams, until it is
+// given to unuse.
+func (f *feeds) standingsOf(a projector.Assignment) *standings {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l := f.standings[a.Group()]
-	if l == nil {
+	s := f.standings[a.Group()]
+	if s == nil {
 		group := f.space.Log.Existing(a.Group())
-		l = newLookout(f, func(ctx context.Context, streams []eventstore.StreamID) ([]standing, error) {
+		s = &standings{group: a.Group(), lookout: newLookout(f, func(ctx context.Context, streams []eventstore.StreamID) ([]standing, error) {
 			return standingOf(ctx, a, group, streams)
-		})
-		f.standings[a.Group()] = l
+		})}
+		s.ctx, s.end = context.WithCancel(f.ctx)
+		f.standings[s.group] = s
 	}
-	return l
+	s.users++
+	return s
+}
+
+// unuse ends what standingsOf began, and with the last that looks. A client names the
+// generation it stands in, which need not exist.
+func (f *feeds) unuse(s *standings) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s.users--; s.users == 0 {
+		s.end()
+		delete(f.standings, s.group)
+	}
 }
 
 // standingOf finds out how far a generation has come with streams. Whether one is parked
@@ -172,6 +194,7 @@ func (t *changeFeed) attach(c *follower) {
 	}
 	t.asked = t.active.add(c, t.assignment.Projection.Name())
 	if t.places != nil {
+		t.standings = t.feeds.standingsOf(t.assignment)
 		t.mark(t.id())
 	}
 }
@@ -182,6 +205,9 @@ func (t *changeFeed) detach() {
 	}
 	t.active.drop(t.follower, t.assignment.Projection.Name())
 	t.forget()
+	if t.standings != nil {
+		t.feeds.unuse(t.standings)
+	}
 }
 
 func (t *changeFeed) tell() (more bool, err error) {
@@ -232,9 +258,15 @@ func (t *changeFeed) anew(g projector.Generation, reason string) error {
 // stand has the client stand at places, in a generation.
 func (t *changeFeed) stand(g projector.Generation, places []lease.Place) {
 	t.forget()
+	before := t.standings
 	t.assignment.Generation, t.places = g, places
 	t.waiting = make([][]pending, len(places))
-	t.standings = t.feeds.standingsOf(t.assignment)
+	if t.follower != nil {
+		t.standings = t.feeds.standingsOf(t.assignment)
+	}
+	if before != nil {
+		t.feeds.unuse(before)
+	}
 }
 
 // forget ends the waiting for all streams.

@@ -589,3 +589,42 @@ func TestStandingWhileParking(t *testing.T) {
 		}
 	}
 }
+
+// What looks how far generations have come ends with the last client that is told of them,
+// also where a client made the generation up.
+func TestChangesFeedForgetsGenerations(t *testing.T) {
+	s := feedsAt(t, testenv.RedisURL(t), shopApp(1), nil)
+	s.worker()
+	s.add("cart-1", "tea")
+	s.shown("carts", "cart-1", 1)
+	looking := func() int {
+		s.feeds.mu.Lock()
+		defer s.feeds.mu.Unlock()
+		return len(s.feeds.standings)
+	}
+	one, other := s.listen(cartChanges), s.listen(cartChanges)
+	one.connect()
+	one.until("cart-1", int(s.add("cart-1", "tea").Last))
+	for _, made := range []projector.Generation{7, 8, 9} {
+		other.last = vector{made, make([]lease.Place, 4)}.encode(s.namespace, "carts")
+		other.connect()
+		if m, err := other.next(); err != nil || m.name != nameReset {
+			t.Fatalf("who made a generation up gets %v, %v", m, err)
+		}
+		other.until("cart-1", int(s.add("cart-1", "tea").Last))
+		if n := looking(); n != 1 {
+			t.Errorf("%d generations are looked at", n)
+		}
+	}
+	one.leave()
+	s.following(feedChanges, 1)
+	other.until("cart-1", int(s.add("cart-1", "tea").Last))
+	other.leave()
+	s.following(feedChanges, 0)
+	if n := looking(); n != 0 {
+		t.Errorf("%d generations are looked at for nobody", n)
+	}
+	other.last = ""
+	other.connect()
+	other.until("cart-1", int(s.add("cart-1", "tea").Last))
+}
