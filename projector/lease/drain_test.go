@@ -83,21 +83,16 @@ func TestDrain(t *testing.T) {
 		if err := within(t, "its end", ended); err != nil {
 			t.Error(err)
 		}
-		for p := range l.Partitions() {
-			if _, err := sweeper.Sweep(t.Context(), p, 1); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if n := marks(t, l, blue.Name()); n != 0 {
-			t.Errorf("the marks of %d partitions are left", n)
+		if drained, err := l.Drained(t.Context(), blue.Name()); err != nil || !drained {
+			t.Errorf("it has ended, and that is told as %t, %v", drained, err)
 		}
 		for _, gone := range []string{blue.Name(), "nobody.1"} {
 			if err := l.Drain(t.Context(), gone); !errors.Is(err, ErrFenced) {
 				t.Errorf("asking %s: %v", gone, err)
 			}
-			if n := marks(t, l, gone); n != 0 {
-				t.Errorf("asking %s left %d marks", gone, n)
-			}
+		}
+		if n := marks(t, l, "nobody.1"); n != 0 {
+			t.Errorf("asking nobody left %d marks", n)
 		}
 		wantAsked(t, join(t, g, "blue", time.Hour).session, false)
 	})
@@ -144,31 +139,65 @@ func TestDrainSeenByStoppingAgain(t *testing.T) {
 	wantAsked(t, s, true)
 }
 
-// The mark of a session that died goes when somebody sweeps.
+// A session that died without having seen that it was asked to end learns it when its
+// process stops it, also where the reply is lost and it stops it again.
 func TestDrainOfTheDead(t *testing.T) {
-	l := newLog(t, testenv.Redis(t), 1)
+	l := newLog(t, testenv.Redis(t), 4)
 	g := newGroup(t, l)
 	dead, alive := join(t, g, "blue", time.Hour), join(t, g, "green", time.Hour)
-	for _, m := range []*Member{dead, alive} {
-		if err := l.Drain(t.Context(), m.session.Name()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	sweep := func() {
-		t.Helper()
-		if _, err := alive.Sweep(t.Context(), 0, 1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	sweep()
-	if marks(t, l, dead.session.Name()) != 1 {
-		t.Error("the mark went before its session died")
-	}
-	if err := l.client.HSet(t.Context(), l.keys.Sessions(0), dead.session.Name(), 1).Err(); err != nil {
+	s := dead.session
+	if err := l.Drain(t.Context(), s.Name()); err != nil {
 		t.Fatal(err)
 	}
-	sweep()
-	if marks(t, l, dead.session.Name()) != 0 || marks(t, l, alive.session.Name()) != 1 {
-		t.Error("the mark of the dead is left, or that of the living is not")
+	for p := range l.Partitions() {
+		if err := l.client.HSet(t.Context(), l.keys.Sessions(p), s.Name(), 1).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := alive.Sweep(t.Context(), p, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if drained, err := l.Drained(t.Context(), s.Name()); err != nil || drained {
+		t.Errorf("it is dead, which is told as having ended: %t, %v", drained, err)
+	}
+	// The first reply is lost: it is nobody's.
+	lost := &Session{log: l, name: s.Name(), partitions: s.partitions, done: make(chan struct{}), asked: make(chan struct{}), timer: time.NewTimer(0)}
+	if err := lost.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantAsked(t, s, false)
+	if err := s.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantAsked(t, s, true)
+	if drained, err := l.Drained(t.Context(), s.Name()); err != nil || !drained {
+		t.Errorf("it has ended, and that is told as %t, %v", drained, err)
+	}
+}
+
+// The mark of a session that is dead goes when somebody sweeps an hour after it was made;
+// that of one that lives stays.
+func TestDrainMarksGo(t *testing.T) {
+	l := newLog(t, testenv.Redis(t), 1)
+	g := newGroup(t, l)
+	early, late, alive := join(t, g, "blue", time.Hour).session, join(t, g, "red", time.Hour).session, join(t, g, "green", time.Hour)
+	for _, s := range []*Session{early, late, alive.session} {
+		if err := l.Drain(t.Context(), s.Name()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range []*Session{early, late} {
+		if err := s.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.client.HSet(t.Context(), l.keys.Draining(0), early.Name(), "1000e", alive.session.Name(), "1000").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alive.Sweep(t.Context(), 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	if marks(t, l, early.Name()) != 0 || marks(t, l, late.Name()) != 1 || marks(t, l, alive.session.Name()) != 1 {
+		t.Error("the old mark of the dead is left, or another is not")
 	}
 }

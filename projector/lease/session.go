@@ -213,7 +213,7 @@ func (s *Session) fenced(partition int) error {
 
 // Stop ends the session and gives back what it had: its leases are free, its
 // pointers are swept by others at once. [Session.Asked] tells afterwards whether it had
-// been asked to end, also where no heartbeat came upon it. A worker first settles what it has
+// been asked to end, also where no heartbeat came upon it, or the session was dead before. A worker first settles what it has
 // committed. Stopping again is harmless, and worth it after an error; a session
 // that could not be stopped dies at its deadline.
 //

@@ -1,5 +1,6 @@
 -- Asks a session that is alive to end. It sees that at its next heartbeat. The mark is
--- the session's own: one that begins later has another name.
+-- the session's own: one that begins later has another name. It holds the time, and
+-- behind that an e once the session was ended knowing of it (stop.lua).
 --
 -- KEYS[1]  {ns:p}:sessions
 -- KEYS[2]  {ns:p}:draining

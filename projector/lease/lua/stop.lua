@@ -3,19 +3,27 @@
 -- log has some worker of each group sweep at once. It is a hint: a sweep would
 -- find them without it, only later.
 --
--- The mark of one that was asked to end stays until a sweep: a call whose reply was lost
--- is made again, and has to find it. No other session has that name.
---
 -- KEYS[1]  {ns:p}:sessions
 -- KEYS[2]  {ns:p}:log
 -- KEYS[3]  {ns:p}:draining
 -- ARGV[1]  session
 --
--- Returns 2 where it had been asked to end, else 1, or 0 where there was no such session.
+-- Returns 2 where the session had been asked to end, also where it is dead already; else
+-- 1, or 0 where there was no such session.
+--
+-- The mark stays, so that a second call whose first reply was lost tells the same, and
+-- says from now on that the session knows of it. A sweep deletes it.
 
-local asked = redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1
-local reply = asked and 2 or 1
-if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return asked and 2 or 0 end
+local reply = 1
+local asked = redis.call('HGET', KEYS[3], ARGV[1])
+if asked then
+  reply = 2
+  if not string.find(asked, 'e$') then redis.pcall('HSET', KEYS[3], ARGV[1], asked .. 'e') end
+end
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then
+  if asked then return reply end
+  return 0
+end
 if redis.call('EXISTS', KEYS[2]) == 0 then return reply end
 
 local groups = redis.call('XINFO', 'GROUPS', KEYS[2])

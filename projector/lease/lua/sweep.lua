@@ -34,10 +34,13 @@ for i = 1, #stored, 2 do
   end
 end
 
--- That a session was asked to end is of no use after it.
-local marked = redis.call('HKEYS', KEYS[3])
-for i = 1, #marked do
-  if not deadlines[marked[i]] then redis.call('HDEL', KEYS[3], marked[i]) end
+-- That a session was asked to end its process may learn after its death, where it was
+-- stuck or cut off; but not for ever.
+local KEPT = 3600000
+local marked = redis.call('HGETALL', KEYS[3])
+for i = 1, #marked, 2 do
+  local since = tonumber(string.match(marked[i + 1], '^%d+')) or 0
+  if not deadlines[marked[i]] and since + KEPT < NOW then redis.call('HDEL', KEYS[3], marked[i]) end
 end
 
 local own, more, taken, members = 0, 0, {}, {me}
