@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/redis/go-redis/v9/logging"
@@ -94,7 +95,14 @@ type Call struct {
 }
 
 // Run runs the program and returns its exit code, when it has ended by itself or because
-// ctx has. It leaves the process alone: signals, arguments and environment are [Main]'s.
+// ctx has. Signals, arguments and the standard streams of the process are [Main]'s.
+//
+// Some of what it uses is the process's all the same, so that a process runs one program
+// with traces at a time. With the setting traces it sets the logger and the error handler
+// of OpenTelemetry, and the exporter reads the OTEL_ variables of the process: those of
+// Environ have to be the same, as headers to be kept from the log are found there. Where
+// Environ has a NOTIFY_SOCKET, systemd is told at the one of the process, as its
+// WATCHDOG_ variables say.
 func (a App) Run(ctx context.Context, c Call) int {
 	return (&program{app: a, in: c.In, out: c.Out, err: c.Err, environ: c.Environ}).run(ctx, c.Args)
 }
@@ -111,6 +119,16 @@ func Main(app App) {
 	// What the client logs comes back as errors, which say more.
 	logging.Disable()
 	os.Exit(app.Run(ctx, Call{Args: os.Args[1:], Environ: os.Environ(), In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+}
+
+// getenv returns a variable of the environment that the program is called with, or "".
+func (p *program) getenv(name string) string {
+	for _, variable := range p.environ {
+		if key, text, _ := strings.Cut(variable, "="); key == name {
+			return text
+		}
+	}
+	return ""
 }
 
 // name returns what the program is called.

@@ -137,7 +137,7 @@ func (r *running) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	name, err := lease.AcquireName(ctx, client, lease.NameConfig{Namespace: r.Namespace, Given: r.Name, TTL: r.TTL})
+	name, err := lease.AcquireName(ctx, client, lease.NameConfig{Namespace: r.Namespace, Given: r.Name, Getenv: r.getenv, TTL: r.TTL})
 	if errors.Is(err, lease.ErrNameTaken) {
 		err = fmt.Errorf("%w (it comes from --name, POD_NAME or POD_IP)", err)
 	}

@@ -3,7 +3,6 @@ package daemon
 import (
 	"bytes"
 	"context"
-	"os"
 	"strings"
 	"time"
 
@@ -37,7 +36,7 @@ type notifier struct {
 // notify tells systemd until the returned function is called. The worker drains from the
 // end of ctx on.
 func (r *running) notify(ctx context.Context, status func() []projector.ProjectionStatus) (stop func()) {
-	if os.Getenv("NOTIFY_SOCKET") == "" {
+	if r.getenv("NOTIFY_SOCKET") == "" {
 		return func() {}
 	}
 	n := &notifier{running: r, status: status}

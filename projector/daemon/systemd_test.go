@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -113,5 +114,35 @@ func TestWatchdog(t *testing.T) {
 				t.Errorf("%d signs of life, want %d", got, c.want)
 			}
 		})
+	}
+}
+
+// A program that is called within another process takes the environment it is given for
+// its own, not that of the process.
+func TestEnvironOfCall(t *testing.T) {
+	m := newManager(t)
+	t.Setenv("NOTIFY_SOCKET", m.path)
+	t.Setenv("POD_NAME", "process")
+	f := shop(t)
+	for _, c := range []struct{ variable, name string }{{"POD_NAME=call", "call"}, {"POD_IP=10.0.0.7", "10.0.0.7"}} {
+		ctx, stop := context.WithCancel(t.Context())
+		var log transcript
+		code := make(chan int, 1)
+		go func() {
+			code <- f.app.Run(ctx, Call{Args: words("run"), Environ: f.with(c.variable).environ, Out: &log, Err: &log})
+		}()
+		testenv.Wait(t, waitLong, func() error {
+			if !strings.Contains(log.String(), `msg="the worker has a session" session=`+c.name+".") {
+				return fmt.Errorf("it has no session as %s:\n%s", c.name, log.String())
+			}
+			return nil
+		})
+		stop()
+		if got := <-code; got != exitDone {
+			t.Errorf("code %d:\n%s", got, log.String())
+		}
+	}
+	if told := m.heard.String(); told != "" {
+		t.Errorf("systemd is told of a program that was not called with its socket: %s", told)
 	}
 }

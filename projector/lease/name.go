@@ -21,6 +21,9 @@ type NameConfig struct {
 	// environment variable POD_NAME, else POD_IP, else the hostname with a
 	// random suffix.
 	Given string
+	// Getenv returns an environment variable, "" where it is not set. Defaults to
+	// [os.Getenv].
+	Getenv func(name string) string
 	// TTL is how long the name stays taken after its process has died, and how
 	// long a process waits for a name that is taken. Defaults to [DefaultTTL].
 	TTL time.Duration
@@ -44,7 +47,11 @@ func AcquireName(ctx context.Context, client redis.UniversalClient, config NameC
 		return nil, err
 	}
 	n := new(Name)
-	n.name = cmp.Or(config.Given, os.Getenv("POD_NAME"), os.Getenv("POD_IP"))
+	getenv := config.Getenv
+	if getenv == nil {
+		getenv = os.Getenv
+	}
+	n.name = cmp.Or(config.Given, getenv("POD_NAME"), getenv("POD_IP"))
 	if n.name == "" {
 		host, err := os.Hostname()
 		if err != nil || checkWorker(host) != nil {

@@ -179,6 +179,10 @@ func TestNameSources(t *testing.T) {
 	if n := acquire(t, client, config); n.String() != "pod-7" {
 		t.Errorf("POD_NAME: called %s", n)
 	}
+	config.Getenv = func(name string) string { return map[string]string{"POD_IP": "10.0.0.8"}[name] }
+	if n := acquire(t, client, config); n.String() != "10.0.0.8" {
+		t.Errorf("POD_IP of another environment: called %s", n)
+	}
 	config.Given = "mine"
 	if n := acquire(t, client, config); n.String() != "mine" {
 		t.Errorf("given: called %s", n)
