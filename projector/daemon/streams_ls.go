@@ -40,7 +40,7 @@ func (v streamsView) show(p *page) {
 	for _, s := range v.Streams {
 		rows = append(rows, []string{s.Stream, count(s.Head), s.State})
 	}
-	p.table([]string{"STREAM", "EVENTS", "STATE"}, rows)
+	p.table([]string{"STREAM", "VERSION", "STATE"}, rows)
 	if more := v.Total - len(v.Streams); more > 0 {
 		p.line("and %s more: --limit 0 lists all", count(more))
 	}

@@ -33,7 +33,7 @@ func TestStreamsLs(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.wantValue(2, exitDone, "streams ls cart", "total")
-	f.want(exitDone, words("streams ls cart --ended"), "cart-0  2       deleted")
+	f.want(exitDone, words("streams ls cart --ended"), "cart-0  2        deleted")
 	f.want(exitUsage, words("streams ls --limit -1"), "--limit")
 	f.want(exitUsage, words("streams ls NoCategory"), "invalid stream")
 	f.want(exitUsage, words("streams ls a b"), `"b" is one argument too many`)
