@@ -161,3 +161,19 @@ func TestProjectionsHealAndVerify(t *testing.T) {
 		f.want(exitUsage, words("projections verify carts "+wrong), "--")
 	}
 }
+
+// The age of what is behind is told where something is.
+func TestOldest(t *testing.T) {
+	t.Parallel()
+	none, some := 0, 3
+	for want, g := range map[string]generationView{
+		"-":    {Behind: &none, OldestSeconds: 23},
+		"23s":  {Behind: &some, OldestSeconds: 23},
+		"24s":  {OldestSeconds: 24}, // of pointers, as the events are not known
+		"52ms": {Behind: &some, OldestSeconds: .052},
+	} {
+		if got := g.oldest(); got != want {
+			t.Errorf("of %+v it is %q, want %q", g, got, want)
+		}
+	}
+}

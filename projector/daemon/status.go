@@ -333,7 +333,16 @@ func (g generationView) row() []string {
 	if g.Active && state == string(generations.Built) {
 		state = "active"
 	}
-	return []string{g.Projection, fmt.Sprint(g.Generation), fmt.Sprint(g.Version), state, g.behind(), ago(time.Duration(g.OldestSeconds * float64(time.Second))), count(g.Parked)}
+	return []string{g.Projection, fmt.Sprint(g.Generation), fmt.Sprint(g.Version), state, g.behind(), g.oldest(), count(g.Parked)}
+}
+
+// oldest is the age of what is behind. Where that is nothing, pointers that are not
+// settled yet say nothing to people.
+func (g generationView) oldest() string {
+	if g.Behind != nil && *g.Behind == 0 {
+		return "-"
+	}
+	return ago(time.Duration(g.OldestSeconds * float64(time.Second)))
 }
 
 func (g generationView) behind() string {
