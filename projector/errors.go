@@ -62,7 +62,11 @@ type HaltedError struct {
 func (e *HaltedError) Error() string {
 	const most = 3
 	var b strings.Builder
-	fmt.Fprintf(&b, "projection %s: %d streams are halted", e.Projection, e.Count)
+	if e.Count == 1 {
+		fmt.Fprintf(&b, "projection %s: 1 stream is halted", e.Projection)
+	} else {
+		fmt.Fprintf(&b, "projection %s: %d streams are halted", e.Projection, e.Count)
+	}
 	for i, s := range e.First {
 		if i == most {
 			b.WriteString("; …")

@@ -187,7 +187,7 @@ func demoProject(ctx context.Context, at *demoShop, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "  %s: %d events into %d documents\n", a.Projection.Name(), report.Events, report.Documents)
+		fmt.Fprintf(out, "  %s: %s into %s\n", a.Projection.Name(), many(report.Events, "event"), many(report.Documents, "document"))
 	}
 	current, err := at.all(ctx, shop.CurrentProjection, shop.CurrentModel)
 	if err != nil {

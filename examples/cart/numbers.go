@@ -15,6 +15,14 @@ func count[N int | int64 | uint64](n N) string {
 	return digits
 }
 
+// many writes a number of things.
+func many(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return count(n) + " " + thing + "s"
+}
+
 // perSecond returns a rate, 0 where no time has passed.
 func perSecond(n int64, in time.Duration) int64 {
 	if in <= 0 {

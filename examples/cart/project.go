@@ -51,6 +51,8 @@ type projectedView struct {
 	Events     int     `json:"events"`
 	Documents  int     `json:"documents"`
 	Seconds    float64 `json:"seconds"`
+
+	shared bool // carts share its rows, which nobody counts
 }
 
 type projectedListView []projectedView
@@ -58,8 +60,16 @@ type projectedListView []projectedView
 // Show implements [daemon.View].
 func (v projectedListView) Show(w io.Writer) {
 	for _, p := range v {
-		fmt.Fprintf(w, "%s: %s events into %s documents %s\n", p.Projection, count(p.Events), count(p.Documents), rateText(p.Events, p.Seconds))
+		fmt.Fprintf(w, "%s: %s %s\n", p.Projection, p.what(), rateText(p.Events, p.Seconds))
 	}
+}
+
+// what says what was folded into what.
+func (p projectedView) what() string {
+	if p.shared {
+		return many(p.Events, "event") + " of " + many(p.Documents, "cart") + " into rows"
+	}
+	return many(p.Events, "event") + " into " + many(p.Documents, "document")
 }
 
 // run brings all read models up to date, also where one has a problem.
@@ -98,7 +108,8 @@ func (p *projecting) one(ctx context.Context, a projector.Assignment, carts int6
 	})
 	report, err := catchUp(ctx, p.at, a, func(r projector.Report) { latest.Store(&r) })
 	stop()
-	return projectedView{name, report.Events, report.Documents, time.Since(start).Seconds()}, err
+	shared := a.Projection.Form() == projector.EffectsOnly
+	return projectedView{name, report.Events, report.Documents, time.Since(start).Seconds(), shared}, err
 }
 
 // catchUp brings a read model up to date in its active generation, without the events

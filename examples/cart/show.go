@@ -75,7 +75,7 @@ func look(ctx context.Context, at *daemon.Space, cart string) (v cartView, err e
 func (v cartView) Show(w io.Writer) {
 	made := fmt.Sprintf("all its %s events", count(v.Head))
 	if v.Version < v.Head {
-		made = fmt.Sprintf("%s of its %s events: run cart project for the others", count(v.Version), count(v.Head))
+		made = fmt.Sprintf("%s of its %s events; cart project applies the others, or says what keeps them out", count(v.Version), count(v.Head))
 	}
 	fmt.Fprintf(w, "cart %s, made of %s\n", v.Cart, made)
 	for _, name := range append(slices.Clone(shop.CounterFields), shop.DistinctField) {

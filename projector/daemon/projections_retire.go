@@ -32,7 +32,11 @@ Without --yes it says what it would do, with code 4.`,
 				var dropped atomic.Int64
 				c.told = func(streams int) { dropped.Store(int64(streams)) }
 				stop := p.follow(func() string {
-					return fmt.Sprintf("retire generation %d of %s: %s", c.number, args[0], many(int(dropped.Load()), "stream"))
+					doing := fmt.Sprintf("retire generation %d of %s", c.number, args[0])
+					if n := int(dropped.Load()); n > 0 { // what a sink deletes at once is not counted
+						doing += ": " + many(n, "stream")
+					}
+					return doing
 				})
 				did, err := c.run(ctx, args[0])
 				stop()

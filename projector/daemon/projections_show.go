@@ -35,7 +35,7 @@ func (v projectionDetails) show(p *page) {
 	}
 	p.table(generationHeadings, generationRows(rows))
 	for _, g := range v.All {
-		line := fmt.Sprintf("generation %d began %s and is %s since %s", g.Generation, g.Began.Local().Format(time.DateTime), g.State, g.Changed.Local().Format(time.DateTime))
+		line := fmt.Sprintf("generation %d began %s and has been %s since %s", g.Generation, g.Began.Local().Format(time.DateTime), g.State, g.Changed.Local().Format(time.DateTime))
 		if !g.Left.IsZero() {
 			line += ", unseen since " + g.Left.Local().Format(time.DateTime)
 		}
