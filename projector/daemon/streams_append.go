@@ -222,8 +222,17 @@ func (p *program) decodable(stream eventstore.StreamID, e eventstore.Event) erro
 	if p.app.Events == nil {
 		return nil
 	}
-	if _, err := p.app.Events.Decode(&eventstore.Recorded{Stream: stream, Version: 1, Event: e}); err != nil {
-		return usage("the event would park its stream, because it cannot be decoded: %w", err)
+	_, err := p.app.Events.Decode(&eventstore.Recorded{Stream: stream, Version: 1, Event: e})
+	if of := (*eventstore.EventError)(nil); errors.As(err, &of) {
+		err = of.Err // it has no version yet
 	}
-	return nil
+	switch {
+	case err == nil:
+		return nil
+	case !p.app.Events.Knows(e.Type):
+		return usage("the event would park its stream, because %s knows no event of type %q: is that spelt as in its code?", p.app.name(), clip(e.Type, 100))
+	case errors.Is(err, eventstore.ErrNewerSchema):
+		return usage("the event would park its stream, because %s knows no schema %d of %s, only older ones", p.app.name(), e.SchemaVersion, e.Type)
+	}
+	return usage("the event would park its stream, because it cannot be decoded: %w", err)
 }

@@ -126,8 +126,9 @@ func TestStreamsAppend(t *testing.T) {
 	f.want(exitUsage, do("--data", "@/nowhere.json"), "--data")
 	f.want(exitUsage, do("--expect", "some"), "--expect is any, none, exists or a version")
 	f.want(exitUsage, do("--id", "7"), "--id is a UUID")
-	f.want(exitUsage, do("--data", `{"item":1}`), "would park its stream")
+	f.want(exitUsage, do("--data", `{"item":1}`), "would park its stream, because it cannot be decoded: added schema 1: bad payload")
+	f.want(exitUsage, do("--schema", "9"), "because shop knows no schema 9 of added, only older ones")
 	f.want(exitUsage, words("streams append cart-1 --type $deleted"), "would park")
-	f.want(exitUsage, words("streams append cart-1 --type unheard_of"), "unheard_of")
+	f.want(exitUsage, words("streams append cart-1 --type unheard_of"), `because shop knows no event of type "unheard_of"`)
 	f.wantValue(2, exitDone, "streams ls", "streams.0.head")
 }
