@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -175,13 +178,32 @@ func (d *developing) view(s *space, at *server) devView {
 		}
 	}
 	for _, t := range try {
-		v.Try = append(v.Try, Example{d.call("%s", t.Command), t.Does})
+		v.Try = append(v.Try, Example{called(d.app.name()) + " " + t.Command, t.Does})
 	}
 	if at.listener != nil {
 		v.HTTP = "http://" + at.listener.Addr().String()
 		v.Try = append(v.Try, Example{"curl " + v.HTTP + "/api/v1/status", "how all stands, by HTTP"})
 	}
 	return v
+}
+
+// called is how the program is called in another terminal: where go run has built it,
+// nothing of its name is in the PATH.
+func called(name string) string {
+	built, ok := debug.ReadBuildInfo()
+	if !ok {
+		return name
+	}
+	return calledAs(name, os.Args[0], built)
+}
+
+// calledAs is that of a program with such a file.
+func calledAs(name, file string, built *debug.BuildInfo) string {
+	below, found := strings.CutPrefix(built.Path, built.Main.Path+"/")
+	if inCache := strings.Contains(filepath.ToSlash(file), "/go-build"); !inCache || !found {
+		return name
+	}
+	return "go run ./" + below
 }
 
 // aboutDev says what dev works with.

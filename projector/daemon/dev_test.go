@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -70,4 +71,20 @@ func TestDevElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	projectord.want(exitDone, words("get carts 1"), "tea")
+}
+
+// What go run has built is called by go run again.
+func TestCalledAs(t *testing.T) {
+	t.Parallel()
+	built := &debug.BuildInfo{Path: "example.com/shop/cmd/shop", Main: debug.Module{Path: "example.com/shop"}}
+	for file, want := range map[string]string{
+		"/tmp/go-build123/b001/exe/shop":       "go run ./cmd/shop",
+		"/home/ann/.cache/go-build/1/2-d/shop": "go run ./cmd/shop",
+		"./shop":                               "shop",
+		"/usr/bin/shop":                        "shop",
+	} {
+		if got := calledAs("shop", file, built); got != want {
+			t.Errorf("%s is called by %q, want %q", file, got, want)
+		}
+	}
 }
