@@ -202,7 +202,7 @@ func TestRebuildWaitOutlasts(t *testing.T) {
 	c, _ := newer.inBackgroundUntil(words("projections rebuild carts --wait")...)
 	c.saying("is being built by the workers of version 2")
 	f.redis.Kill()
-	c.saying("waiting until that is over, the building goes on then too")
+	c.saying("is the server running, and the Redis URL right?); waiting until that is over, the building goes on then too")
 	f.redis.Restart()
 	c.saying("the servers answer again")
 	newer.work(func() error {
