@@ -75,6 +75,10 @@ func TestCompose(t *testing.T) {
 			t.Errorf("the port %s is open to the network, or not that of the server", port)
 		}
 	}
+	// Of all commands it alone ends with an error while the worker rests, for Postgres too.
+	if check := daemon.Healthcheck.Test; len(check) < 3 || check[2] != "ready" {
+		t.Errorf("it is taken for healthy by %q", check)
+	}
 	for _, on := range []string{"redis", "postgres"} {
 		if daemon.DependsOn[on].Condition != "service_healthy" {
 			t.Errorf("it does not wait for %s", on)
