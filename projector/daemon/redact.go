@@ -29,8 +29,32 @@ func redacted(text string) string {
 			query.Set(name, hidden)
 			u.RawQuery = query.Encode()
 		}
+		// A node of a cluster is a host, and somebody may write it like a URL all the same.
+		for i, value := range query[name] {
+			login, host, found := cutLast(value, "@")
+			if user, _, has := strings.Cut(strings.TrimPrefix(login, schemeOf(login)), ":"); found && has {
+				query[name][i] = schemeOf(login) + user + ":" + hidden + "@" + host
+				u.RawQuery = query.Encode()
+			}
+		}
 	}
 	return u.String()
+}
+
+// cutLast cuts a text at the last of separators: a password may have others.
+func cutLast(text, separator string) (before, after string, found bool) {
+	if i := strings.LastIndex(text, separator); i >= 0 {
+		return text[:i], text[i+len(separator):], true
+	}
+	return text, "", false
+}
+
+// schemeOf returns what a URL begins with, such as redis://, empty where it does not.
+func schemeOf(text string) string {
+	if scheme, _, found := strings.Cut(text, "://"); found {
+		return scheme + "://"
+	}
+	return ""
 }
 
 // secretsOf returns what is secret in a setting's text.
@@ -51,6 +75,13 @@ func secretsOf(text string, isURL bool) []string {
 	for name, values := range u.Query() {
 		if strings.Contains(strings.ToLower(name), "password") {
 			all = append(all, values...)
+		}
+		for _, value := range values {
+			if login, _, found := cutLast(value, "@"); found {
+				if _, password, has := strings.Cut(strings.TrimPrefix(login, schemeOf(login)), ":"); has {
+					all = append(all, password, url.QueryEscape(password))
+				}
+			}
 		}
 	}
 	return all
