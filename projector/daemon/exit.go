@@ -35,7 +35,7 @@ var exitCodes = []struct {
 	{exitDone, "it was done, and nothing was found wrong"},
 	{exitFailed, "it failed; the error says why"},
 	{exitUsage, "it was called or configured wrongly; nothing was done"},
-	{exitWrong, "something is wrong with what was looked at (audit, verify, snapshots verify, doctor)"},
+	{exitWrong, "something is wrong with what was looked at (audit, verify, snapshots verify, doctor, migrate status, ready)"},
 	{exitUnconfirmed, "--yes is missing; nothing was done"},
 	{exitAbsent, "what was asked for is not there"},
 	{exitUnavailable, "Redis or Postgres is out of reach"},

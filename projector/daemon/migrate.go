@@ -61,27 +61,36 @@ harmless.`,
 			if err := migrations.Apply(ctx, pool, p.Namespace); err != nil {
 				return err
 			}
-			return p.migrations(ctx, pool)
+			_, err := p.migrations(ctx, pool)
+			return err
 		}),
 	}
 }
 
 func newMigrateStatus(p *program) *cobra.Command {
 	return &cobra.Command{
-		Use:     "status",
-		Short:   "List the migrations, and which are missing",
-		Long:    `Lists the migrations this program knows, and when they were applied. It changes nothing.`,
+		Use:   "status",
+		Short: "List the migrations, and which are missing",
+		Long: `Lists the migrations this program knows, and when they were applied. It changes nothing.
+
+It ends with code 3 where one is missing.`,
 		Example: "  " + p.app.name() + " migrate status -o json | jq .missing",
 		Args:    arguments(),
-		RunE:    p.onPostgres(p.migrations),
+		RunE: p.onPostgres(func(ctx context.Context, pool *pgxpool.Pool) error {
+			missing, err := p.migrations(ctx, pool)
+			if err == nil && missing > 0 {
+				err = fail(exitWrong, "%s missing: %s applies what is", many(missing, "migration"), p.call("migrate up"))
+			}
+			return err
+		}),
 	}
 }
 
-// migrations prints the migrations.
-func (p *program) migrations(ctx context.Context, pool *pgxpool.Pool) error {
+// migrations prints the migrations, and returns how many are missing.
+func (p *program) migrations(ctx context.Context, pool *pgxpool.Pool) (missing int, _ error) {
 	all, err := migrations.Status(ctx, pool, p.Namespace)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	v := migrationsView{Schema: p.Namespace}
 	for _, m := range all {
@@ -90,7 +99,7 @@ func (p *program) migrations(ctx context.Context, pool *pgxpool.Pool) error {
 			v.Missing++
 		}
 	}
-	return p.print(v)
+	return v.Missing, p.print(v)
 }
 
 // onPostgres returns what runs a command that needs the Postgres and nothing else.

@@ -16,8 +16,8 @@ func inPostgres(t *testing.T) *fixture {
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	f := inPostgres(t)
-	f.want(exitDone, words("migrate status"), "VERSION  FILE", "00001_checkpoints.sql  missing", "migrations missing in schema "+f.namespace+": migrate up applies them")
-	f.wantValue(2, exitDone, "migrate status", "missing")
+	f.want(exitWrong, words("migrate status"), "VERSION  FILE", "00001_checkpoints.sql  missing", "migrations missing in schema "+f.namespace+": migrate up applies them")
+	f.wantValue(2, exitWrong, "migrate status", "missing")
 	f.want(exitDone, words("migrate up"), "schema "+f.namespace+" is up to date")
 	f.want(exitDone, words("migrate up -o yaml"), "missing: 0", "file: 00002_snapshots.sql", "applied:")
 	f.wantValue(0, exitDone, "migrate status", "missing")
