@@ -35,6 +35,9 @@ func TestFeedsWithStuckClients(t *testing.T) {
 	with := loadRun(t, loadStuck)
 	t.Logf("from append to client, %d clients: median %v, 99th percentile %v; with %d more that do not read: %v, %v",
 		loadReading, rank(without, 50), rank(without, 99), loadStuck, rank(with, 50), rank(with, 99))
+	if got, most := rank(with, 50), 3*rank(without, 50)+100*time.Millisecond; got > most {
+		t.Errorf("with clients that do not read the median is %v, more than %v", got, most)
+	}
 }
 
 // loadRun has clients read what is appended, beside some that do not, and returns how
