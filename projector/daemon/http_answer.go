@@ -75,6 +75,22 @@ func (v *server) cut(err error) error {
 	return refused(statusGone, "nobody waits for the answer: %w", err)
 }
 
+// late returns the error of an answer that took longer than it may. It says which server
+// kept it waiting, as far as that can be found out.
+func (v *server) late(err error) error {
+	decided := (*failure)(nil)
+	code := exitCode(err)
+	if s := v.opened.Load(); s == nil || errors.As(err, &decided) || code != exitUnavailable && code != exitLate {
+		return err
+	} else if away := v.ready.ping(context.Background(), s.client); away != nil {
+		return fail(exitUnavailable, "Redis at %s does not answer in time: %w", redacted(v.RedisURL), err)
+	}
+	if v.PostgresURL != "" {
+		return fail(exitUnavailable, "it took too long; Redis answers, so is Postgres at %s slow or away? %w", redacted(v.PostgresURL), err)
+	}
+	return fail(exitUnavailable, "it took too long, though Redis at %s answers: is it slow? %w", redacted(v.RedisURL), err)
+}
+
 // fail answers with an error, without what is secret in it.
 func (v *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	of := (*refusal)(nil)
@@ -85,6 +101,8 @@ func (v *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		}
 	case errors.Is(r.Context().Err(), context.Canceled):
 		err = v.cut(err)
+	case errors.Is(r.Context().Err(), context.DeadlineExceeded):
+		err = v.late(err)
 	}
 	status, code := statusOf(err)
 	text := v.hide.Replace(err.Error())

@@ -476,6 +476,33 @@ func TestAPIRedisAway(t *testing.T) {
 	}
 }
 
+// A Redis that hangs is 503 as well, soon and by its name.
+func TestAPIRedisHangs(t *testing.T) {
+	t.Parallel()
+	server := testenv.StartRedis(t)
+	f := shop(t).with(env("redis-url") + "=" + server.URL())
+	d := f.serve("--drain-timeout", "100ms").ready()
+	server.Stop()
+	t.Cleanup(server.Continue)
+	var all sync.WaitGroup
+	for _, path := range []string{"status", "streams/cart-1", "projections", "projections/carts", "projections/carts/documents/1", "workers", "parked/carts/cart-1", "streams/cart-1/events", "projections/carts/pause"} {
+		all.Go(func() {
+			begin, method, body := time.Now(), "GET", ""
+			switch path {
+			case "streams/cart-1/events":
+				method, body = "POST", `{"type": "added"}`
+			case "projections/carts/pause":
+				method = "POST"
+			}
+			d.gives(method, "/api/v1/"+path, body, http.StatusServiceUnavailable, "Redis at "+server.URL()+" does not answer in time", `"code": 6`)
+			if took := time.Since(begin); took > 2*callWithin {
+				t.Errorf("%s is answered after %v", path, took)
+			}
+		})
+	}
+	all.Wait()
+}
+
 // Read models in Postgres are answered with as well, also when many ask at once for one
 // that the worker does not work on.
 func TestAPIPostgres(t *testing.T) {

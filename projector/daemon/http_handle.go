@@ -15,8 +15,10 @@ import (
 const (
 	// maxBody is how large the body of a request may be.
 	maxBody = 1 << 20
-	// answerWithin is how long an answer may take that has no time of its own.
+	// answerWithin is how long an answer may take that has no time of its own, callWithin
+	// one of the API: so long that only a server that hangs takes longer.
 	answerWithin = 30 * time.Second
+	callWithin   = 5 * time.Second
 )
 
 // ServeHTTP implements [http.Handler]. Every request comes through here: it is guarded,
@@ -46,7 +48,10 @@ func (v *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	within := to.within
-	if within == 0 {
+	switch {
+	case within == 0 && to.call != nil:
+		within = callWithin
+	case within == 0:
 		within = answerWithin
 	}
 	if within == untilEnd {

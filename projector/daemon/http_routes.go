@@ -19,7 +19,8 @@ type route struct {
 	send func(*feeds, http.ResponseWriter, *http.Request) error
 	// handler is what any other route does. One that has neither is not there.
 	handler http.Handler
-	// within is how long an answer may take, if not answerWithin.
+	// within is how long an answer may take, if not callWithin, or answerWithin without
+	// a call.
 	within time.Duration
 	// turns has room for as many as are answered at a time, where each takes much of the
 	// daemon; nil where all are.
@@ -61,7 +62,7 @@ func (v *server) table() []route {
 		{method: "GET", pattern: "/api/v1/workers", summary: "the workers that live", call: getWorkers},
 		{method: "POST", pattern: "/api/v1/workers/{worker}/drain", summary: "have a worker end in good order", call: postDrain},
 
-		{method: "GET", pattern: "/api/v1/streams", summary: "streams with their heads, by name", call: getStreams, params: []string{"limit", "category", "after", "ended"}, turns: lists},
+		{method: "GET", pattern: "/api/v1/streams", summary: "streams with their heads, by name", call: getStreams, params: []string{"limit", "category", "after", "ended"}, turns: lists, within: answerWithin},
 		{method: "GET", pattern: "/api/v1/streams/{stream}", summary: "events of a stream, decoded", call: getStream, params: []string{"limit", "from", "backward"}, turns: pages},
 		{method: "POST", pattern: "/api/v1/streams/{stream}/events", summary: "append an event", call: postEvent},
 		{method: "GET", pattern: "/api/v1/streams/{stream}/events", summary: "events of a stream as they come (server-sent events)", send: (*feeds).events, params: []string{"from"}, within: untilEnd},
@@ -73,12 +74,12 @@ func (v *server) table() []route {
 		{method: "GET", pattern: "/api/v1/projections/{name}/wait", summary: "wait until readers see a version of a stream", call: getWait, params: []string{"stream", "version", "timeout", "generation"}, within: longWithin},
 		{method: "POST", pattern: "/api/v1/projections/{name}/pause", summary: "leave a generation half built", call: postPause},
 		{method: "POST", pattern: "/api/v1/projections/{name}/resume", summary: "go on with a generation that is paused or failed", call: postResume},
-		{method: "POST", pattern: "/api/v1/projections/{name}/rebuild", summary: "build a new generation", call: postRebuild},
+		{method: "POST", pattern: "/api/v1/projections/{name}/rebuild", summary: "build a new generation", call: postRebuild, within: answerWithin},
 		{method: "POST", pattern: "/api/v1/projections/{name}/promote", summary: "have readers see a generation that is built", call: postPromote, within: longWithin},
 		{method: "POST", pattern: "/api/v1/projections/{name}/rollback", summary: "have readers see again what they saw before", call: postRollback, within: longWithin},
 		{method: "POST", pattern: "/api/v1/projections/{name}/retire", summary: "delete a generation that readers do not see", call: postRetire, within: longWithin},
 
-		{method: "GET", pattern: "/api/v1/parked", summary: "streams that are parked, the oldest first", call: getParked, params: []string{"limit", "projection"}, turns: lists},
+		{method: "GET", pattern: "/api/v1/parked", summary: "streams that are parked, the oldest first", call: getParked, params: []string{"limit", "projection"}, turns: lists, within: answerWithin},
 		{method: "GET", pattern: "/api/v1/parked/{projection}/{stream}", summary: "why a stream is parked, and the event it stands before", call: getParkedStream, params: []string{"generation"}},
 		{method: "POST", pattern: "/api/v1/parked/{projection}/{stream}/retry", summary: "have a parked stream tried again", call: postRetry},
 		{method: "POST", pattern: "/api/v1/parked/{projection}/{stream}/skip", summary: "leave out the event that a stream is parked at", call: postSkip},
