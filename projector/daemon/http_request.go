@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // request is a request of the API to a namespace that is open. What is read from it is
@@ -147,9 +149,18 @@ func (q *request) timeout(text string) time.Duration {
 // body reads the body, which may be left out, into a struct. A field that this does not
 // have is an error: it would change nothing.
 func (q *request) body(into any) {
-	decoder := json.NewDecoder(q.Body)
+	text, err := io.ReadAll(q.Body)
+	if err == nil && !utf8.Valid(text) {
+		err = errors.New("it is not UTF-8") // of which something else would be kept
+	}
+	if half := halfOf(text); err == nil && half != "" {
+		err = fmt.Errorf("%s is half of a character, and no text has that", half)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
-	err := decoder.Decode(into)
+	if err == nil {
+		err = decoder.Decode(into)
+	}
 	if errors.Is(err, io.EOF) {
 		return
 	}

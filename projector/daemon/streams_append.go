@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -167,53 +169,126 @@ func (a *appending) payload() ([]byte, error) {
 }
 
 // msgpacked returns a value of JSON as a payload. Its errors say what the text is instead.
+// What could only be stored as something else is refused.
 func msgpacked(text []byte) ([]byte, error) {
+	if !utf8.Valid(text) {
+		return nil, errors.New("no JSON: it is not UTF-8")
+	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	var data any
-	if err := decoder.Decode(&data); err != nil {
+	var whole json.RawMessage
+	if err := decoder.Decode(&whole); err != nil {
 		return nil, fmt.Errorf("no JSON: %w", err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one value of JSON")
 	}
-	data, err := typed(data)
+	if half := halfOf(whole); half != "" {
+		return nil, fmt.Errorf("no payload: %s is half of a character, and no text has that", half)
+	}
+	decoder = json.NewDecoder(bytes.NewReader(whole))
+	decoder.UseNumber()
+	data, err := typed(decoder)
 	if err != nil {
 		return nil, fmt.Errorf("no payload: %w", err)
 	}
 	return eventstore.MsgPack{}.Marshal(data)
 }
 
-// typed turns the numbers of JSON into integers where they are whole.
-func typed(v any) (any, error) {
-	var err error
-	switch v := v.(type) {
+// halfOf returns the first escape in valid JSON that is half of a surrogate pair.
+func halfOf(text []byte) string {
+	unit := func(at int) (rune, bool) {
+		if at+6 > len(text) || text[at] != '\\' || text[at+1] != 'u' {
+			return 0, false
+		}
+		n, err := strconv.ParseUint(string(text[at+2:at+6]), 16, 16)
+		return rune(n), err == nil
+	}
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		r, is := unit(i)
+		if !is {
+			i++ // what is escaped, which may be a backslash
+			continue
+		}
+		if utf16.IsSurrogate(r) {
+			low, _ := unit(i + 6)
+			if utf16.DecodeRune(r, low) == utf8.RuneError {
+				return string(text[i : i+6])
+			}
+			i += 6
+		}
+		i += 5
+	}
+	return ""
+}
+
+// typed reads the next value of JSON, which is valid. Whole numbers become integers.
+func typed(of *json.Decoder) (any, error) {
+	token, err := of.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch v := token.(type) {
 	case json.Number:
-		if n, err := strconv.ParseInt(v.String(), 10, 64); err == nil {
-			return n, nil
+		return typedNumber(v.String())
+	case json.Delim:
+		if v == '{' {
+			return typedObject(of)
 		}
-		if n, err := strconv.ParseUint(v.String(), 10, 64); err == nil {
-			return n, nil
-		}
-		f, err := v.Float64()
+		return typedArray(of)
+	}
+	return token, nil
+}
+
+func typedObject(of *json.Decoder) (any, error) {
+	object := make(map[string]any)
+	for of.More() {
+		token, err := of.Token()
 		if err != nil {
-			return nil, fmt.Errorf("the number %s does not fit", v)
+			return nil, err
 		}
-		return f, nil
-	case map[string]any:
-		for key, of := range v {
-			if v[key], err = typed(of); err != nil {
-				return nil, err
-			}
+		key := token.(string)
+		if _, twice := object[key]; twice {
+			return nil, fmt.Errorf("the key %q is given twice", clip(key, 100))
 		}
-	case []any:
-		for i, of := range v {
-			if v[i], err = typed(of); err != nil {
-				return nil, err
-			}
+		if object[key], err = typed(of); err != nil {
+			return nil, err
 		}
 	}
-	return v, nil
+	_, err := of.Token()
+	return object, err
+}
+
+func typedArray(of *json.Decoder) (any, error) {
+	array := []any{}
+	for of.More() {
+		v, err := typed(of)
+		if err != nil {
+			return nil, err
+		}
+		array = append(array, v)
+	}
+	_, err := of.Token()
+	return array, err
+}
+
+func typedNumber(text string) (any, error) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n, nil
+	}
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+		return n, nil
+	}
+	if !strings.ContainsAny(text, ".eE") {
+		return nil, fmt.Errorf("the number %s has more than 64 bits: as a text it would be kept", clip(text, 100))
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return nil, fmt.Errorf("the number %s does not fit", clip(text, 100))
+	}
+	return f, nil
 }
 
 // decodable refuses an event that the program's own code could not decode: it would park
