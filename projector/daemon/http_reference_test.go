@@ -43,7 +43,7 @@ A browser on the machine reaches the loopback as well, so that a page could ask 
 user. Two things prevent that, whatever the method. The host of a request has to be localhost, an
 address of the loopback, the address it came to, or one of ` + "`http-hosts`" + `: behind a proxy or a
 service of Kubernetes, name what it is called by. And a request with an Origin has to come from
-that same host. Probes (` + "`/healthz`, `/readyz`" + `) are answered whoever asks.
+that same host, and one with Sec-Fetch-Site from the same origin. Probes (` + "`/healthz`, `/readyz`" + `) are answered whoever asks.
 
 There is no TLS: where others listen on the network, put a proxy in front.
 

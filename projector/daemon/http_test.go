@@ -196,7 +196,19 @@ func TestHTTPGuards(t *testing.T) {
 	}
 	open.altered("GET", "/metrics", "", header("Origin", open.url, "https://evil.example"), http.StatusForbidden)
 	open.altered("POST", "/metrics", "", header("Sec-Fetch-Site", "cross-site"), http.StatusForbidden, "origins")
-	open.altered("GET", "/metrics", "", header("Sec-Fetch-Site", "none"), http.StatusOK)
+	for _, site := range []string{"none", "same-origin", ""} {
+		open.altered("GET", "/metrics", "", header("Sec-Fetch-Site", site), http.StatusOK)
+	}
+	for _, site := range []string{"cross-site", "same-site", "something"} {
+		open.altered("GET", "/metrics", "", header("Sec-Fetch-Site", site), http.StatusForbidden, "origins")
+		open.altered("GET", "/api/v1/streams/cart-1/events", "", header("Sec-Fetch-Site", site), http.StatusForbidden, "origins")
+		open.altered("GET", "/healthz", "", header("Sec-Fetch-Site", site), http.StatusOK)
+	}
+	for _, origin := range []string{"ftp://%s", "//%s", "http://user@%s", "http://%s/path", "http://%s?a=b"} {
+		origin = fmt.Sprintf(origin, strings.TrimPrefix(open.url, "http://"))
+		open.altered("GET", "/metrics", "", header("Origin", origin), http.StatusForbidden, "origins")
+	}
+	open.altered("GET", "/metrics", "", header("Origin", strings.Replace(open.url, "http:", "https:", 1)), http.StatusOK)
 
 	for _, authorization := range [][]string{nil, {""}, {"Bearer"}, {"Bearer "}, {"Bearer wrong"}, {"Bearer " + token + "x"}, {"Bearer " + token[:len(token)-1]}, {"Basic " + token}, {token}} {
 		closed.altered("GET", "/metrics", "", header("Authorization", authorization...), http.StatusUnauthorized, "http-token")
