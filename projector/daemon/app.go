@@ -24,8 +24,8 @@ type App struct {
 	// Version is what its version command says. Defaults to what the Go toolchain
 	// put into the program.
 	Version string
-	// Projections are what its workers work on: all those of the namespace, or
-	// retention finds some it does not know and removes nothing.
+	// Projections are what its workers work on, each of another name: all those of the
+	// namespace, or retention finds some it does not know and removes nothing.
 	Projections []Projection
 	// Events, where not nil, are those that streams append takes: it refuses events
 	// that these could not decode.
@@ -119,6 +119,25 @@ func Main(app App) {
 	// What the client logs comes back as errors, which say more.
 	logging.Disable()
 	os.Exit(app.Run(ctx, Call{Args: os.Args[1:], Environ: os.Environ(), In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+}
+
+// distinct returns an error unless each projection has a name of its own.
+func (p *program) distinct() error {
+	lists := [][]Projection{p.app.Projections}
+	if p.app.Dev != nil {
+		lists = append(lists, p.app.Dev.Projections)
+	}
+	for _, projections := range lists {
+		seen := make(map[string]bool)
+		for _, d := range projections {
+			name := d.projection.Name()
+			if seen[name] {
+				return usage("the program has two projections %q: give one of them another name", name)
+			}
+			seen[name] = true
+		}
+	}
+	return nil
 }
 
 // getenv returns a variable of the environment that the program is called with, or "".

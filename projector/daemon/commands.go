@@ -62,10 +62,11 @@ type shown struct{ value View }
 func (s shown) show(p *page)                 { s.value.Show(p) }
 func (s shown) MarshalJSON() ([]byte, error) { return json.Marshal(s.value) }
 
-// Space is the namespace that a command works on.
+// Space is the namespace that a command works on. What is appended to its Store can be
+// followed, see the setting traces; the Store of Operator is the same without that.
 type Space struct {
 	*Backends
-	// Operator has the log and the generations too.
+	// Operator has the log and the generations too. Its Store is for what operators do.
 	Operator projector.Operator
 
 	space *space

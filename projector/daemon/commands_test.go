@@ -103,6 +103,19 @@ func TestOwnCommandsOfTakenNames(t *testing.T) {
 	}
 }
 
+// Two projections of one name are an error of usage, before anything is connected to.
+func TestProjectionsOfOneName(t *testing.T) {
+	t.Parallel()
+	twice, dev := shopApp(1), shopApp(1)
+	twice.Projections = append(twice.Projections, twice.Projections[0])
+	dev.Dev = &Dev{Projections: twice.Projections}
+	for _, app := range []App{twice, dev} {
+		for _, args := range []string{"config validate", "run", "dev"} {
+			(&fixture{T: t, app: app}).want(exitUsage, words(args), `the program has two projections "carts"`)
+		}
+	}
+}
+
 // What is kept in Postgres is left out where none is named, if the program says so, and
 // what it needs is not forgotten.
 func TestWhereGiven(t *testing.T) {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ type program struct {
 	out     io.Writer
 	err     io.Writer
 	environ []string
-	unfit   error // why the commands of the program's own cannot be added, or nil
+	unfit   error // what is wrong with app, or nil
 
 	// These are known once a command begins.
 	*config
@@ -115,7 +116,7 @@ Exit codes:
 		newWait(p), newGet(p), newAudit(p), newSnapshots(p), newRetention(p), newMigrate(p),
 		newDoctor(p), newConfig(p), newVersion(p),
 	)
-	p.unfit = p.addOwn(root)
+	p.unfit = cmp.Or(p.distinct(), p.addOwn(root))
 	unsorted(root)
 	p.complete(root)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formTable, formJSON, formYAML}, cobra.ShellCompDirectiveNoFileComp))
