@@ -62,28 +62,32 @@ func (r *running) notify(ctx context.Context, status func() []projector.Projecti
 	return func() { close(quit); <-ended }
 }
 
-// look tells what is new.
+// look tells what is new. What could not be told is told again at the next look: a unit whose
+// READY is lost would be taken for one that never begins.
 func (n *notifier) look(draining bool, now time.Time) {
 	all := n.status()
+	next := *n // once it is told
 	var news []string
 	if !n.ready && begun(all) {
-		n.ready, news = true, append(news, systemd.SdNotifyReady)
+		next.ready, news = true, append(news, systemd.SdNotifyReady)
 	}
 	if draining && !n.stopping {
-		n.stopping, news = true, append(news, systemd.SdNotifyStopping)
+		next.stopping, news = true, append(news, systemd.SdNotifyStopping)
 	}
 	if n.watchdog > 0 && now.Sub(n.alive) >= n.watchdog && !stalled(all, now) {
-		n.alive, news = now, append(news, systemd.SdNotifyWatchdog)
+		next.alive, news = now, append(news, systemd.SdNotifyWatchdog)
 	}
 	if line := n.line(all, draining); line != n.told {
-		n.told, news = line, append(news, "STATUS="+line)
+		next.told, news = line, append(news, "STATUS="+line)
 	}
 	if news == nil {
 		return
 	}
 	if _, err := systemd.SdNotify(false, strings.Join(news, "\n")); err != nil {
 		n.logger.Debug("systemd could not be told how the worker stands", "reason", err)
+		return
 	}
+	*n = next
 }
 
 // begun reports whether the worker has begun: with each projection it works, waits, or

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"strings"
@@ -21,7 +22,11 @@ type manager struct {
 }
 
 func newManager(t *testing.T) *manager {
-	m := &manager{path: filepath.Join(t.TempDir(), "notify")}
+	return managerAt(t, filepath.Join(t.TempDir(), "notify"))
+}
+
+func managerAt(t *testing.T, path string) *manager {
+	m := &manager{path: path}
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: m.path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -80,6 +85,26 @@ func TestSystemd(t *testing.T) {
 	m.hears(t, "STATUS=draining: ", 1)
 	if n := m.times("READY=1"); n != 1 {
 		t.Errorf("it was ready %d times", n)
+	}
+}
+
+// What systemd could not be told it is told again.
+func TestSystemdToldAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	t.Setenv("NOTIFY_SOCKET", path)
+	n := &notifier{
+		running: &running{program: &program{config: new(config)}, logger: slog.New(slog.DiscardHandler)}, watchdog: time.Hour,
+		status: func() []projector.ProjectionStatus { return nil },
+	}
+	now := time.Now()
+	n.look(false, now) // nobody hears it
+	m := managerAt(t, path)
+	n.look(false, now.Add(time.Millisecond))
+	m.hears(t, "READY=1", 1)
+	n.look(true, now.Add(2*time.Millisecond))
+	m.hears(t, "STOPPING=1", 1)
+	if ready, alive := m.times("READY=1"), m.times("WATCHDOG=1"); ready != 1 || alive != 1 {
+		t.Errorf("it was ready %d times, and alive %d times", ready, alive)
 	}
 }
 
