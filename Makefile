@@ -94,7 +94,9 @@ lint: .bin/staticcheck ## Check formatting, vet (for macOS too) and staticcheck
 	.bin/staticcheck ./...
 
 # Nothing of the machine or the time gets into the files: the same sources and the same
-# Go make the same bytes. Whatever GOFLAGS says, the revision is in them where there is one.
+# Go make the same bytes. Whatever GOFLAGS says, the revision is in them where there is one:
+# release from a clone. Go finds none in a worktree that git worktree added, of which the
+# bytes are others, and the bill of materials has (devel) for a version.
 # The tag leaves out pages of gRPC that nobody looks at, and with them a third of the program.
 release: ## Build static binaries for PLATFORMS into DIST, with VERSION, checksums, licences and a bill of materials each
 	@rm -rf $(DIST) && mkdir -p $(DIST)
