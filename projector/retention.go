@@ -165,17 +165,20 @@ func (p *retaining) apply(ctx context.Context) (RetentionReport, error) {
 }
 
 // Run applies the rules every so often, in one process of the namespace: it takes the
-// role "retention", and while another process has it asks again. It blocks until ctx
-// ends, whatever fails meanwhile. Every is at least a second.
+// role "retention", and while another process has it asks again. It logs what was removed,
+// and when the number of streams changes that have events which somebody still needs. It
+// blocks until ctx ends, whatever fails meanwhile. Every is at least a second.
 func (r *Retention) Run(ctx context.Context, every time.Duration, logger *slog.Logger) {
 	every = max(every, time.Second)
 	var remind reminder
+	told := 0 // how many streams were held when that was told of
 	for ctx.Err() == nil {
 		role, err := lease.AcquireRole(ctx, r.Log.Client(), lease.RoleConfig{Namespace: r.Log.Namespace(), Role: "retention"})
 		var report RetentionReport
+		var example Held
 		if err == nil {
 			err = holding(ctx, role, func(ctx context.Context) (err error) {
-				report, err = r.Apply(ctx, nil)
+				report, err = r.Apply(ctx, func(h Held) { example = h })
 				return err
 			})
 		}
@@ -184,7 +187,13 @@ func (r *Retention) Run(ctx context.Context, every time.Duration, logger *slog.L
 		case err != nil && remind.due(time.Now()):
 			logger.Warn("events could not be removed", "reason", err)
 		case report.Cut+report.Deleted > 0:
+			told = report.Held
 			logger.Info("events were removed", "streams", report.Cut, "events", report.Events, "deleted", report.Deleted, "held", report.Held)
+		case err == nil && report.Held != told:
+			if told = report.Held; told > 0 {
+				logger.Info("events that no rule wants stay, as somebody needs them: such as those of this stream", "held", report.Held,
+					"stream", example.Stream.String(), "wanted", uint64(example.Wanted), "needed", uint64(example.Needed), "by", example.By)
+			}
 		}
 		pause(ctx, nil, every)
 	}
