@@ -1,7 +1,6 @@
 package lease
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,11 +30,6 @@ func ParseEntryID(text string) (EntryID, error) {
 // String returns the text form.
 func (id EntryID) String() string {
 	return strconv.FormatUint(id.Millis, 10) + "-" + strconv.FormatUint(id.Number, 10)
-}
-
-// Compare returns -1, 0 or 1 as id was written before, is, or was written after another.
-func (id EntryID) Compare(other EntryID) int {
-	return cmp.Or(cmp.Compare(id.Millis, other.Millis), cmp.Compare(id.Number, other.Number))
 }
 
 // Place is where somebody who follows a partition's log stands: at an entry. It is not
