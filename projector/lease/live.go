@@ -97,6 +97,19 @@ func workerOf(session string) string {
 // serving tells which sessions are consumers of which groups, and how much is pending
 // for them.
 func (l *Log) serving(ctx context.Context, pending map[string]map[string]int64) error {
+	return l.everyGroup(ctx, nil, func(group string, consumers []redis.XInfoConsumer) {
+		for _, c := range consumers {
+			if pending[c.Name] == nil {
+				pending[c.Name] = make(map[string]int64)
+			}
+			pending[c.Name][group] += c.Pending
+		}
+	})
+}
+
+// everyGroup looks at the groups of all partitions, and after that at the consumers of
+// each, in two round trips. Where perGroup is nil, it is left out.
+func (l *Log) everyGroup(ctx context.Context, perGroup func(redis.XInfoGroup), perConsumers func(group string, consumers []redis.XInfoConsumer)) error {
 	pipe := l.client.Pipeline()
 	groups := make([]*redis.XInfoGroupsCmd, l.Partitions())
 	for p := range groups {
@@ -111,6 +124,9 @@ func (l *Log) serving(ctx context.Context, pending map[string]map[string]int64) 
 			return fmt.Errorf("key %s: %w", l.keys.Log(p), err)
 		}
 		for _, g := range some {
+			if perGroup != nil {
+				perGroup(g)
+			}
 			consumers, of = append(consumers, pipe.XInfoConsumers(ctx, l.keys.Log(p), g.Name)), append(of, g.Name)
 		}
 	}
@@ -120,12 +136,7 @@ func (l *Log) serving(ctx context.Context, pending map[string]map[string]int64) 
 		if err != nil && !isNoGroup(err) {
 			return fmt.Errorf("group %s: %w", of[i], err)
 		}
-		for _, c := range some {
-			if pending[c.Name] == nil {
-				pending[c.Name] = make(map[string]int64)
-			}
-			pending[c.Name][of[i]] += c.Pending
-		}
+		perConsumers(of[i], some)
 	}
 	return nil
 }

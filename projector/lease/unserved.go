@@ -48,44 +48,22 @@ func (l *Log) Unserved(ctx context.Context, idle time.Duration) ([]Unserved, err
 }
 
 func (l *Log) unserved(ctx context.Context, idle time.Duration, seen map[string]*Unserved, served map[string]bool) error {
-	pipe := l.client.Pipeline()
-	groups := make([]*redis.XInfoGroupsCmd, l.Partitions())
-	for p := range groups {
-		groups[p] = pipe.XInfoGroups(ctx, l.keys.Log(p))
-	}
-	pipe.Exec(ctx)
-	var consumers []*redis.XInfoConsumersCmd
-	var of []string
-	for p, cmd := range groups {
-		some, err := cmd.Result()
-		if err != nil && !isNoGroup(err) {
-			return fmt.Errorf("key %s: %w", l.keys.Log(p), err)
+	return l.everyGroup(ctx, func(g redis.XInfoGroup) {
+		u := seen[g.Name]
+		if u == nil {
+			u = &Unserved{Group: g.Name}
+			seen[g.Name] = u
 		}
-		for _, g := range some {
-			u := seen[g.Name]
-			if u == nil {
-				u = &Unserved{Group: g.Name}
-				seen[g.Name] = u
-			}
-			u.Pointers += g.Pending + max(g.Lag, 0)
-			consumers, of = append(consumers, pipe.XInfoConsumers(ctx, l.keys.Log(p), g.Name)), append(of, g.Name)
-		}
-	}
-	pipe.Exec(ctx)
-	for i, cmd := range consumers {
-		some, err := cmd.Result()
-		if err != nil && !isNoGroup(err) {
-			return fmt.Errorf("group %s: %w", of[i], err)
-		}
-		for _, c := range some {
-			u := seen[of[i]]
+		u.Pointers += g.Pending + max(g.Lag, 0)
+	}, func(group string, consumers []redis.XInfoConsumer) {
+		u := seen[group]
+		for _, c := range consumers {
 			if c.Idle < idle {
-				served[of[i]] = true
+				served[group] = true
 			}
 			if u.Idle == 0 || c.Idle < u.Idle {
 				u.Idle = c.Idle
 			}
 		}
-	}
-	return nil
+	})
 }
