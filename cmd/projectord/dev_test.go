@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,24 +31,6 @@ func TestMain(m *testing.M) {
 
 // waitLong bounds what a test waits for; only a failing test takes as long.
 const waitLong = 30 * time.Second
-
-// output is what was written until now. It is safe for concurrent use.
-type output struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
 
 // program returns the program as a process that has yet to start.
 func program(t *testing.T, environ []string, args ...string) *exec.Cmd {
@@ -77,7 +57,7 @@ type started struct {
 // On a bare machine dev runs a shop with all that belongs to it, says how to reach it, and
 // other processes see what happens there; Ctrl-C ends it, with all there was.
 func TestDev(t *testing.T) {
-	var out, log output
+	var out, log testenv.Transcript
 	// What the environment says of a Redis is said of another one.
 	dev := program(t, []string{"PROJECTORD_REDIS_URL=redis://127.0.0.1:1", "PROJECTORD_REDIS_PASSWORD=secret"},
 		"dev", "--http", "127.0.0.1:0", "-o", "json")
@@ -149,7 +129,7 @@ func TestDev(t *testing.T) {
 func TestDevSays(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), waitLong)
 	defer cancel()
-	var out, log output
+	var out, log testenv.Transcript
 	dev := program(t, nil, "dev", "--http", "off", "--traffic=false")
 	dev.Stdout, dev.Stderr = &out, &log
 	if err := dev.Start(); err != nil {

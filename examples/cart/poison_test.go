@@ -161,7 +161,7 @@ func (p *poisoned) work(milli func(string) int64) (stop func()) {
 	p.Helper()
 	app := daemon.App{Name: "cart", Projections: projections(1, withTills(milli))}
 	ctx, cancel := context.WithCancel(p.Context())
-	var log transcript
+	var log testenv.Transcript
 	ended := make(chan int, 1)
 	go func() {
 		ended <- app.Run(ctx, daemon.Call{Args: append([]string{"run"}, p.both...), Environ: environment(), Out: &log, Err: &log})

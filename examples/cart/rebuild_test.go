@@ -278,7 +278,7 @@ func TestRebuildCommands(t *testing.T) {
 	want(t, 0, current(flags, "rebuild", code(2)), "generation 2 of cart_current is being built by the workers of version 2")
 	ctx, interrupt := context.WithCancel(t.Context())
 	waiting := make(chan int, 1)
-	var log transcript
+	var log testenv.Transcript
 	go func() {
 		waiting <- call(ctx, nil, &log, &log, current(flags, "rebuild", code(2), "--wait")...)
 	}()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -28,29 +26,11 @@ import (
 // waitLong bounds what a test waits for; only a failing test takes as long.
 const waitLong = 2 * time.Minute
 
-// transcript is what a process has written until now.
-type transcript struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
-}
-
-func (s *transcript) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(b)
-}
-
-func (s *transcript) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
-
 // worker is a process of the run command.
 type worker struct {
 	*testing.T
 	cmd   *exec.Cmd
-	err   transcript
+	err   testenv.Transcript
 	ended chan error
 }
 
@@ -95,7 +75,7 @@ func (w *worker) begun() {
 }
 
 // begun waits until a worker that logs there works.
-func begun(t *testing.T, log *transcript) {
+func begun(t *testing.T, log *testenv.Transcript) {
 	t.Helper()
 	testenv.Wait(t, waitLong, func() error {
 		if !strings.Contains(log.String(), "the worker has a session") {
@@ -235,7 +215,7 @@ func TestRunWithoutPostgres(t *testing.T) {
 	mustCart(t, append([]string{"import", written(t, "history", f.csv)}, flags...)...)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	var log transcript
+	var log testenv.Transcript
 	status := make(chan int, 1)
 	go func() { status <- call(ctx, nil, &log, &log, append([]string{"run"}, flags...)...) }()
 	begun(t, &log)

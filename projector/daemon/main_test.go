@@ -1,14 +1,12 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -109,23 +107,8 @@ func tablesApp() App {
 	}
 }
 
-// transcript is what was written until now. It is safe for concurrent use.
-type transcript struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
-}
-
-func (s *transcript) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(b)
-}
-
-func (s *transcript) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
+// transcript is what was written until now.
+type transcript = testenv.Transcript
 
 // result is what a run of the program left behind.
 type result struct {
