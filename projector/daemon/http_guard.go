@@ -3,13 +3,33 @@ package daemon
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 )
+
+// checkAccess checks what requests are held against: a token that no header can show would
+// lock everybody out, and a host that no request names lets nobody in.
+func (s *settings) checkAccess() error {
+	if strings.ContainsFunc(s.HTTPToken, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return errors.New("http-token has spaces, line breaks or control characters in it, which the header of a request cannot show: it is one word")
+	}
+	for _, name := range s.HTTPHosts {
+		if ip, err := netip.ParseAddr(name); err == nil && ip.Zone() == "" {
+			continue
+		}
+		if name == "" || strings.ContainsAny(name, ":/[]@*?# \t") {
+			return fmt.Errorf("http-hosts has %q, which no request can name: it is a name or an address alone, without scheme, port or brackets, like projector.internal or 10.0.0.7", clip(name, 100))
+		}
+	}
+	return nil
+}
 
 // guard returns why a request is not answered. A browser that is misled, by a name that
 // resolves to this machine or by a page of somebody else, stops here.

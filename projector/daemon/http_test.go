@@ -744,3 +744,26 @@ func TestHTTPHoldsFollowers(t *testing.T) {
 		}
 	}
 }
+
+// Tokens that no header can show, and hosts that no request can name, are refused before a
+// daemon locks everybody out.
+func TestHTTPAccessSettings(t *testing.T) {
+	t.Parallel()
+	f := bare(t, shopApp(1))
+	for _, token := range []string{" ", "\t \n", " c4n4ry", "c4n4ry \n", "c4n 4ry", "c4n\n4ry", "c4n4ry\u00a0", "c4n\x004ry"} {
+		path := written(t, "token", token)
+		got := f.with(env("http-token-file")+"="+path).want(exitUsage, words("config validate"), "http-token has spaces")
+		if strings.Contains(got, "4ry") {
+			t.Errorf("it tells the token: %s", got)
+		}
+	}
+	f.with(env("http-token-file")+"="+written(t, "token", "c4n4ry\r\n")).want(exitDone, words("config validate"))
+	for _, host := range []string{"Example.com:443", "[::5]", "[::5]:80", "https://foo.com", "foo.com/", "*", "*.foo.com", "user@foo.com", "fe80::1%eth0"} {
+		f.want(exitUsage, append(words("config validate --http-hosts"), host), "http-hosts has", "without scheme, port or brackets")
+	}
+	f.want(exitDone, words("config validate --http-hosts Example.com,::5,10.0.0.7,localhost"))
+	d := shop(t).with(env("http-hosts") + "=Example.com,::5").serve()
+	for _, host := range []string{"example.com:443", "[::5]:80", "[::5]"} {
+		d.altered("GET", "/metrics", "", func(r *http.Request) { r.Host = host }, http.StatusOK)
+	}
+}

@@ -172,7 +172,7 @@ func (s *settings) check() error {
 	case s.RedisCAFile+s.RedisCertFile != "" && !secure(s.RedisURL):
 		return errors.New("redis-ca-file and redis-cert-file are for TLS, which redis-url does not ask for: it begins with rediss:// then")
 	}
-	return nil
+	return s.checkAccess()
 }
 
 func number(n int) string { return numberValue{into: &n}.text() }
