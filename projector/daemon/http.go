@@ -99,7 +99,9 @@ func (p *program) newServer(logger *slog.Logger) *server {
 	v.mount()
 	v.http = http.Server{
 		Handler: v, ReadHeaderTimeout: headerWithin, ReadTimeout: arriveWithin, IdleTimeout: idleFor, MaxHeaderBytes: maxHeader,
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		// What is asked of no path is guarded as well.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	return v
 }

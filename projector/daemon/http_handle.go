@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
 	"runtime/debug"
 	"time"
 )
@@ -21,12 +22,18 @@ const (
 	callWithin   = 5 * time.Second
 )
 
+// redirecting is what the mux answers with that knows a better path.
+var redirecting = reflect.TypeOf(http.RedirectHandler("/", http.StatusTemporaryRedirect))
+
 // ServeHTTP implements [http.Handler]. Every request comes through here: it is guarded,
 // counted, and ends in time.
 func (v *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begin, out := time.Now(), &recorder{ResponseWriter: w}
 	handler, pattern := v.mux.Handler(r)
 	to := v.by[pattern]
+	if reflect.TypeOf(handler) == redirecting {
+		to = nil // the path of a request is what it is about, and no other
+	}
 	defer func() { v.counts.count(to, r.Method, out.status(), time.Since(begin)) }()
 	defer v.recovered(out, r)
 	w.Header().Set("X-Content-Type-Options", "nosniff")

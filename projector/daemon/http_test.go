@@ -767,3 +767,44 @@ func TestHTTPAccessSettings(t *testing.T) {
 		d.altered("GET", "/metrics", "", func(r *http.Request) { r.Host = host }, http.StatusOK)
 	}
 }
+
+// A path that is not clean, and the server as a whole, are nothing there is, and are guarded
+// as everything is.
+func TestHTTPPaths(t *testing.T) {
+	t.Parallel()
+	d := shop(t).serve("--http-pprof")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waitLong,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for _, c := range []struct {
+		method, path, host string
+		status             int
+	}{
+		{"GET", "//healthz", "", http.StatusNotFound},
+		{"GET", "//healthz", "evil.example", http.StatusMisdirectedRequest},
+		{"GET", "/api/v1//streams", "", http.StatusNotFound},
+		{"GET", "/api/./v1/streams", "", http.StatusNotFound},
+		{"GET", "/nothing/../healthz", "", http.StatusNotFound},
+		{"GET", "/debug/pprof", "", http.StatusNotFound},
+		{"GET", "/debug/pprof/", "", http.StatusOK},
+		{"OPTIONS", "*", "", http.StatusNotFound},
+		{"OPTIONS", "*", "evil.example", http.StatusMisdirectedRequest},
+	} {
+		r := d.request(c.method, "", "")
+		r.URL.Opaque, r.Host = c.path, c.host
+		if strings.HasPrefix(c.path, "/") {
+			r.URL.Opaque, r.URL.Path = "", c.path
+		}
+		answer, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err == nil {
+			err = judge(answer, string(body), c.status)
+		}
+		if err != nil {
+			t.Errorf("%s %s of %q: %v", c.method, c.path, c.host, err)
+		}
+	}
+}
