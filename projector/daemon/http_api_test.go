@@ -90,12 +90,13 @@ func TestAPIOfNothing(t *testing.T) {
 		"projections/orders":                         "there is no projection orders",
 		"projections/carts/documents/9":              "there is no 9 in generation 1 of carts",
 		"projections/carts/documents/9?generation=9": "carts has no generation 9",
-		"projections/items/documents/tea":            "there is no tea",
-		"parked?projection=orders":                   "there is no projection orders",
-		"parked/carts/cart-9":                        "cart-9 is not parked in carts",
-		"parked/orders/cart-9":                       "there is no projection orders",
-		"projections/orders/changes":                 "there is no projection orders",
-		"snapshots":                                  "there is nothing at /api/v1/snapshots",
+		"projections/carts/wait?stream=cart-9&version=1&timeout=4m&generation=77": "carts has no generation 77",
+		"projections/items/documents/tea":                                         "there is no tea",
+		"parked?projection=orders":                                                "there is no projection orders",
+		"parked/carts/cart-9":                                                     "cart-9 is not parked in carts",
+		"parked/orders/cart-9":                                                    "there is no projection orders",
+		"snapshots":                                                               "there is nothing at /api/v1/snapshots",
+		"projections/orders/changes":                                              "there is no projection orders",
 	} {
 		d.gives("GET", "/api/v1/"+path, "", http.StatusNotFound, says, `"code": 5`)
 	}

@@ -104,7 +104,17 @@ func getWait(q *request) (any, error) {
 	if q.wrong != nil {
 		return nil, q.wrong
 	}
-	return q.wait(q.Context(), nil, q.PathValue("name"), stream, version, generation, timeout)
+	name := q.PathValue("name")
+	if generation > 0 {
+		// One that the projection does not have does not come by waiting; a projection
+		// that never ran may.
+		if _, err := q.readable(q.Context(), name, generation); exitCode(err) == exitAbsent {
+			if there, failed := q.recordsOf(q.Context(), []string{name}); failed == nil && len(there) > 0 {
+				return nil, err
+			}
+		}
+	}
+	return q.wait(q.Context(), nil, name, stream, version, generation, timeout)
 }
 
 func getParked(q *request) (any, error) {
