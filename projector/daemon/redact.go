@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"io"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -104,13 +107,43 @@ func (s *scrubber) hide(secrets []string) { s.replacer = hiding(secrets) }
 // the first, so the longest come first: else the rest of one that another begins is left.
 func hiding(secrets []string) *strings.Replacer {
 	longest := func(a, b string) int { return cmp.Compare(len(b), len(a)) }
-	var pairs []string
-	for _, secret := range slices.SortedFunc(slices.Values(secrets), longest) {
+	var pairs, all []string
+	for _, secret := range secrets {
+		all = append(all, spellings(secret)...)
+	}
+	for _, secret := range slices.SortedFunc(slices.Values(all), longest) {
 		if len(secret) >= leastSecret {
 			pairs = append(pairs, secret, hidden)
 		}
 	}
 	return strings.NewReplacer(pairs...)
+}
+
+// spellings returns a secret as it is, and as it is written where texts are quoted: in logs,
+// in JSON and in URLs.
+func spellings(secret string) []string {
+	all := []string{secret}
+	add := func(text string) {
+		if !slices.Contains(all, text) {
+			all = append(all, text)
+		}
+	}
+	for _, quoted := range []string{strconv.Quote(secret), strconv.QuoteToASCII(secret)} {
+		add(quoted[1 : len(quoted)-1])
+	}
+	if quoted, err := json.Marshal(secret); err == nil {
+		add(string(quoted[1 : len(quoted)-1]))
+	}
+	var plain bytes.Buffer
+	encoder := json.NewEncoder(&plain)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(secret); err == nil {
+		quoted := strings.TrimSuffix(plain.String(), "\n")
+		add(quoted[1 : len(quoted)-1])
+	}
+	add(url.QueryEscape(secret))
+	add(url.PathEscape(secret))
+	return all
 }
 
 // Write implements [io.Writer]. It is given whole lines.
