@@ -201,3 +201,56 @@ func TestDrainMarksGo(t *testing.T) {
 		t.Error("the old mark of the dead is left, or another is not")
 	}
 }
+
+// What a session gives back before its end others take over while it lives, and what it
+// keeps it can settle; it is shown as one that drains, and nobody asked it.
+func TestLeave(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		l := newLog(t, client, 1)
+		g := newGroup(t, l)
+		leaving, other := join(t, g, "blue", time.Hour), join(t, g, "green", time.Hour)
+		announce(t, l, "cart-1", "cart-2")
+		b, err := leaving.Read(t.Context(), []int{0}, 10, -1)
+		if err != nil || len(b.Pointers) != 2 {
+			t.Fatalf("%+v, %v", b, err)
+		}
+		claims := ByStream(b.Pointers)
+		if _, err := leaving.Claim(t.Context(), claims); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // a reply may be lost
+			if err := leaving.Leave(t.Context(), claims[:1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		woken, err := other.Read(t.Context(), []int{0}, 10, -1)
+		if err != nil || !woken.Left || len(woken.Wake) != 1 {
+			t.Errorf("others are told %+v, %v", woken, err)
+		}
+		swept, err := other.Sweep(t.Context(), 0, 10)
+		if err != nil || len(swept.Pointers) != 1 || len(swept.Members) != 1 {
+			t.Fatalf("others take over %+v, %v", swept, err)
+		}
+		claimed, err := other.Claim(t.Context(), ByStream(swept.Pointers))
+		if err != nil || claimed[0].Verdict != Leased || claimed[0].Stream != claims[0].Stream {
+			t.Errorf("others claim %+v, %v", claimed, err)
+		}
+		if err := leaving.session.beat(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		settled, err := leaving.Settle(t.Context(), []Settlement{{Stream: claims[1].Stream, Version: 1, Pointers: claims[1].Pointers}})
+		if err != nil || settled[0].Result != Done {
+			t.Errorf("what it kept is %+v, %v", settled, err)
+		}
+		if live, err := l.Live(t.Context()); err != nil || len(live) != 2 || !live[0].Draining || live[1].Draining {
+			t.Errorf("%+v, %v", live, err)
+		}
+		if err := leaving.session.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantAsked(t, leaving.session, false)
+		if n := marks(t, l, leaving.session.Name()); n != 0 {
+			t.Errorf("%d marks are left", n)
+		}
+	})
+}

@@ -218,7 +218,7 @@ func (m *machine) steps() (good, bad []step) {
 func (s step) isGood() bool {
 	for _, word := range []string{
 		"dies", "stops", "lost", "under way", "late:", "misses", "heartbeat",
-		"parks", "releases", "retry", "skip", "trim", "reap", "asked",
+		"parks", "releases", "leaves", "retry", "skip", "trim", "reap", "asked",
 	} {
 		if strings.Contains(s.name, word) {
 			return false
@@ -333,6 +333,16 @@ func (m *machine) workSteps(i int, w *puppet, s *stream, x *work, zombie *Member
 			w.drop(s, x, true)
 			return nil
 		}, "%s releases %s", name, s.name)
+		claims := []Claim{{s.name, ids}}
+		add(func() error {
+			if err := w.member.Leave(ctx, claims); err != nil {
+				return m.again(i, err)
+			}
+			w.drop(s, x, false)
+			return nil
+		}, "%s leaves %s", name, s.name)
+		add(func() error { w.member.Leave(ctx, claims); return nil }, "%s leaves %s, reply lost", name, s.name)
+		haunt("leave "+s.name, func() { zombie.Leave(ctx, claims) })
 	case settling:
 		settlements := []Settlement{{Stream: s.name, Version: x.from, Pointers: slices.Sorted(maps.Keys(x.pointers))}}
 		add(func() error { return m.settle(i, w, s, x, settlements) }, "%s settles %s at %d", name, s.name, x.from)

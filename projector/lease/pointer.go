@@ -39,6 +39,9 @@ type Batch struct {
 	// Wake lists the partitions to sweep now: a session that had something
 	// pending stopped there.
 	Wake []int
+	// Left says that a session leaves, which concerns all partitions: each is to be swept
+	// soon.
+	Left bool
 	// Malformed are entries that are no pointers of their partition. They are
 	// acknowledged, and do not come again.
 	Malformed []Malformed
@@ -82,7 +85,9 @@ func (b *Batch) sort(l *Log, group string, partition int, entries []redis.XMessa
 		}
 		spent = append(spent, e.ID)
 		stream, _ := e.Values[keyspace.PointerStream].(string)
-		if _, wake := e.Values[keyspace.WakeField]; wake && stream == "" {
+		if by, wake := e.Values[keyspace.WakeField]; wake && stream == "" {
+			name, _ := by.(string)
+			b.Left = b.Left || strings.HasSuffix(name, leftSuffix)
 			if !slices.Contains(b.Wake, partition) {
 				b.Wake = append(b.Wake, partition)
 			}

@@ -113,6 +113,9 @@ func TestProtocolConditions(t *testing.T) {
 		{"skip does not look at the version", "skip", []change{
 			{"if type(at) ~= 'number' or string.format('%.0f', at) ~= version then", "if false then"},
 		}},
+		{"leave moves pointers pending for others", "leave", []change{
+			{"if #redis.call('XPENDING', KEYS[2], group, ARGV[k], ARGV[k], 1, me) > 0 then", "if true then"},
+		}},
 		{"trim looks at what was delivered only", "trim", []change{{"if pending[1] > 0 and", "if false and"}}},
 	}
 	const steps = 60_000 // the last of them is found after about 7,000

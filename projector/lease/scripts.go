@@ -17,7 +17,7 @@ type scriptSet struct {
 	skip, announce, lag                 *redis.Script
 	sweep, reap, trim, walked           *redis.Script
 	fill, done, throttle, sessions      *redis.Script
-	follow, outset                      *redis.Script
+	follow, outset, leave               *redis.Script
 }
 
 // protocol is the scripts as they are.
@@ -59,6 +59,7 @@ func newScripts(change func(name, source string) string) *scriptSet {
 		sessions:  script("session", "sessions"),
 		follow:    script("follow"),
 		outset:    script("outset"),
+		leave:     script("session", "leave"),
 	}
 }
 

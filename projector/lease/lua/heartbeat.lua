@@ -10,4 +10,6 @@
 
 if not alive(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], NOW + ARGV[2])
-return 1 + redis.call('HEXISTS', KEYS[2], ARGV[1])
+local asked = redis.call('HGET', KEYS[2], ARGV[1])
+if asked and not string.find(asked, 's', 1, true) then return 2 end
+return 1

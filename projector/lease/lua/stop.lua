@@ -16,6 +16,10 @@
 
 local reply = 1
 local asked = redis.call('HGET', KEYS[3], ARGV[1])
+if asked and string.find(asked, 's', 1, true) then
+  redis.call('HDEL', KEYS[3], ARGV[1]) -- nobody asked
+  asked = false
+end
 if asked then
   reply = 2
   if not string.find(asked, 'e$') then redis.pcall('HSET', KEYS[3], ARGV[1], asked .. 'e') end

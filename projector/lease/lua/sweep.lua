@@ -12,7 +12,8 @@
 --   1 where pointers of dead sessions may be left, else 0
 --   in how many ms the next of the other sessions dies unless it sends a
 --   heartbeat, 0 where there is none
---   an array of the group's consumers whose sessions live, the caller among them
+--   an array of the group's consumers whose sessions live and do not leave, the caller
+--   among them
 --   then each entry taken, as XRANGE gives it
 --
 -- Whose session is missing is dead as well, so it walks the consumers of the
@@ -36,9 +37,10 @@ end
 
 -- That a session was asked to end its process may learn after its death, where it was
 -- stuck or cut off; but not for ever.
-local KEPT = 3600000
+local KEPT, leaving = 3600000, {}
 local marked = redis.call('HGETALL', KEYS[3])
 for i = 1, #marked, 2 do
+  leaving[marked[i]] = true
   local since = tonumber(string.match(marked[i + 1], '^%d+')) or 0
   if not deadlines[marked[i]] and since + KEPT < NOW then redis.call('HDEL', KEYS[3], marked[i]) end
 end
@@ -88,7 +90,7 @@ for c = 1, #consumers do
   if name == me then
     own = pending
   elseif deadlines[name] then
-    members[#members + 1] = name
+    if not leaving[name] then members[#members + 1] = name end
   elseif pending > 0 then
     if #taken < limit then take(name) else more = 1 end
   end

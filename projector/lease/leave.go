@@ -1,0 +1,56 @@
+package lease
+
+import (
+	"context"
+	"slices"
+)
+
+// leftSuffix is behind the name of a session in that of the consumer which has what the
+// session gave back before its end. What is behind the name of a worker in that of a session
+// is longer.
+const leftSuffix = ".left"
+
+// Leave gives back streams before the session ends: their leases are dropped, and the
+// pointers, those of the claims that are pending for the session, go to whoever sweeps. It
+// says in all partitions of the session that it leaves, so that others sweep at once, and no
+// longer count upon it for what it read first. Leaving again, with other streams or none, is
+// harmless. A session that leaves reads and claims nothing more, and may settle or park what
+// it kept. The error wraps [ErrFenced] when the session is dead; after any other error some
+// streams may be given back.
+func (m *Member) Leave(ctx context.Context, claims []Claim) error {
+	if err := m.session.Err(); err != nil {
+		return err
+	}
+	batches := m.log.batches(len(claims), func(i int) (string, int) { return claims[i].Stream, len(claims[i].Pointers) })
+	for _, p := range m.session.partitions {
+		if !slices.ContainsFunc(batches, func(b *batch) bool { return b.partition == p }) {
+			batches = append(batches, &batch{partition: p})
+		}
+	}
+	calls := make([]call, len(batches))
+	for i, b := range batches {
+		keys := m.log.keys
+		args := []any{m.group.name, m.session.name}
+		for _, k := range b.items {
+			args = append(args, claims[k].Stream, len(claims[k].Pointers))
+			for _, id := range claims[k].Pointers {
+				args = append(args, id)
+			}
+		}
+		calls[i] = call{
+			partition: b.partition,
+			keys:      []string{keys.Sessions(b.partition), keys.Log(b.partition), keys.Leases(b.partition, m.group.name), keys.Draining(b.partition)},
+			args:      args,
+		}
+	}
+	replies, err := m.log.run(ctx, "leaving", m.log.scripts.leave, calls)
+	if err != nil {
+		return err
+	}
+	for i, b := range batches {
+		if err := m.fenced(b.partition, replies[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
