@@ -547,3 +547,106 @@ func TestHandlerOutlastsPlan(t *testing.T) {
 		t.Errorf("the handler was called %d times, and cut off %d times", calls, cut)
 	}
 }
+
+// A handler that ends within the time a worker has to stop is not cut off and not called
+// again; one that does not is, which shows that the time is what counts.
+func TestHandlerOutlastsStop(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		within time.Duration
+		calls  int
+	}{{"InTime", time.Minute, 1}, {"Late", 2 * time.Second, 2}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, sharedRedis(t))
+			sink, calls := newMemory(), new(deliveries)
+			begun := make(chan struct{}, 10)
+			f.p = newReactor(func(ctx context.Context, e added, r *eventstore.Recorded) error {
+				calls.add(e, r)
+				if begun <- struct{}{}; len(calls.of(cart(1))) > 1 {
+					return nil
+				}
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(3 * time.Second):
+					return nil
+				}
+			})
+			f.append(cart(1), 1)
+			_, stop := f.worker("leaving", through(sink), func(c *projector.WorkerConfig) {
+				c.TTL, c.DrainTimeout = time.Hour, test.within
+			})
+			<-begun
+			stop()
+			f.start("staying", through(sink))
+			sink.wait(t, cart(1), 1)
+			f.settled()
+			if n := len(calls.of(cart(1))); n != test.calls {
+				t.Errorf("the event was handled %d times; want %d", n, test.calls)
+			}
+		})
+	}
+}
+
+// While a handler of a worker that was told to stop takes its time, others go on with the
+// streams that waited for their turn there, at once.
+func TestReactorLeavesWhatWaits(t *testing.T) {
+	onAllServers(t, func(f *fixture) {
+		sink, calls := newMemory(), new(deliveries)
+		reached, release := make(chan struct{}), make(chan struct{})
+		f.p = newReactor(func(_ context.Context, e added, r *eventstore.Recorded) error {
+			calls.add(e, r)
+			if e.Qty == hanging {
+				close(reached)
+				<-release
+			}
+			return nil
+		})
+		f.append(cart(0), hanging)
+		long := func(c *projector.WorkerConfig) { c.TTL, c.DrainTimeout, c.Handlers = time.Hour, time.Minute, 1 }
+		_, stop := f.worker("leaving", through(sink), long)
+		hasClosed(f, reached, "the event is not handled")
+		for i := range 10 {
+			f.append(cart(1+i), 1)
+		}
+		testenv.Wait(f, waitLong, func() error {
+			if n := f.outstanding(); n < 11 {
+				return fmt.Errorf("%d pointers are pending for it", n)
+			}
+			return nil
+		})
+		f.start("staying", through(sink), long)
+		stopped := make(chan struct{})
+		go func() { stop(); close(stopped) }()
+		for i := range 10 {
+			sink.wait(f, cart(1+i), 1)
+		}
+		select {
+		case <-stopped:
+			f.Error("the worker did not wait for its handler")
+		default:
+		}
+		close(release)
+		hasClosed(f, stopped, "the worker does not stop")
+		for i := range 11 {
+			calls.want(f, cart(i), 1)
+		}
+		f.settled()
+	})
+}
+
+// outstanding returns how many pointers are pending for sessions that live.
+func (f *fixture) outstanding() int64 {
+	f.Helper()
+	live, err := f.log().Live(f.Context())
+	if err != nil {
+		f.Fatal(err)
+	}
+	var n int64
+	for _, s := range live {
+		n += s.Pending
+	}
+	return n
+}

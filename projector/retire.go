@@ -30,8 +30,9 @@ var ErrVersion = errors.New("is of another version of the code")
 var ErrNoDrop = errors.New("the sink cannot delete a generation")
 
 // retireAfter is how long workers have to leave a generation alone before it is
-// deleted: they look every second, and then stop in good order.
-const retireAfter = 2*planEvery + stopTime
+// deleted: they look every second, and then end in good order, which takes finishTime and
+// what goes on after it for a moment.
+const retireAfter = 2*planEvery + 4*finishTime
 
 // Retire deletes a generation that readers do not see, whether it is built or not: its
 // documents, checkpoints and pointers. It first waits some seconds for workers to leave

@@ -33,6 +33,8 @@ const (
 	DefaultHandlers = 16
 	// DefaultCacheBytes is how much memory the states of streams may take.
 	DefaultCacheBytes = 64 << 20
+	// DefaultDrainTimeout is how long it takes at the most to stop.
+	DefaultDrainTimeout = 4 * time.Second
 )
 
 const (
@@ -40,16 +42,16 @@ const (
 	// while one waits for the sink, another one folds.
 	inFlight = 4
 
-	// finishTime is how long a worker that was told to stop goes on with the
-	// batch under way, and leaveTime how long it tries to give back the rest.
-	finishTime = time.Second
-	leaveTime  = 2 * time.Second
+	// finishTime is how long a worker that goes on with something else goes on with the
+	// batches under way. Told to stop it has all of its DrainTimeout for them but
+	// giveBackTime, or but half of it: that long it tries to give back the rest, for
+	// leaveTime at the most.
+	finishTime   = time.Second
+	giveBackTime = 3 * time.Second
+	leaveTime    = 2 * time.Second
 	// longestPause is the longest wait between attempts while something is in
 	// trouble.
 	longestPause = 2 * time.Second
-	// stopTime is how long all that may take. A client may wait for a server that
-	// hangs without regard to contexts.
-	stopTime = 4 * time.Second
 )
 
 // WorkerConfig configures a [Worker].
@@ -87,6 +89,11 @@ type WorkerConfig struct {
 	// that never returns keeps its goroutine and a connection of the store. At least 1 ms;
 	// defaults to [DefaultDeadline].
 	Deadline time.Duration
+	// DrainTimeout is how long a worker may take that is told to stop. Batches and
+	// handlers that are under way have all of it but the last 3 seconds, or the first
+	// half of less than 6; then their contexts end, and what is left is given back. At
+	// least 1 ms; defaults to [DefaultDrainTimeout].
+	DrainTimeout time.Duration
 	// Handlers is how many streams a reactor handles at a time. Defaults to
 	// [DefaultHandlers].
 	Handlers int
@@ -123,6 +130,10 @@ type Worker struct {
 	config WorkerConfig
 	keys   *keyspace.Namespace // tells the partitions of streams
 
+	// unstopped is a session that could not be stopped, which may have been asked to end.
+	// It is known to the goroutine of Run alone.
+	unstopped *lease.Session
+
 	mu     sync.Mutex // guards the rest
 	served []*served
 }
@@ -132,6 +143,7 @@ type Worker struct {
 func NewWorker(config WorkerConfig) (*Worker, error) {
 	config.Capacity = cmp.Or(config.Capacity, DefaultCapacity)
 	config.Deadline = cmp.Or(config.Deadline, DefaultDeadline)
+	config.DrainTimeout = cmp.Or(config.DrainTimeout, DefaultDrainTimeout)
 	config.Handlers = cmp.Or(config.Handlers, DefaultHandlers)
 	config.CacheBytes = cmp.Or(config.CacheBytes, DefaultCacheBytes)
 	if config.Logger == nil {
@@ -151,6 +163,8 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 		return nil, fmt.Errorf("projector: worker: Attempts is %d; it is 1 or more", config.Attempts)
 	case config.Deadline < time.Millisecond:
 		return nil, fmt.Errorf("projector: worker: Deadline is %s; it is 1 ms or more", config.Deadline)
+	case config.DrainTimeout < time.Millisecond:
+		return nil, fmt.Errorf("projector: worker: DrainTimeout is %s; it is 1 ms or more", config.DrainTimeout)
 	case config.Handlers < 1:
 		return nil, fmt.Errorf("projector: worker: Handlers is %d; it is 1 or more", config.Handlers)
 	case config.CacheBytes < 0:
@@ -187,9 +201,9 @@ func NewWorker(config WorkerConfig) (*Worker, error) {
 	return w, nil
 }
 
-// Run works until ctx ends. Then it finishes the batch under way, for a second
-// at the most, gives back what it holds and returns nil. Where a server hangs that
-// may not be possible; after 4 seconds Run leaves behind what waits for it, and the
+// Run works until ctx ends. Then it takes on nothing more, finishes the batches under
+// way, gives back what it holds and returns nil. Where a server hangs that
+// may not be possible; after DrainTimeout Run leaves behind what waits for it, and the
 // work goes to others at the deadline of the session. Whether everything was given
 // back [SessionEnded] tells.
 //
@@ -216,7 +230,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	return err
 }
 
-// runUntil works until ctx ends, and returns stopTime later at the latest. drain ends ctx,
+// runUntil works until ctx ends, and returns DrainTimeout later at the latest. drain ends ctx,
 // for a worker that was asked to end.
 func (w *Worker) runUntil(ctx context.Context, drain context.CancelCauseFunc) error {
 	done := make(chan error, 1)
@@ -226,7 +240,7 @@ func (w *Worker) runUntil(ctx context.Context, drain context.CancelCauseFunc) er
 		return err
 	case <-ctx.Done():
 	}
-	late := time.NewTimer(stopTime)
+	late := time.NewTimer(w.config.DrainTimeout)
 	defer late.Stop()
 	select {
 	case err := <-done:
@@ -295,28 +309,30 @@ func (w *Worker) session(run context.Context, drain context.CancelCauseFunc) (wo
 	if gone, err := w.undo(ctx, serving); gone || err != nil {
 		return false, err
 	}
+	if asked, err := w.askedBefore(ctx); err != nil || asked {
+		if asked {
+			drain(fmt.Errorf("worker: %w", ErrDrained))
+		}
+		return false, err
+	}
 	s, err := w.config.Log.Register(ctx, lease.SessionConfig{Worker: w.config.Worker, Name: w.config.Name, TTL: w.config.TTL})
 	if err != nil {
 		return false, err
 	}
 	w.config.Logger.Info("the worker has a session", "session", s.Name())
 	w.config.Observer.Observe(SessionBegan{Session: s.Name()})
+	after := func() {} // what is done once it has ended
+	defer func() { after() }()
 	defer func() { w.config.Observer.Observe(SessionEnded{Session: s.Name(), Reason: err}) }()
 
 	// The work outlives ctx a little, so that it can end in good order, but
-	// not the session. Where the worker goes on with something else, handlers of
-	// reactors have the time they may take: cut off, they would be called again.
+	// not the session.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	short, cut := context.WithCancel(life)
 	defer cut()
 	defer context.AfterFunc(ctx, func() {
-		if pause(short, nil, finishTime); run.Err() == nil {
-			cut()
-			if pause(life, run.Done(), w.config.Deadline); run.Err() != nil {
-				pause(life, nil, finishTime)
-			}
-		}
+		w.finish(run, life, cut)
 		end()
 	})()
 	var heart, loops errgroup.Group
@@ -333,7 +349,9 @@ func (w *Worker) session(run context.Context, drain context.CancelCauseFunc) (wo
 	chores.Go(func() {
 		select {
 		case <-s.Asked():
-			asked()
+			if s.Err() == nil { // else it has ended
+				asked()
+			}
 		case <-life.Done():
 		}
 	})
@@ -348,6 +366,9 @@ func (w *Worker) session(run context.Context, drain context.CancelCauseFunc) (wo
 	chores.Go(func() {
 		if w.watch(ctx) {
 			leave()
+		} else if w.watchPlan(life) {
+			// Told to stop, it leaves a generation that is retired alone as soon as ever.
+			time.AfterFunc(finishTime, cut)
 		}
 	})
 	for i, a := range serving {
@@ -371,9 +392,12 @@ func (w *Worker) session(run context.Context, drain context.CancelCauseFunc) (wo
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
 	stopErr := s.Stop(leaving)
+	if stopErr != nil {
+		w.unstopped = s
+	}
 	select {
 	case <-s.Asked():
-		asked() // also where what is to be served changed at that moment
+		after = asked // also where what is to be served changed at that moment, or it was dead
 	default:
 	}
 	if stopErr != nil && ctx.Err() != nil {
@@ -387,6 +411,39 @@ func (w *Worker) session(run context.Context, drain context.CancelCauseFunc) (wo
 		err = stopErr
 	}
 	return true, err
+}
+
+// askedBefore reports whether the session before, which could not be stopped then, was
+// asked to end: nobody would ask the next one.
+func (w *Worker) askedBefore(ctx context.Context) (bool, error) {
+	s := w.unstopped
+	if s == nil {
+		return false, nil
+	}
+	if err := s.Stop(ctx); err != nil {
+		return false, err
+	}
+	w.unstopped = nil
+	select {
+	case <-s.Asked():
+		w.config.Observer.Observe(Draining{Session: s.Name()})
+		return true, nil
+	default:
+		return false, nil
+	}
+}
+
+// finish waits, at the end of a session's work, as long as what is under way may take.
+// Where the worker goes on with something else that is not long, and it calls cut then; but
+// handlers of reactors have the time they may take: cut off, they would be called again.
+func (w *Worker) finish(run, life context.Context, cut context.CancelFunc) {
+	if run.Err() == nil {
+		time.AfterFunc(finishTime, cut)
+		if pause(life, run.Done(), finishTime+w.config.Deadline); run.Err() == nil {
+			return
+		}
+	}
+	pause(life, nil, w.config.DrainTimeout-min(giveBackTime, w.config.DrainTimeout/2))
 }
 
 // chore warns about a chore that failed, now and then. In an outage it would say

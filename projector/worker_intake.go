@@ -22,6 +22,9 @@ const (
 	// reapEvery is how many TTLs lie between looks for what dead sessions and
 	// older programs left.
 	reapEvery = 10
+	// leftAfter is how long after the word that a session leaves all partitions are swept:
+	// it says so in one after the other.
+	leftAfter = 20 * time.Millisecond
 )
 
 // intake reads the partitions that one read can wait for. No read of a partition
@@ -287,6 +290,13 @@ func (l *loop) add(b lease.Batch, known map[string]bool) {
 	for _, p := range b.Wake {
 		if times := l.sweeps[p]; times != nil {
 			times.next = time.Time{}
+		}
+	}
+	if soon := time.Now().Add(leftAfter); b.Left {
+		for _, times := range l.sweeps {
+			if times.next.After(soon) {
+				times.next = soon
+			}
 		}
 	}
 }

@@ -156,8 +156,60 @@ func (l *loop) run(ctx, life context.Context) error {
 		}
 		timer.Stop()
 	}
-	l.status.set(StateStopping, nil)
+	l.leave(ctx, life)
 	return nil
+}
+
+// leave gives back at once what is in no batch, so that others go on with it while the
+// batches end, and then what they and the reads that are under way leave. What it cannot
+// give back is given back by the end of the session.
+func (l *loop) leave(ctx, life context.Context) {
+	for left := true; ; {
+		l.status.set(StateStopping, nil)
+		reading := slices.ContainsFunc(l.intakes, func(in *intake) bool { return in.asked })
+		// A read may have got what tells others, so they are told again after it.
+		if left && !l.giveBack(life) {
+			return
+		}
+		if len(l.flying) == 0 && !reading {
+			return
+		}
+		select {
+		case b := <-l.batted:
+			l.land(ctx, b)
+		case r := <-l.reads:
+			l.took(ctx, r)
+			reading = slices.ContainsFunc(l.intakes, func(in *intake) bool { return in.asked })
+			left = !reading
+			continue
+		case <-life.Done():
+			return
+		case <-l.member.Session().Done():
+			return
+		}
+		left = len(l.ready) > 0 && !reading
+	}
+}
+
+// giveBack gives back what waits for its turn, and reports whether it could.
+func (l *loop) giveBack(life context.Context) bool {
+	claims := make([]lease.Claim, len(l.ready))
+	for i, t := range l.ready {
+		claims[i] = lease.Claim{Stream: t.name, Pointers: t.pointers}
+		delete(l.tasks, t.name)
+	}
+	l.ready = nil
+	done := make(chan error, 1)
+	l.background.Go(func() { done <- l.member.Leave(life, claims) })
+	select {
+	case err := <-done:
+		if err != nil {
+			l.logger.Debug("what waits could not be given back before the end of the session", "reason", err)
+		}
+		return err == nil
+	case <-life.Done():
+		return false
+	}
 }
 
 // wait waits for what is under way. It may wait for a server that hangs, longer than
@@ -166,7 +218,11 @@ func (l *loop) run(ctx, life context.Context) error {
 func (l *loop) wait(life context.Context) {
 	done := make(chan struct{})
 	go func() { l.background.Wait(); close(done) }()
-	pause(life, done, finishTime+l.deadline)
+	select {
+	case <-done:
+		return
+	case <-life.Done():
+	}
 	late := time.NewTimer(handlerGrace + finishTime/2)
 	defer late.Stop()
 	select {
