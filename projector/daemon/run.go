@@ -26,7 +26,8 @@ you like, on as many machines: they share the streams. Kill any of them: the oth
 with its streams after --ttl, and no event takes effect twice.
 
 Ctrl-C, SIGTERM or workers drain has it finish what is under way and give back its streams, which others
-take at once. It ends with code 0 then, or with 7 where that took longer than
+take at once. What is under way has all of --drain-timeout but the last 3 seconds, or half of
+less than 6. It ends with code 0 then, or with 7 where that took longer than
 --drain-timeout; what is left others take over after --ttl. A second signal ends it at
 once, with the same consequence.
 
@@ -64,6 +65,7 @@ type running struct {
 	events atomic.Int64          // that were applied
 	held   atomic.Pointer[error] // why not all was given back; nil where it was
 	stop   func(why string)      // has it end as a signal does
+	told   <-chan struct{}       // closed when it was told to stop
 
 	// assign says what is worked on, where not nil; else that is what the program has.
 	assign func(context.Context, *space) ([]projector.Assignment, error)
@@ -83,9 +85,22 @@ func (r *running) Observe(o projector.Observation) {
 	case projector.Draining:
 		r.stop("workers drain asks for it")
 	case projector.SessionEnded:
-		r.held.Store(&o.Reason)
+		reason := o.Reason
+		if errors.Is(reason, lease.ErrFenced) && !r.stopping() {
+			reason = nil // what it had went to others long ago
+		}
+		r.held.Store(&reason)
 	case projector.Batch:
 		r.events.Add(int64(o.Events))
+	}
+}
+
+func (r *running) stopping() bool {
+	select {
+	case <-r.told:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -103,6 +118,7 @@ func (r *running) run(ctx context.Context) error {
 		r.logger.Warn("the list of processes shows a password", "reason", "it is in the URL of --"+name+": "+unexposed(name))
 	}
 	ctx, r.stop = stoppable(ctx)
+	r.told = ctx.Done()
 	defer r.stop("it has ended")
 	if err := r.runnable(); err != nil {
 		return err
@@ -146,7 +162,7 @@ func (r *running) run(ctx context.Context) error {
 	}
 	worker, err := projector.NewWorker(r.followed(projector.WorkerConfig{
 		Store: s.store, Log: o.Log, Name: name, TTL: r.TTL, Capacity: r.Capacity, Attempts: r.Attempts,
-		Deadline: r.Deadline, Handlers: r.Handlers, CacheBytes: r.Cache, Projections: assignments,
+		Deadline: r.Deadline, DrainTimeout: r.DrainTimeout, Handlers: r.Handlers, CacheBytes: r.Cache, Projections: assignments,
 		Generations: o.Generations, LeaveOld: r.LeaveOld, Observer: observers{r, r.server.counts.workers}, Logger: r.logger,
 	}))
 	if err != nil {
@@ -211,16 +227,16 @@ func (r *running) work(ctx context.Context, worker *projector.Worker, name *leas
 	defer cancel()
 	err := await(draining, func() error { return worker.Run(ctx) })
 	held := r.withheld()
-	if err != nil && !errors.Is(err, errLeftBehind) {
-		return err
-	}
-	if err != nil || errors.Is(held, errUnsettled) {
+	if errors.Is(err, errLeftBehind) || err == nil && errors.Is(held, errUnsettled) {
 		// The name is kept, as something of the worker may still be at work.
 		return fail(exitLate, "worker %s did not give back everything within --drain-timeout %s: others take it over after %s", name, r.DrainTimeout, r.TTL)
 	}
 	forget()
 	if lost := <-kept; lost == nil {
 		release(ctx, name)
+	}
+	if err != nil {
+		return err
 	}
 	r.logger.Info("the worker has stopped", "worker", name.String(), "after", time.Since(begin).Round(time.Millisecond).String(), "events", r.events.Load())
 	if held != nil {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -112,12 +113,49 @@ func TestRunDrainTimeout(t *testing.T) {
 	begin := time.Now()
 	p.signal(syscall.SIGTERM)
 	p.wantCode(exitLate)
-	// By itself the worker gives up after 4 s.
 	if took := time.Since(begin); took > 3*time.Second {
 		t.Errorf("it took %s", took)
 	}
 	server.Continue()
 	p.saying("did not give back everything within --drain-timeout 500ms: others take it over after 7s")
+}
+
+// Work that was given up long before the worker was told to stop is none that it could not
+// give back.
+func TestRunStopsWithoutWork(t *testing.T) {
+	t.Parallel()
+	server := testenv.StartRedis(t)
+	f := shop(t).with(env("redis-url") + "=" + server.URL())
+	p := f.start(words("run --ttl 500ms")...)
+	p.saying("has a session")
+	server.Kill()
+	p.saying("the worker needs a new session")
+	p.signal(syscall.SIGTERM)
+	p.wantCode(exitDone)
+}
+
+// A worker that cannot begin gives back its name.
+func TestRunFailsAndGivesBackItsName(t *testing.T) {
+	t.Parallel()
+	f := shop(t)
+	// The read model is there, and not a read model.
+	client := testenv.Redis(t)
+	p := f.start(words("run --name blue --ttl 1h")...)
+	p.saying("has a session")
+	p.signal(syscall.SIGTERM)
+	p.wantCode(exitDone)
+	for partition := range f.store().Partitions() {
+		key := fmt.Sprintf("{%s:%d}:sessions", f.namespace, partition)
+		if err := client.Set(t.Context(), key, "no hash", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { client.Del(context.WithoutCancel(t.Context()), key) })
+	}
+	for range 2 {
+		p := f.start(words("run --name blue --ttl 1h")...)
+		p.wantCode(exitFailed)
+		p.saying("WRONGTYPE")
+	}
 }
 
 // A second signal ends it at once.

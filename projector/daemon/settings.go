@@ -140,7 +140,7 @@ func (s *settings) table() []setting {
 		{name: "cache", group: working, initial: sizeText(projector.DefaultCacheBytes), into: sizeValue{&s.Cache},
 			help: "how much memory the states of streams may take that are kept to go on from"},
 		{name: "drain-timeout", group: working, initial: "10s", into: timeValue{into: &s.DrainTimeout, least: 100 * time.Millisecond},
-			help: "how long a worker that is told to stop may take to give back what it holds"},
+			help: "how long a worker that is told to stop may take to finish what is under way and give back what it holds"},
 		{name: "snapshot-every", group: working, initial: "100", into: numberValue{into: &s.SnapshotEvery, least: 1},
 			help: "after how many events of a stream one is taken"},
 		{name: "retention-every", group: working, initial: "0s", into: timeValue{into: &s.RetentionEvery, least: time.Second, never: true},

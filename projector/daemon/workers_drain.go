@@ -28,7 +28,8 @@ later is not meant. So a worker that is started again when it ends, as a Kuberne
 deployment does, is restarted by this and no more.
 
 With --wait it waits until the session has ended, up to --timeout, and ends with code 7
-where it has not.`,
+where it has not. A session that died has not ended: its process was killed, or is stuck or
+cut off, and then ends when it goes on.`,
 		Example: fmt.Sprintf("  %[1]s workers drain blue --wait\n  %[1]s workers drain --all", p.app.name()),
 		Args:    arguments("[WORKER]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -97,24 +98,42 @@ func (c *drainingWorkers) run(ctx context.Context, args []string) error {
 	return c.print(asked)
 }
 
-// drain asks the sessions of a worker to end, or those of all where none is named.
+// drainRounds bounds how often it is looked for sessions that others made way for.
+const drainRounds = 10
+
+// drain asks the sessions of a worker to end, or those of all where none is named. A
+// session that ends before it is asked may make way for another of its process, which is
+// asked then.
 func (s *space) drain(ctx context.Context, worker string) (askedViews, error) {
-	live, err := s.Log.Live(ctx)
-	if err != nil {
-		return nil, err
-	}
-	asked := askedViews{}
-	for _, l := range live {
-		if worker != "" && l.Worker != worker {
-			continue
-		}
-		state := stateDraining
-		if err := s.Log.Drain(ctx, l.Name); errors.Is(err, lease.ErrFenced) {
-			state = stateEnded // meanwhile
-		} else if err != nil {
+	asked, missed := askedViews{}, askedViews{}
+	for again, round := true, 0; again && round < drainRounds; round++ {
+		again = false
+		live, err := s.Log.Live(ctx)
+		if err != nil {
 			return nil, err
 		}
-		asked = append(asked, askedView{l.Worker, l.Name, state})
+		for _, l := range live {
+			known := slices.ContainsFunc(asked, func(a askedView) bool { return a.Session == l.Name })
+			if known || worker != "" && l.Worker != worker {
+				continue
+			}
+			if round > 0 && !slices.ContainsFunc(missed, func(a askedView) bool { return a.Worker == l.Worker }) {
+				continue // another one, which began meanwhile
+			}
+			switch err := s.Log.Drain(ctx, l.Name); {
+			case errors.Is(err, lease.ErrFenced):
+				missed, again = append(missed, askedView{l.Worker, l.Name, stateEnded}), true
+			case err != nil:
+				return nil, err
+			default:
+				asked = append(asked, askedView{l.Worker, l.Name, stateDraining})
+			}
+		}
+	}
+	for _, m := range missed {
+		if !slices.ContainsFunc(asked, func(a askedView) bool { return a.Worker == m.Worker }) {
+			asked = append(asked, m)
+		}
 	}
 	if worker != "" && len(asked) == 0 {
 		return nil, absent("no worker %s lives in namespace %s: %s lists those that do", worker, s.Namespace, s.call("workers ls"))
@@ -132,12 +151,23 @@ func (c *drainingWorkers) await(ctx context.Context, asked askedViews) error {
 		if err != nil {
 			return err
 		}
-		var left []string
+		var left, dead []string
 		for i, a := range asked {
+			if a.State == stateEnded {
+				continue
+			}
 			if slices.ContainsFunc(live, func(l lease.LiveSession) bool { return l.Name == a.Session }) {
 				left = append(left, a.Worker)
-			} else {
+				continue
+			}
+			ended, err := c.Log.Drained(ctx, a.Session)
+			if err != nil {
+				return err
+			}
+			if ended {
 				asked[i].State = stateEnded
+			} else {
+				left, dead = append(left, a.Worker), append(dead, a.Worker)
 			}
 		}
 		if len(left) == 0 {
@@ -149,6 +179,9 @@ func (c *drainingWorkers) await(ctx context.Context, asked askedViews) error {
 		case <-waiting.Done():
 			if ctx.Err() != nil {
 				return fmt.Errorf("the waiting was interrupted, and %s still drains: %s shows it", strings.Join(left, ", "), c.call("workers ls"))
+			}
+			if len(dead) > 0 {
+				return fail(exitLate, "the session of %s died without having ended, and others took over its streams: its process was killed, or is stuck or cut off, and then ends when it goes on", strings.Join(dead, ", "))
 			}
 			return fail(exitLate, "%s still drains after %s, and goes on doing so: what is under way takes that long, or its process is stuck", strings.Join(left, ", "), c.timeout)
 		}

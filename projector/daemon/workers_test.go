@@ -113,3 +113,21 @@ func TestWorkersDrainLate(t *testing.T) {
 	p.signal(syscall.SIGCONT)
 	p.wantCode(exitDone)
 }
+
+// A worker that was stuck until its session was dead has not ended, and is not said to
+// have; when it goes on it does.
+func TestWorkersDrainOfTheDead(t *testing.T) {
+	t.Parallel()
+	f := shop(t)
+	p := f.start(words("run --name blue --ttl 500ms")...)
+	f.live(1)
+	p.signal(syscall.SIGSTOP)
+	f.want(exitLate, words("workers drain blue --wait --timeout 2s"), "the session of blue died without having ended")
+	other := f.start(words("run --name green --ttl 500ms")...) // which sweeps what blue had
+	f.live(1)
+	p.signal(syscall.SIGCONT)
+	p.wantCode(exitDone)
+	p.saying("workers drain asks for it")
+	other.signal(syscall.SIGTERM)
+	other.wantCode(exitDone)
+}
