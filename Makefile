@@ -67,8 +67,9 @@ chaos: setup ## Break workers and servers by the thousand: KILLS, STALLS, RESTAR
 memory: setup ## Pass STREAMS through a worker and print its memory; Redis takes 5 KiB for each
 	PROJECTORD_TEST_STREAMS=$(STREAMS) go test -v -count 1 -timeout 2h -run '^TestScenario34_WorkerMemory$$' $(ARGS) ./projector
 
-acceptance: setup ## Rebuild and trim the carts of a real shop under fire; needs its data, see examples/cart/README.md
-	PROJECTORD_TEST_ACCEPTANCE=1 go test -v -count 1 -timeout 30m -parallel 1 -run '^(TestRebuildUnderFire|TestRemoval)$$/^UCI$$' $(ARGS) ./examples/cart
+acceptance: setup ## Rebuild and trim the carts of a real shop under fire, and restart its workers; needs its data, see examples/cart/README.md
+	PROJECTORD_TEST_ACCEPTANCE=1 go test -v -count 1 -timeout 30m -parallel 1 -run '^(TestRebuildUnderFire|TestRemoval|TestRollingRestart)$$/^UCI$$' $(ARGS) ./examples/cart
+	PROJECTORD_TEST_ACCEPTANCE=1 go test -v -count 1 -timeout 10m -run '^TestRollingRestart$$' $(ARGS) ./projector/daemon
 
 fuzz: setup ## Run every fuzz target for FUZZTIME (30s) each
 	@for package in $$(go list ./...); do \
