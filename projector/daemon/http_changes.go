@@ -19,6 +19,9 @@ type eventBody struct {
 	Causation   string `json:"causation"`
 }
 
+// mostID is how long the ids may be that say what an event belongs to.
+const mostID = 1000
+
 func postEvent(q *request) (any, error) {
 	body := eventBody{Schema: 1, Data: json.RawMessage("{}"), Expect: "any"}
 	if q.body(&body); q.wrong != nil {
@@ -40,6 +43,9 @@ func postEvent(q *request) (any, error) {
 	}
 	if body.Type == "" {
 		return nil, usage("type is missing: it is the name of the event")
+	}
+	if len(body.Correlation) > mostID || len(body.Causation) > mostID {
+		return nil, usage("correlation and causation are ids, of %d bytes at the most", mostID)
 	}
 	e := eventstore.Event{Type: body.Type, SchemaVersion: body.Schema, Metadata: eventstore.Metadata{Correlation: body.Correlation, Causation: body.Causation}}
 	if e.ID, err = eventID(body.ID); err != nil {

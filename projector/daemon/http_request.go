@@ -170,5 +170,13 @@ func (q *request) body(into any) {
 		}
 		err = errors.New("it is more than one value")
 	}
+	if kind := (*json.UnmarshalTypeError)(nil); errors.As(err, &kind) {
+		what := "it"
+		if kind.Field != "" {
+			what = kind.Field[strings.LastIndex(kind.Field, ".")+1:] // without Go's type
+		}
+		q.mistake("the body: %s cannot be a JSON %s", what, kind.Value)
+		return
+	}
 	q.mistake("the body: %s", strings.TrimPrefix(fmt.Sprint(err), "json: "))
 }

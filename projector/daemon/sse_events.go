@@ -120,7 +120,7 @@ func (t *eventFeed) start(r *http.Request) error {
 	if last := r.Header.Get(lastEventID); last != "" {
 		v, err := strconv.ParseUint(last, 10, 63)
 		if err != nil {
-			return usage("%s is %q, which is no version: leave it out to begin with the first event", lastEventID, last)
+			return usage("%s is %q, which is no version: leave it out to begin with the first event", lastEventID, clip(last, 100))
 		}
 		t.at = eventstore.Version(v)
 		return nil
@@ -132,7 +132,7 @@ func (t *eventFeed) start(r *http.Request) error {
 	default:
 		v, err := strconv.ParseUint(from, 10, 63)
 		if err != nil {
-			return usage("from is a version or end, not %q", from)
+			return usage("from is a version or end, not %q", clip(from, 100))
 		}
 		t.from = eventstore.Version(v)
 		t.at = max(t.from, 1) - 1
