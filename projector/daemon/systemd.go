@@ -55,6 +55,7 @@ func (r *running) notify(ctx context.Context, status func() []projector.Projecti
 			select {
 			case <-tick.C:
 			case <-quit:
+				n.look(ctx.Err() != nil, time.Now()) // it may have drained between two looks
 				return
 			}
 		}
