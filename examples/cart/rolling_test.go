@@ -103,7 +103,7 @@ func (r *rolling) run(history string) {
 		}
 		defer packed.Close()
 		events.lines = bufio.NewReader(packed)
-		var out, errors transcript
+		var out, errors testenv.Transcript
 		status := call(ctx, events, &out, &errors, append([]string{"import", "-"}, flags...)...)
 		imported <- result{status, out.String(), errors.String()}
 	}()

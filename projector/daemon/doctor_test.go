@@ -512,7 +512,7 @@ func TestDoctorOnlyLooks(t *testing.T) {
 	f.do("acl", "setuser", "ann", "-slowlog", "-memory", "-xinfo", "-time")
 	v, _ := ann.diagnosis()
 	for name, command := range map[string]string{"slow-commands": "slowlog|get", "stream-memory": "memory|usage", "backlog": "xinfo|groups", "pending": "xinfo|groups", "clock": "time"} {
-		says := symptom{name, isWarning, "NOPERM", "redis-cli acl setuser ann +" + command}
+		says := symptom{name, isWarning, "NOPERM", " acl setuser 'ann' '+" + command + "'"}
 		if name == "slow-commands" {
 			says.severity = isInfo
 		}
@@ -522,7 +522,7 @@ func TestDoctorOnlyLooks(t *testing.T) {
 	}
 	f.do("acl", "setuser", "ann", "+memory", "-xlen")
 	v, r := ann.diagnosis()
-	if !(symptom{"stream-memory", isWarning, "NOPERM", "redis-cli acl setuser ann +xlen"}).in(v.Findings) || strings.Contains(r.out, "events each") {
+	if !(symptom{"stream-memory", isWarning, "NOPERM", " acl setuser 'ann' '+xlen'"}).in(v.Findings) || strings.Contains(r.out, "events each") {
 		t.Errorf("without XLEN it tells how long streams are: %s", r.out)
 	}
 }
@@ -682,7 +682,7 @@ func TestDoctorBrokenCluster(t *testing.T) {
 		for _, want := range []symptom{
 			{"redis", isError, c.Nodes[2].Addr(), "systemctl status redis-server"},
 			{"cluster", isError, "cluster_state = fail", "--cluster check"},
-			{"cluster", isError, "flags = master,fail", "--cluster del-node"},
+			{"cluster", isError, "flags = master,fail", "cluster forget "},
 			{"persistence", isInfo, "appendfsync = always", "min-replicas-to-write"},
 		} {
 			if !want.in(v.Findings) || r.code != exitWrong {

@@ -120,6 +120,7 @@ func TestForms(t *testing.T) {
 	manned.start(words("run --name blue --ttl 1h")...)
 	manned.live(1)
 
+	served := strings.TrimPrefix(shop(t).serve().ready().url, "http://")
 	all := []try{
 		{full, "status", asTable, "", exitDone, "PROJECTION  GENERATION"},
 		{full, "status", asJSON, "", exitDone, `"generations": [`},
@@ -250,7 +251,7 @@ func TestForms(t *testing.T) {
 		{full, "snapshots drop", asJSON, "carts --yes", exitDone, `"dropped": 0`},
 		{none, "snapshots drop", asEmpty, "carts --yes", exitDone, "0 snapshots of carts deleted"},
 
-		{postgres, "migrate status", asEmpty, "", exitDone, "00001_checkpoints.sql  missing"},
+		{postgres, "migrate status", asEmpty, "", exitWrong, "00001_checkpoints.sql  missing"},
 		{postgres, "migrate up", asTable, "", exitDone, "is up to date"},
 		{postgres, "migrate up", asJSON, "", exitDone, `"missing": 0`},
 		{postgres, "migrate up", asEmpty, "", exitDone, "is up to date"},
@@ -279,6 +280,11 @@ func TestForms(t *testing.T) {
 		{full, "doctor", asJSON, "", exitWrong, `"check": "persistence"`},
 		{bare(t, shopApp(1)), "doctor", asEmpty, "", exitWrong, "it does not exist yet"},
 		{none, "doctor", asError, "carts", exitUsage, `"carts" is one argument too many`},
+
+		{none, "ready", asTable, "--http " + served, exitDone, "the worker is ready"},
+		{none, "ready", asJSON, "--http " + served, exitDone, `"ready": true`},
+		{nil, "ready", asEmpty, "", never, "it is about one worker"},
+		{none, "ready", asError, "--http 127.0.0.1:1", exitFailed, "no worker answers"},
 
 		{nil, "run", asTable, "", never, "it logs, in the form of --log-format"},
 		{nil, "run", asJSON, "", never, "it logs, in the form of --log-format"},

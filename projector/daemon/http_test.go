@@ -639,7 +639,7 @@ func TestHTTPCutAnswers(t *testing.T) {
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Errorf("the client got %v", err)
 	}
-	testenv.Wait(t, waitLong, d.answers("GET", "/metrics", "", http.StatusOK, `{code="499",method="GET",route="/wait"} 1`))
+	testenv.Wait(t, waitLong, d.answers("GET", "/metrics", "", http.StatusOK, `{code="499",method="GET",route="/wait",store="projectord"} 1`))
 
 	told := make(chan error, 1)
 	go func() {
