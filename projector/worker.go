@@ -366,7 +366,7 @@ func (w *Worker) session(run context.Context, drain context.CancelCauseFunc) (wo
 	chores.Go(func() {
 		if w.watch(ctx) {
 			leave()
-		} else if w.watchPlan(life) {
+		} else if run.Err() != nil && w.watchPlan(life) {
 			// Told to stop, it leaves a generation that is retired alone as soon as ever.
 			time.AfterFunc(finishTime, cut)
 		}
