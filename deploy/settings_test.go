@@ -18,7 +18,7 @@ func TestSettingsAreValid(t *testing.T) {
 	}
 	file := filepath.Join(dir, "secret")
 	config := filepath.Join(dir, "projectord.yaml")
-	for path, text := range map[string]string{file: "a made-up secret", config: "postgres-url: postgres://projectord@127.0.0.1/projectord"} {
+	for path, text := range map[string]string{file: "made-up-secret", config: "postgres-url: postgres://projectord@127.0.0.1/projectord"} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,9 @@ type anchor struct {
 	at     Checkpoint
 }
 
+// errRemoved says that an event is gone because its stream was deleted later.
+var errRemoved = errors.New("its stream was deleted, and what came before that was removed")
+
 // missing looks for anchors, and says of each that is not there why: ErrRegressed where the
 // stream ends before it, ErrForked where another event stands there,
 // [eventstore.ErrHole] where none does, or what kept it from being read.
@@ -31,6 +34,8 @@ func missing(ctx context.Context, store eventstore.Reader, anchors []anchor) ([]
 				why[start+i] = nil
 			case at.Position == part[i].at.Position:
 				why[start+i] = ErrForked
+			case e.EndsStream():
+				why[start+i] = errRemoved // as of a stream that was deleted it may be
 			default:
 				why[start+i] = eventstore.ErrHole
 			}

@@ -222,6 +222,9 @@ type retaining struct {
 	held    func(Held)
 	now     time.Time
 	preview bool // nothing is removed
+	// counted is, in a preview, up to where events of streams that have ended were
+	// counted: those that were begun anew come again.
+	counted map[eventstore.StreamID]eventstore.Version
 	report  RetentionReport
 }
 
@@ -308,7 +311,7 @@ func (p *retaining) remove(ctx context.Context, rule Rule, much []excess) error 
 		}
 		before := min(e.before, e.needed)
 		if p.preview {
-			p.cut(before - min(first[i], before))
+			p.count(e, first[i], before)
 			continue
 		}
 		n, err := p.Store.Truncate(ctx, e.stream, before, rule.Approximate)
@@ -325,6 +328,19 @@ func (p *retaining) remove(ctx context.Context, rule Rule, much []excess) error 
 		p.cut(eventstore.Version(n))
 	}
 	return nil
+}
+
+// count counts, for a preview, the events of a stream from its first one to before a
+// version.
+func (p *retaining) count(e excess, first, before eventstore.Version) {
+	first = max(first, p.counted[e.stream])
+	if e.ended {
+		if p.counted == nil {
+			p.counted = make(map[eventstore.StreamID]eventstore.Version)
+		}
+		p.counted[e.stream] = before
+	}
+	p.cut(before - min(first, before))
 }
 
 // cut counts events of one stream.

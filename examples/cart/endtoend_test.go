@@ -194,7 +194,7 @@ func TestShow(t *testing.T) {
 		t.Errorf("after projecting: status %d, %q", r.status, r.out)
 	}
 	mustCart(t, "import", written(t, "2", first+line("checked_out", "")), "--redis-url", redis)
-	if r := show(); r.status != 0 || !strings.Contains(r.out, "1 of its 2 events: run cart project") {
+	if r := show(); r.status != 0 || !strings.Contains(r.out, "1 of its 2 events; cart project applies the others") {
 		t.Errorf("with an event more: status %d, %q", r.status, r.out)
 	}
 	if r := cart(t.Context(), "", "listing", "carts", "--redis-url", redis); r.out != "c1\t1\t0\t0\t0\t0\n" || !strings.Contains(r.err, "1 carts have events") {

@@ -47,8 +47,9 @@ const (
 )
 
 // environment returns the environment of a program: that of the test, with variables in
-// place of those of the same names.
+// place of those of the same names. Several answer HTTP at a time.
 func environment(variables ...string) []string {
+	variables = append([]string{"PROJECTORD_HTTP=127.0.0.1:0"}, variables...)
 	all := slices.DeleteFunc(os.Environ(), func(old string) bool {
 		return slices.ContainsFunc(variables, func(new string) bool {
 			name, _, _ := strings.Cut(new, "=")

@@ -40,7 +40,7 @@ func MayPass(err error) bool {
 	}
 	// Every error of the system has the methods of a net.Error, also that of a full disk.
 	var network net.Error
-	return errors.As(err, new(*net.OpError)) || errors.As(err, &network) && network.Timeout() || errors.As(err, new(*pgconn.ConnectError)) || errors.Is(err, driver.ErrBadConn) ||
+	return errors.As(err, new(*net.OpError)) || errors.As(err, &network) && network.Timeout() || errors.Is(err, net.ErrClosed) || errors.As(err, new(*pgconn.ConnectError)) || errors.Is(err, driver.ErrBadConn) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err)
 }
 

@@ -29,7 +29,7 @@ func MayPass(err error) bool {
 		// Every error of the system has the methods of a net.Error, also that of a full disk.
 		var op *net.OpError
 		var network net.Error
-		return errors.As(err, &op) || errors.As(err, &network) && network.Timeout() || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, redis.ErrPoolTimeout)
+		return errors.As(err, &op) || errors.As(err, &network) && network.Timeout() || errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, redis.ErrPoolTimeout)
 	}
 	for _, prefix := range []string{"LOADING", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "READONLY"} {
 		if redis.HasErrorPrefix(err, prefix) {

@@ -414,7 +414,7 @@ func TestAPIGenerations(t *testing.T) {
 	d.gives("POST", carts("retire"), `{"generation": 2}`, http.StatusPreconditionRequired, "generation 2 of carts, version 2 of the code, would be deleted")
 	d.gives("POST", carts("retire"), `{"generation": 1, "confirm": true}`, http.StatusConflict)
 	d.gives("POST", carts("retire"), `{"generation": 2, "confirm": true}`, http.StatusOK, "generation 2 of carts is deleted")
-	d.gives("GET", "/api/v1/projections/carts", "", http.StatusOK, `"generations": 1`)
+	d.gives("GET", "/api/v1/projections/carts", "", http.StatusOK, `"active": 1`)
 }
 
 func TestAPIParked(t *testing.T) {

@@ -11,10 +11,9 @@ import (
 const leftSuffix = ".left"
 
 // Leave gives back streams before the session ends: their leases are dropped, and the
-// pointers, those of the claims that are pending for the session, go to whoever sweeps. It
-// says in all partitions of the session that it leaves, so that others sweep at once, and no
-// longer count upon it for what it read first. Leaving again, with other streams or none, is
-// harmless. A session that leaves reads and claims nothing more, and may settle or park what
+// pointers, those of the claims that are pending for the session, go to whoever sweeps. In
+// partitions where some of them wait it says so, so that others sweep at once. Leaving again,
+// with other streams or none, says it again as long as some wait. A session that leaves reads and claims nothing more, and may settle or park what
 // it kept. The error wraps [ErrFenced] when the session is dead; after any other error some
 // streams may be given back.
 func (m *Member) Leave(ctx context.Context, claims []Claim) error {

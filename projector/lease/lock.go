@@ -133,6 +133,7 @@ func (l *lock) extend(ctx context.Context) error {
 	case isTaken(err):
 		err = errors.New("its lock expired")
 	case l.retake:
+		l.other = time.Time{}
 		return nil // it is not known whether anybody has it
 	case ctx.Err() != nil || time.Now().Before(l.mutex.Until()):
 		return nil

@@ -1,7 +1,7 @@
 -- Gives back, for a session that ends soon, what it is not at work on: its leases of
 -- streams are dropped, and their pointers are pending for nobody who lives, so that a sweep
--- takes them over while the session finishes the rest. Nothing is acknowledged. Others are
--- told by an entry in the log, as by the end of a session.
+-- takes them over while the session finishes the rest. Nothing is acknowledged. Where
+-- there are any, others are told by an entry in the log, as by the end of a session.
 --
 -- KEYS[1]  {ns:p}:sessions
 -- KEYS[2]  {ns:p}:log
@@ -51,5 +51,9 @@ if #names > 0 then
   end
   if #mine > 0 then redis.call('HDEL', KEYS[3], unpack(mine)) end
 end
-if redis.call('EXISTS', KEYS[2]) == 1 then redis.pcall('XADD', KEYS[2], '*', 'w', me .. '.left') end
+-- As long as some of it waits it is told again: the session itself may have read what it told.
+local left = redis.pcall('XPENDING', KEYS[2], group, '-', '+', 1, me .. '.left')
+if not left.err and #left > 0 then
+  redis.pcall('XADD', KEYS[2], '*', 'w', me .. '.left')
+end
 return 1
