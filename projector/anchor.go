@@ -18,7 +18,8 @@ var errRemoved = errors.New("its stream was deleted, and what came before that w
 
 // missing looks for anchors, and says of each that is not there why: ErrRegressed where the
 // stream ends before it, ErrForked where another event stands there,
-// [eventstore.ErrHole] where none does, or what kept it from being read.
+// [eventstore.ErrHole] where none does, errRemoved where only the end of a deleted stream is
+// left behind it, or what kept it from being read.
 func missing(ctx context.Context, store eventstore.Reader, anchors []anchor) ([]error, error) {
 	why := make([]error, len(anchors))
 	for start := 0; start < len(anchors); start += batchStreams {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,24 +13,6 @@ import (
 	"github.com/projectord/projectord/projector"
 )
 
-// heldLog is what was logged until now. It is safe for concurrent use.
-type heldLog struct {
-	mu   sync.Mutex // guards text
-	text strings.Builder
-}
-
-func (l *heldLog) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *heldLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // Rules that remove nothing, since all of it is needed, are told of: once, and again when
 // something about it has changed.
 func TestRetentionTellsWhatIsHeld(t *testing.T) {
@@ -39,7 +20,7 @@ func TestRetentionTellsWhatIsHeld(t *testing.T) {
 	f := newFixture(t, testenv.Redis(t))
 	r := newRetained(f)
 	r.grow(cart(0), 20) // nobody has folded it
-	var log heldLog
+	var log testenv.Transcript
 	var passes atomic.Int64
 	retention := r.retention(projector.Rule{MaxCount: 1})
 	retention.Now = func() time.Time { passes.Add(1); return time.Now() }
