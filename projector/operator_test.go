@@ -150,6 +150,12 @@ func TestRollbackUnderLoad(t *testing.T) {
 				appends[i] = eventstore.StreamAppend{Stream: cart(i), Expected: eventstore.Any, Events: []eventstore.Event{event("added", added{1})}}
 			}
 			f.store.AppendMany(ctx, appends)
+			// Appending is the cheaper part: on a busy machine no worker would keep up.
+			for ctx.Err() == nil {
+				if l, err := projector.MeasureLag(ctx, f.operator().Log, a); err != nil || l.Events < 1000 {
+					break
+				}
+			}
 		}
 	})
 	within, stop := context.WithTimeout(t.Context(), waitLong)

@@ -54,7 +54,9 @@ func TestDevLeavesPostgresAlone(t *testing.T) {
 	dev.saying("In a second terminal")
 	_, rest, _ := strings.Cut(dev.out.String(), "export ")
 	url, _, _ := strings.Cut(rest, "\n")
-	f.with(url).want(exitDone, words("workers drain dev"))
+	second := f.with(url)
+	testenv.Wait(t, waitLong, second.says("dev", "workers", "ls"))
+	second.want(exitDone, words("workers drain dev"))
 	testenv.Wait(t, waitLong, dev.ended)
 }
 
