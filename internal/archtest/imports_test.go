@@ -78,7 +78,8 @@ var mayImport = map[string][]string{
 	"internal/embedded":  {miniredis},
 	"internal/faultconn": {},
 	"internal/guide":     {"internal/testenv"},
-	"internal/testenv":   {"internal/embedded", goleak, goredis, pgx},
+	"internal/servers":   {goredis},
+	"internal/testenv":   {"internal/embedded", "internal/servers", goleak, goredis, pgx},
 	"internal/archtest":  {},
 
 	// What projectord is deployed with: files, and tests of them.

@@ -1,7 +1,6 @@
-// Package testenv gives tests real servers: Redis alone, as a cluster or with
-// faults, and Postgres. They are found on the machine (see scripts/setup.sh), are
-// started when the first test asks, on free ports of 127.0.0.1 and with data of
-// their own, and never outlive the test process.
+// Package testenv gives tests the real servers of package servers: Redis alone, as a
+// cluster or with faults, and Postgres. They are started when the first test asks, and
+// never outlive the test process.
 //
 // A test whose server is not installed is skipped, or fails if CI=true is set.
 // These variables point at something other than what would be found:
@@ -15,11 +14,14 @@ package testenv
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
 
 	"github.com/redis/go-redis/v9/logging"
+
+	"github.com/projectord/projectord/internal/servers"
 )
 
 // Main runs the tests of a package and stops the servers they used; call it from
@@ -32,7 +34,7 @@ func Main(m *testing.M, checks ...func() error) {
 	// What go-redis logs is about the failures that tests make.
 	logging.Disable()
 	code := m.Run()
-	closeKeepers()
+	servers.CloseAll()
 	for _, check := range checks {
 		if code != 0 {
 			break
@@ -43,6 +45,21 @@ func Main(m *testing.M, checks ...func() error) {
 		}
 	}
 	os.Exit(code)
+}
+
+// must ends the test if err is not nil. A test whose server is not installed is
+// skipped, except under CI, where that would hide that nothing was tested.
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	switch {
+	case err == nil:
+	case errors.Is(err, servers.ErrMissing) && os.Getenv("CI") != "true":
+		tb.Skipf("%v: run `make setup` to install what the tests need", err)
+	case errors.Is(err, servers.ErrMissing):
+		tb.Fatalf("%v: run `make setup` to install what the tests need", err)
+	default:
+		tb.Fatal(err)
+	}
 }
 
 // Namespace returns a namespace no other test has: tests share servers, and keep

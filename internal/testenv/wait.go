@@ -1,9 +1,10 @@
 package testenv
 
 import (
-	"errors"
 	"testing"
 	"time"
+
+	"github.com/projectord/projectord/internal/servers"
 )
 
 // Wait calls cond until it returns nil, and fails the test with its last error
@@ -14,31 +15,7 @@ import (
 // The limit only bounds a failing test, so it can be generous.
 func Wait(tb testing.TB, within time.Duration, cond func() error) {
 	tb.Helper()
-	if err := poll(within, cond); err != nil {
+	if err := servers.Poll(within, cond); err != nil {
 		tb.Fatalf("after %v: %v", within, err)
-	}
-}
-
-// final is an error that waiting longer cannot mend.
-type final struct{ error }
-
-func (f final) Unwrap() error { return f.error }
-
-// poll calls cond until it returns nil or a final error, or the time is over.
-func poll(within time.Duration, cond func() error) error {
-	deadline := time.NewTimer(within)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := cond()
-		if err == nil || errors.As(err, new(final)) {
-			return err
-		}
-		select {
-		case <-deadline.C:
-			return err
-		case <-tick.C:
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package testenv
+package servers
 
 import (
 	"bufio"
@@ -22,7 +22,7 @@ var keeperScript string
 // startWithin bounds how long a server may take until it answers.
 const startWithin = 30 * time.Second
 
-// keepers are the running keepers of this process, for Main to close.
+// keepers are the running keepers of this process, for CloseAll to close.
 var keepers struct {
 	sync.Mutex
 	running map[*keeper]bool
@@ -55,12 +55,12 @@ func newKeeper(signal string, as *syscall.Credential) (*keeper, error) {
 	// The environment of the developer must not configure the servers.
 	k.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	// In a process group of its own, the keeper does not get the interrupt from
-	// the keyboard that ends the tests, and lives to clean up.
+	// the keyboard that ends the process, and lives to clean up.
 	k.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: as}
 	output, err := k.open()
 	if err != nil {
 		os.RemoveAll(dir)
-		return nil, fmt.Errorf("testenv: failed to start a keeper: %w", err)
+		return nil, fmt.Errorf("servers: failed to start a keeper: %w", err)
 	}
 	k.answers = bufio.NewReader(output)
 
@@ -90,7 +90,7 @@ func makeDir(as *syscall.Credential) (string, error) {
 		// $TMPDIR may lie inside a directory that is closed to other users.
 		parent = "/tmp"
 	}
-	dir, err := os.MkdirTemp(parent, "projectord-test-")
+	dir, err := os.MkdirTemp(parent, "projectord-server-")
 	if err != nil {
 		return "", err
 	}
@@ -125,12 +125,12 @@ func (k *keeper) start(words logWords, command ...string) error {
 	if err := k.run(command...); err != nil {
 		return err
 	}
-	return poll(startWithin, func() error {
+	return Poll(startWithin, func() error {
 		log := k.log()[before:]
 		if words.ready.MatchString(log) {
 			return nil
 		}
-		err := fmt.Errorf("testenv: %s is not ready, its log says:\n%s", command[0], log)
+		err := fmt.Errorf("servers: %s is not ready, its log says:\n%s", command[0], log)
 		if words.failed.MatchString(log) {
 			return final{err}
 		}
@@ -146,7 +146,7 @@ func (k *keeper) run(command ...string) error {
 	}
 	pid, err := k.ask(line)
 	if err != nil {
-		return fmt.Errorf("testenv: the keeper of %s is gone: %w", command[0], err)
+		return fmt.Errorf("servers: the keeper of %s is gone: %w", command[0], err)
 	}
 	k.pid, k.running = pid, true
 	return nil
@@ -160,7 +160,7 @@ func (k *keeper) finish(command ...string) error {
 		return err
 	}
 	if status, err := k.wait(); err != nil || status != 0 {
-		return fmt.Errorf("testenv: %s failed (status %d, %v), its log says:\n%s", command[0], status, err, k.log())
+		return fmt.Errorf("servers: %s failed (status %d, %v), its log says:\n%s", command[0], status, err, k.log())
 	}
 	return nil
 }
@@ -214,8 +214,8 @@ func (k *keeper) log() string {
 	return string(text)
 }
 
-// closeKeepers stops every server this process still has.
-func closeKeepers() {
+// CloseAll stops every server this process still has, and removes what they left.
+func CloseAll() {
 	keepers.Lock()
 	running := keepers.running
 	keepers.running = nil

@@ -1,6 +1,6 @@
-# Keeps one server for a test process: sh -c "$script" keeper DIR SIGNAL
+# Keeps one server for a process: sh -c "$script" keeper DIR SIGNAL
 #
-# Standard input is a pipe that only the test process holds. When that process
+# Standard input is a pipe that only that process holds. When that process
 # ends, however it ends, the pipe closes; the keeper then stops the server with
 # SIGNAL and removes DIR. Until then it obeys the lines it reads:
 #
@@ -8,7 +8,7 @@
 #   wait               waits until that program has ended, answers its exit status
 dir=$1 signal=$2 pid=
 
-# A signal meant for the test process interrupts the read below and so ends the
+# A signal meant for that process interrupts the read below and so ends the
 # loop. The traps keep it from ending the keeper before it has cleaned up.
 trap : HUP INT TERM
 

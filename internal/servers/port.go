@@ -1,4 +1,4 @@
-package testenv
+package servers
 
 import (
 	"fmt"
@@ -42,5 +42,5 @@ func freePort() (int, error) {
 		ports.taken[port] = true
 		return port, nil
 	}
-	return 0, fmt.Errorf("testenv: no free port from %d to %d", firstPort, lastPort)
+	return 0, fmt.Errorf("servers: no free port from %d to %d", firstPort, lastPort)
 }

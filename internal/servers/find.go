@@ -1,4 +1,4 @@
-package testenv
+package servers
 
 import (
 	"errors"
@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
-	"testing"
 )
 
 // The places searched are the ones scripts/setup.sh searches.
@@ -28,24 +27,12 @@ var (
 // redisFloor is the oldest major version of Redis projectord runs on.
 const redisFloor = 7
 
-// errMissing says that a server is not installed, or too old.
-var errMissing = errors.New("run `make setup` to install what the tests need")
+// ErrMissing is wrapped by the error that a server is not installed, or too old. What to
+// do about it depends on who asks, and is for the caller to say.
+var ErrMissing = errors.New("nothing to start one with")
 
-// must ends the test if err is not nil. A test whose server is not installed is
-// skipped, except under CI, where that would hide that nothing was tested.
-func must(tb testing.TB, err error) {
-	tb.Helper()
-	switch {
-	case err == nil:
-	case errors.Is(err, errMissing) && os.Getenv("CI") != "true":
-		tb.Skip(err)
-	default:
-		tb.Fatal(err)
-	}
-}
-
-// findRedis returns the path of a redis-server or valkey-server that is new enough.
-var findRedis = sync.OnceValues(func() (string, error) {
+// FindRedis returns the path of a redis-server or valkey-server that is new enough.
+var FindRedis = sync.OnceValues(func() (string, error) {
 	var found []string
 	if path := os.Getenv("PROJECTORD_TEST_REDIS_SERVER"); path != "" {
 		found = []string{path}
@@ -59,7 +46,7 @@ var findRedis = sync.OnceValues(func() (string, error) {
 			}
 		}
 	}
-	problem := "no redis-server found"
+	problem := "no redis-server or valkey-server found"
 	for _, path := range found {
 		output, err := exec.Command(path, "--version").Output()
 		if err != nil {
@@ -71,7 +58,7 @@ var findRedis = sync.OnceValues(func() (string, error) {
 		}
 		return path, nil
 	}
-	return "", fmt.Errorf("%s: %w", problem, errMissing)
+	return "", fmt.Errorf("%s: %w", problem, ErrMissing)
 })
 
 var versionPattern = regexp.MustCompile(`v=(\d+)\.`)
@@ -87,8 +74,8 @@ func redisMajor(text string) int {
 	return major
 }
 
-// findPostgres returns the directory of the Postgres server programs.
-var findPostgres = sync.OnceValues(func() (string, error) {
+// FindPostgres returns the directory of the Postgres server programs.
+var FindPostgres = sync.OnceValues(func() (string, error) {
 	var dirs []string
 	if dir := os.Getenv("PROJECTORD_TEST_POSTGRES_BIN"); dir != "" {
 		dirs = []string{dir}
@@ -109,7 +96,7 @@ var findPostgres = sync.OnceValues(func() (string, error) {
 			return dir, nil
 		}
 	}
-	return "", fmt.Errorf("no Postgres server programs found: %w", errMissing)
+	return "", fmt.Errorf("no Postgres server programs found: %w", ErrMissing)
 })
 
 func executable(dir, name string) bool {

@@ -1,4 +1,4 @@
-package testenv
+package servers
 
 import (
 	"bufio"
@@ -12,14 +12,35 @@ import (
 	"time"
 )
 
+func TestMain(m *testing.M) {
+	code := m.Run()
+	CloseAll()
+	os.Exit(code)
+}
+
+// must ends the test if err is not nil, and skips it where the server is not installed,
+// except under CI, where that would hide that nothing was tested.
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrMissing) && os.Getenv("CI") != "true":
+		tb.Skip(err)
+	default:
+		tb.Fatal(err)
+	}
+}
+
 // doomed tells the test process that it is the child of TestNothingOutlivesAKill.
 const doomed = "PROJECTORD_TEST_DOOMED"
 
 // awaitKill is what the child does: it starts servers, says so and waits for its
 // end.
 func awaitKill(t *testing.T) {
-	RedisURL(t)
-	Postgres(t)
+	_, err := StartRedis()
+	must(t, err)
+	_, err = StartPostgres()
+	must(t, err)
 	for k := range keepers.running {
 		fmt.Println("server", k.pid, k.dir)
 	}
@@ -31,13 +52,13 @@ func TestNothingOutlivesAKill(t *testing.T) {
 	if os.Getenv(doomed) != "" {
 		awaitKill(t)
 	}
-	_, err := findRedis()
+	_, err := FindRedis()
 	must(t, err)
-	_, err = findPostgres()
+	_, err = FindPostgres()
 	must(t, err)
 
 	child := exec.Command(os.Args[0], "-test.run=^TestNothingOutlivesAKill$")
-	child.Env = append(os.Environ(), doomed+"=1", "PROJECTORD_TEST_REDIS_URL=", "PROJECTORD_TEST_POSTGRES_URL=")
+	child.Env = append(os.Environ(), doomed+"=1")
 	output, err := child.StdoutPipe()
 	must(t, err)
 	must(t, child.Start())
@@ -58,7 +79,7 @@ func TestNothingOutlivesAKill(t *testing.T) {
 		t.Fatalf("the child started %d servers", len(servers))
 	}
 	for pid, dir := range servers {
-		Wait(t, startWithin, func() error { return gone(pid, dir) })
+		must(t, Poll(startWithin, func() error { return gone(pid, dir) }))
 	}
 }
 
@@ -73,27 +94,22 @@ func gone(pid int, dir string) error {
 	return nil
 }
 
-func TestServerEndsWithItsTest(t *testing.T) {
-	var k *keeper
-	var pid int
-	t.Run("inner", func(t *testing.T) {
-		s := StartRedis(t)
-		k, pid = s.keeper, s.keeper.pid
-		s.Stop() // a frozen server ends as well
-	})
-	if k == nil {
-		t.Skip("no server")
-	}
-	if err := gone(pid, k.dir); err != nil {
+func TestCloseLeavesNothing(t *testing.T) {
+	s, err := StartRedis()
+	must(t, err)
+	pid, dir := s.keeper.pid, s.keeper.dir
+	must(t, s.Stop()) // a frozen server ends as well
+	s.Close()
+	if err := gone(pid, dir); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestFailedStartSaysWhy(t *testing.T) {
-	_, err := findRedis()
+	_, err := FindRedis()
 	must(t, err)
 	begin := time.Now()
-	_, err = startRedis("--no-such-option", "yes")
+	_, err = StartRedis("--no-such-option", "yes")
 	if err == nil || !strings.Contains(err.Error(), "Bad directive") {
 		t.Errorf("got %v", err)
 	}
@@ -103,11 +119,13 @@ func TestFailedStartSaysWhy(t *testing.T) {
 }
 
 func TestTakenPortIsNoticed(t *testing.T) {
-	s := StartRedis(t)
+	s, err := StartRedis()
+	must(t, err)
+	t.Cleanup(s.Close)
 	k, err := newKeeper("KILL", nil)
 	must(t, err)
 	t.Cleanup(k.close)
-	other := &RedisServer{tb: t, keeper: k, port: s.port}
+	other := &Redis{keeper: k, port: s.port}
 	if err := other.start(); err == nil || !strings.Contains(err.Error(), portTaken) {
 		t.Errorf("got %v", err)
 	}
