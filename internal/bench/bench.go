@@ -1,0 +1,111 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config says what to measure, and where.
+type Config struct {
+	// RedisURL is a Redis that stands alone. Where it is empty, a private one is started,
+	// which keeps nothing on disk.
+	RedisURL string
+	// PostgresURL is a Postgres in which schemas can be created. Where it is empty, private
+	// ones are started when a row needs them.
+	PostgresURL string
+	// Events is how many events there are to read, and Streams over how many streams they
+	// are spread. Events is at least Streams.
+	Events, Streams int
+	// Only are beginnings of names of rows; empty for all.
+	Only []string
+	// Full adds the rows that take long: 10 M events, and a cluster.
+	Full bool
+	// Progress, where not nil, is told before each sample.
+	Progress func(Progress)
+}
+
+// Progress is how far a run has come.
+type Progress struct {
+	// Round is 0 while the machine warms up, then 1 up to Rounds. Rounds is 0 as long as
+	// it is not known.
+	Round, Rounds int
+	// Measure is what is measured next, the Nth of Of in this round.
+	Measure string
+	N, Of   int
+	// Left is how long the rest will take, 0 where it is not known.
+	Left time.Duration
+}
+
+// ErrConfig is wrapped by errors about a [Config] that makes no sense.
+var ErrConfig = errors.New("nothing can be measured so")
+
+// Names returns the names of all rows.
+func Names() (names []string) {
+	for _, r := range catalogue() {
+		names = append(names, r.name)
+	}
+	return names
+}
+
+// selection returns the rows that are asked for.
+func (c Config) selection() (rows []*row, err error) {
+	used := make([]bool, len(c.Only))
+	for _, r := range catalogue() {
+		wanted := len(c.Only) == 0 && (c.Full || !r.full)
+		for i, only := range c.Only {
+			if strings.HasPrefix(r.name, only) {
+				wanted, used[i] = true, true
+			}
+		}
+		if wanted {
+			rows = append(rows, r)
+		}
+	}
+	if i := slices.Index(used, false); i >= 0 || slices.Contains(c.Only, "") {
+		only := ""
+		if i >= 0 {
+			only = c.Only[i]
+		}
+		return nil, fmt.Errorf("%w: no row is called %q, or begins so; there are %s", ErrConfig, only, strings.Join(Names(), ", "))
+	}
+	return rows, nil
+}
+
+// check returns an error unless the numbers make sense.
+func (c Config) check() error {
+	switch {
+	case c.Streams < 1:
+		return fmt.Errorf("%w: %d streams; there is one at least", ErrConfig, c.Streams)
+	case c.Events < c.Streams:
+		return fmt.Errorf("%w: %d events in %d streams; each stream has one at least", ErrConfig, c.Events, c.Streams)
+	}
+	return nil
+}
+
+// Run measures. It blocks until all is measured, something that all rows need has failed,
+// or ctx ends; then, too, it returns what was measured until then, beside the error, as
+// soon as a round is complete. What it left on servers that were given it has removed.
+func Run(ctx context.Context, config Config) (*Report, error) {
+	rows, err := config.selection()
+	if err == nil {
+		err = config.check()
+	}
+	if err != nil {
+		return nil, err
+	}
+	l, err := newLab(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.enoughMemory(ctx, rows); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	run := newRun(l, rows)
+	err = run.rounds(ctx)
+	report := run.report(context.WithoutCancel(ctx))
+	return report, errors.Join(err, l.close())
+}

@@ -1,0 +1,282 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Report is what was measured.
+type Report struct {
+	Machine Machine `json:"machine"`
+	Rows    []Row   `json:"rows"`
+}
+
+// Row is what was measured of one path. Value and LimitValue are medians over the rounds,
+// Ratio is the median of the ratios of each round, and Spread the lowest and the highest of
+// those; without a limit, of the values. What does not apply, or was not measured, is nil.
+type Row struct {
+	Name       string   `json:"name"`
+	Value      *float64 `json:"value"`
+	Unit       string   `json:"unit"`
+	Limit      *string  `json:"limit"`
+	LimitValue *float64 `json:"limit_value"`
+	Ratio      *float64 `json:"ratio"`
+	Goal       *float64 `json:"goal"`
+	Met        *bool    `json:"met"`
+	Spread     *Spread  `json:"spread"`
+
+	// Better is "more" or "less": what the ratio shall be than the goal, or else equal.
+	Better string `json:"better"`
+	// About says what it is.
+	About  string `json:"about"`
+	Rounds int    `json:"rounds"`
+	// CPU time is in microseconds for each event, or what else is counted, and so are
+	// allocations. Those of Postgres are known where it is a private one.
+	ClientCPU   *float64 `json:"client_cpu_us"`
+	RedisCPU    *float64 `json:"redis_cpu_us"`
+	PostgresCPU *float64 `json:"postgres_cpu_us"`
+	Allocs      *float64 `json:"allocs"`
+	// Error is why it could not be measured.
+	Error string `json:"error,omitempty"`
+}
+
+// report sums up what was measured, nil where nothing was.
+func (r *run) report(ctx context.Context) *Report {
+	report := &Report{Machine: r.lab.machine(ctx)}
+	report.Machine.Rounds, report.Machine.Ended = r.counted, r.ended
+	measured := false
+	for _, row := range r.rows {
+		sum := r.sum(row)
+		measured = measured || sum.Value != nil || sum.Error != ""
+		report.Rows = append(report.Rows, sum)
+	}
+	if !measured {
+		return nil
+	}
+	return report
+}
+
+// sum sums up a row.
+func (r *run) sum(row *row) Row {
+	sum := Row{Name: row.name, Unit: row.unit, About: row.about, Better: "more"}
+	if row.less {
+		sum.Better = "less"
+	}
+	if row.goal != 0 {
+		sum.Goal = &row.goal
+	}
+	t := r.taken[row.of.of]
+	if t.err != nil {
+		sum.Error = t.err.Error()
+	}
+	samples := t.samples
+	if r.counted == 0 && !row.of.of.once {
+		samples = nil // of the round to warm up
+	}
+	values := make([]float64, len(samples))
+	for i, s := range samples {
+		values[i] = row.of.value(s)
+	}
+	sum.Rounds = len(values)
+	if len(values) == 0 {
+		return sum
+	}
+	sum.Value, sum.Spread = significant(median(values)), spread(values)
+	sum.spent(samples)
+	if row.limit.of != nil {
+		r.compare(row, values, &sum)
+	}
+	return sum
+}
+
+// compare holds the values of a row against its limit, round by round.
+func (r *run) compare(row *row, values []float64, sum *Row) {
+	name, t := row.limit.name(), r.taken[row.limit.of]
+	sum.Limit, sum.Spread = &name, nil
+	if t.err != nil && sum.Error == "" {
+		sum.Error = "its limit: " + t.err.Error()
+	}
+	var limits, ratios []float64
+	for i, s := range t.samples {
+		limits = append(limits, row.limit.value(s))
+		if i < len(values) && limits[i] != 0 {
+			ratios = append(ratios, values[i]/limits[i])
+		}
+	}
+	if len(ratios) == 0 {
+		return
+	}
+	sum.LimitValue, sum.Ratio, sum.Spread = significant(median(limits)), significant(median(ratios)), spread(ratios)
+	if sum.Goal != nil {
+		reached := met(median(ratios), *sum.Goal, row.less)
+		sum.Met = &reached
+	}
+}
+
+// spent sets what a unit of work cost.
+func (sum *Row) spent(samples []sample) {
+	perUnit := func(of func(sample) float64) *float64 {
+		var each []float64
+		for _, s := range samples {
+			if s.units > 0 {
+				each = append(each, of(s)/float64(s.units))
+			}
+		}
+		if len(each) == 0 {
+			return nil
+		}
+		return significant(median(each))
+	}
+	micros := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+	sum.ClientCPU = perUnit(func(s sample) float64 { return micros(s.client) })
+	sum.RedisCPU = perUnit(func(s sample) float64 { return micros(s.redis) })
+	sum.Allocs = perUnit(func(s sample) float64 { return float64(s.allocs) })
+	if samples[0].hasPostgres {
+		sum.PostgresCPU = perUnit(func(s sample) float64 { return micros(s.postgres) })
+	}
+}
+
+// significant rounds to four digits: there are not more in what is measured.
+func significant(x float64) *float64 {
+	x, _ = strconv.ParseFloat(strconv.FormatFloat(x, 'g', 4, 64), 64)
+	return &x
+}
+
+// Failed returns an error that names the rows that could not be measured, nil where all
+// were.
+func (r *Report) Failed() error {
+	var failed []string
+	for _, row := range r.Rows {
+		if row.Error != "" {
+			failed = append(failed, row.Name)
+		}
+	}
+	if failed == nil {
+		return nil
+	}
+	return fmt.Errorf("%d of %d rows could not be measured: %s", len(failed), len(r.Rows), strings.Join(failed, ", "))
+}
+
+// headings are those of the table.
+var headings = []string{"row", "value", "limit", "limit's value", "ratio", "range", "goal", "", "client µs", "Redis µs", "Postgres µs", "allocs"}
+
+// cells are a row of the table.
+func (r *Row) cells() []string {
+	value := "-"
+	if r.Value != nil {
+		value = human(*r.Value) + " " + r.Unit
+	}
+	limit, goal, verdict := "", "", ""
+	if r.Limit != nil {
+		limit = *r.Limit
+	}
+	if r.Goal != nil {
+		goal = "≥ "
+		if r.Better == "less" {
+			goal = "≤ "
+		}
+		goal += strconv.FormatFloat(*r.Goal, 'f', 2, 64)
+	}
+	switch {
+	case r.Error != "":
+		verdict = "FAILED"
+	case r.Met != nil && *r.Met:
+		verdict = "met"
+	case r.Met != nil:
+		verdict = "MISSED"
+	}
+	return []string{
+		r.Name, value, limit, optional(r.LimitValue, human), optional(r.Ratio, ratio), r.Spread.text(r.Ratio != nil), goal, verdict,
+		optional(r.ClientCPU, human), optional(r.RedisCPU, human), optional(r.PostgresCPU, human), optional(r.Allocs, human),
+	}
+}
+
+func optional(x *float64, write func(float64) string) string {
+	if x == nil {
+		return ""
+	}
+	return write(*x)
+}
+
+// text writes the spread of ratios, or of values.
+func (s *Spread) text(ofRatios bool) string {
+	if s == nil {
+		return ""
+	}
+	write := human
+	if ofRatios {
+		write = ratio
+	}
+	return write(s[0]) + "–" + write(s[1])
+}
+
+func ratio(x float64) string { return strconv.FormatFloat(x, 'f', 2, 64) }
+
+// human writes a number with three digits or so, and thousands apart.
+func human(x float64) string {
+	switch size := math.Abs(x); {
+	case size >= 1000:
+		digits := strconv.FormatFloat(x, 'f', 0, 64)
+		for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
+			digits = digits[:i] + "," + digits[i:]
+		}
+		return digits
+	case size >= 100 || x == 0:
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	case size >= 10:
+		return strconv.FormatFloat(x, 'f', 1, 64)
+	case size >= 1:
+		return strconv.FormatFloat(x, 'f', 2, 64)
+	}
+	return strconv.FormatFloat(x, 'g', 2, 64)
+}
+
+// Show writes the report for people.
+func (r *Report) Show(w io.Writer) {
+	fmt.Fprintln(w, r.Machine.text())
+	fmt.Fprintln(w)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, strings.Join(headings, "\t"))
+	for i := range r.Rows {
+		fmt.Fprintln(table, strings.Join(r.Rows[i].cells(), "\t"))
+	}
+	table.Flush()
+	for _, row := range r.Rows {
+		if row.Error != "" {
+			fmt.Fprintf(w, "\n%s could not be measured: %s\n", row.Name, row.Error)
+		}
+	}
+}
+
+// Markdown writes the report as a document.
+func (r *Report) Markdown(w io.Writer) {
+	fmt.Fprintf(w, "# What projectord bench measured\n\n%s\n\n", r.Machine.text())
+	line := func(cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
+	line(headings)
+	line(strings.Split(strings.Repeat("---,", len(headings)-1)+"---", ","))
+	for i := range r.Rows {
+		line(r.Rows[i].cells())
+	}
+	fmt.Fprintf(w, "\n%s\n\n## The rows\n\n", howToRead)
+	for _, row := range r.Rows {
+		fmt.Fprintf(w, "- **%s**: %s", row.Name, row.About)
+		if row.Error != "" {
+			fmt.Fprintf(w, " Could not be measured: %s", row.Error)
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// howToRead explains the columns.
+const howToRead = `Each row was measured several times, and its limit right before or after it. Value and
+limit's value are medians over the rounds, the ratio is the median of the ratios of the
+rounds, and the range is from the lowest of those to the highest; without a limit, of the
+values. A wide range means that something else ran on the machine. CPU time is for each
+event, or what else the unit counts, in microseconds; that of Postgres is known where it is
+a private one. Allocations are those of this process.`
