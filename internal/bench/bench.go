@@ -40,8 +40,13 @@ type Progress struct {
 	Left time.Duration
 }
 
-// ErrConfig is wrapped by errors about a [Config] that makes no sense.
-var ErrConfig = errors.New("nothing can be measured so")
+// ConfigError says what is wrong with a [Config].
+type ConfigError struct{ text string }
+
+// Error implements error.
+func (e *ConfigError) Error() string { return e.text }
+
+func wrongConfig(format string, args ...any) error { return &ConfigError{fmt.Sprintf(format, args...)} }
 
 // Names returns the names of all rows.
 func Names() (names []string) {
@@ -70,7 +75,7 @@ func (c Config) selection() (rows []*row, err error) {
 		if i >= 0 {
 			only = c.Only[i]
 		}
-		return nil, fmt.Errorf("%w: no row is called %q, or begins so; there are %s", ErrConfig, only, strings.Join(Names(), ", "))
+		return nil, wrongConfig("no row is called %q, nor begins so; there are %s", only, strings.Join(Names(), ", "))
 	}
 	return rows, nil
 }
@@ -79,9 +84,9 @@ func (c Config) selection() (rows []*row, err error) {
 func (c Config) check() error {
 	switch {
 	case c.Streams < 1:
-		return fmt.Errorf("%w: %d streams; there is one at least", ErrConfig, c.Streams)
+		return wrongConfig("%d streams are too few: there is one at least", c.Streams)
 	case c.Events < c.Streams:
-		return fmt.Errorf("%w: %d events in %d streams; each stream has one at least", ErrConfig, c.Events, c.Streams)
+		return wrongConfig("%d events are too few for %d streams: each has one at least", c.Events, c.Streams)
 	}
 	return nil
 }

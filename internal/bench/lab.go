@@ -52,10 +52,10 @@ func newLab(ctx context.Context, config Config) (*lab, error) {
 		l.redisURL = l.server.URL()
 	}
 	var err error
-	if l.redis, err = l.connect(0); err == nil {
-		err = l.redis.Ping(ctx).Err()
+	if l.redis, err = l.connect(0); err != nil {
+		return nil, err
 	}
-	if err != nil {
+	if err = l.redis.Ping(ctx).Err(); err != nil {
 		l.close()
 		return nil, fmt.Errorf("redis at %s: %w", shown(l.redisURL), err)
 	}
@@ -88,7 +88,7 @@ func shown(address string) string {
 func (l *lab) connect(connections int) (*redis.Client, error) {
 	o, err := redis.ParseURL(l.redisURL)
 	if err != nil {
-		return nil, errors.New("the URL cannot be read: it is like redis://user:password@127.0.0.1:6379/0, with special characters percent-encoded")
+		return nil, wrongConfig("--redis cannot be read: it is like redis://user:password@127.0.0.1:6379/0, with special characters percent-encoded")
 	}
 	o.MaxRetries, o.DisableIdentity, o.Protocol, o.ContextTimeoutEnabled = -1, true, 2, true
 	o.PoolSize = connections
@@ -131,8 +131,8 @@ func (l *lab) postgres(ctx context.Context, durable bool) (*pgxpool.Pool, error)
 		address = p.server.URL()
 	}
 	config, err := pgxpool.ParseConfig(address)
-	if err != nil {
-		return nil, errors.New("--postgres cannot be read: it is like postgres://user:password@127.0.0.1:5432/database, with special characters percent-encoded")
+	if err != nil { // which may repeat the password
+		return nil, wrongConfig("--postgres cannot be read: it is like postgres://user:password@127.0.0.1:5432/database, with special characters percent-encoded")
 	}
 	if p.pool, err = pgxpool.NewWithConfig(ctx, config); err == nil {
 		err = p.pool.Ping(ctx)

@@ -20,7 +20,7 @@ func spread(values []float64) *Spread {
 	if len(values) == 0 {
 		return nil
 	}
-	return &Spread{slices.Min(values), slices.Max(values)}
+	return &Spread{*significant(slices.Min(values)), *significant(slices.Max(values))}
 }
 
 // met reports whether a ratio reaches a goal.

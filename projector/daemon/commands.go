@@ -47,6 +47,11 @@ func (k *Kit) Out() io.Writer { return k.program.out }
 // Err is the standard error, which may be a terminal.
 func (k *Kit) Err() io.Writer { return k.program.screen }
 
+// Follow tells on the standard error how far long work is until stop is called: by a line
+// that changes on a terminal, by one now and then elsewhere. line is called by another
+// goroutine.
+func (k *Kit) Follow(line func() string) (stop func()) { return k.program.follow(line) }
+
 // View is a value that a command prints: in JSON and YAML it is the value itself.
 type View interface {
 	// Show writes it for people, to where errors need no attention.
