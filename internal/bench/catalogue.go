@@ -6,6 +6,6 @@ import "slices"
 // limit share the measure of it, so they are made together.
 func catalogue() []*row {
 	return slices.Concat(
-		appendRows(),
+		appendRows(), leaseRows(), keptRows(),
 	)
 }

@@ -164,11 +164,12 @@ func (l *lab) namespace() string {
 }
 
 // scratch returns the store of a new namespace, by the client given, and what removes the
-// namespace: call it when the clock has stopped.
-func (l *lab) scratch(ctx context.Context, client *redis.Client) (store *redisstore.Store, remove func(), err error) {
+// namespace: call it when the clock has stopped. With 0 partitions it has as many as
+// namespaces have by default.
+func (l *lab) scratch(ctx context.Context, client *redis.Client, partitions int) (store *redisstore.Store, remove func(), err error) {
 	name := l.namespace()
 	remove = func() { _ = l.remove(context.WithoutCancel(ctx), name) } // close removes what is left
-	store, err = redisstore.Open(ctx, client, redisstore.Config{Namespace: name})
+	store, err = redisstore.Open(ctx, client, redisstore.Config{Namespace: name, Partitions: partitions})
 	if err != nil {
 		remove()
 		return nil, nil, err

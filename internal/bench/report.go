@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 )
 
 // Report is what was measured.
@@ -75,10 +75,7 @@ func (r *run) sum(row *row) Row {
 	if t.err != nil {
 		sum.Error = t.err.Error()
 	}
-	samples := t.samples
-	if r.counted == 0 && !row.of.of.once {
-		samples = nil // of the round to warm up
-	}
+	samples := r.samples(row.of.of)
 	values := make([]float64, len(samples))
 	for i, s := range samples {
 		values[i] = row.of.value(s)
@@ -95,6 +92,15 @@ func (r *run) sum(row *row) Row {
 	return sum
 }
 
+// samples returns those of complete rounds, of which the one to warm up is none.
+func (r *run) samples(m *measure) []sample {
+	all := r.taken[m].samples
+	if m.once {
+		return all
+	}
+	return all[:min(len(all), r.counted)]
+}
+
 // compare holds the values of a row against its limit, round by round.
 func (r *run) compare(row *row, values []float64, sum *Row) {
 	name, t := row.limit.name(), r.taken[row.limit.of]
@@ -103,7 +109,7 @@ func (r *run) compare(row *row, values []float64, sum *Row) {
 		sum.Error = "its limit: " + t.err.Error()
 	}
 	var limits, ratios []float64
-	for i, s := range t.samples {
+	for i, s := range r.samples(row.limit.of) {
 		limits = append(limits, row.limit.value(s))
 		if i < len(values) && limits[i] != 0 {
 			ratios = append(ratios, values[i]/limits[i])
@@ -133,11 +139,10 @@ func (sum *Row) spent(samples []sample) {
 		}
 		return significant(median(each))
 	}
-	micros := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 	sum.ClientCPU = perUnit(func(s sample) float64 { return micros(s.client) })
 	sum.RedisCPU = perUnit(func(s sample) float64 { return micros(s.redis) })
 	sum.Allocs = perUnit(func(s sample) float64 { return float64(s.allocs) })
-	if samples[0].hasPostgres {
+	if samples[0].hasPostgres { // known in one sample, it is in all
 		sum.PostgresCPU = perUnit(func(s sample) float64 { return micros(s.postgres) })
 	}
 }
@@ -165,6 +170,23 @@ func (r *Report) Failed() error {
 
 // headings are those of the table.
 var headings = []string{"row", "value", "limit", "limit's value", "ratio", "range", "goal", "", "client µs", "Redis µs", "Postgres µs", "allocs"}
+
+// table returns the rows below their headings, without columns that are empty.
+func (r *Report) table() [][]string {
+	all := [][]string{slices.Clone(headings)}
+	for i := range r.Rows {
+		all = append(all, r.Rows[i].cells())
+	}
+	for column := len(headings) - 1; column >= 0; column-- {
+		if slices.ContainsFunc(all[1:], func(cells []string) bool { return cells[column] != "" }) {
+			continue
+		}
+		for i := range all {
+			all[i] = slices.Delete(all[i], column, column+1)
+		}
+	}
+	return all
+}
 
 // cells are a row of the table.
 func (r *Row) cells() []string {
@@ -242,9 +264,8 @@ func (r *Report) Show(w io.Writer) {
 	fmt.Fprintln(w, r.Machine.text())
 	fmt.Fprintln(w)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, strings.Join(headings, "\t"))
-	for i := range r.Rows {
-		fmt.Fprintln(table, strings.Join(r.Rows[i].cells(), "\t"))
+	for _, cells := range r.table() {
+		fmt.Fprintln(table, strings.Join(cells, "\t"))
 	}
 	table.Flush()
 	for _, row := range r.Rows {
@@ -258,10 +279,11 @@ func (r *Report) Show(w io.Writer) {
 func (r *Report) Markdown(w io.Writer) {
 	fmt.Fprintf(w, "# What projectord bench measured\n\n%s\n\n", r.Machine.text())
 	line := func(cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
-	line(headings)
-	line(strings.Split(strings.Repeat("---,", len(headings)-1)+"---", ","))
-	for i := range r.Rows {
-		line(r.Rows[i].cells())
+	for i, cells := range r.table() {
+		line(cells)
+		if i == 0 {
+			line(slices.Repeat([]string{"---"}, len(cells)))
+		}
 	}
 	fmt.Fprintf(w, "\n%s\n\n## The rows\n\n", howToRead)
 	for _, row := range r.Rows {

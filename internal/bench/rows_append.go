@@ -140,7 +140,7 @@ func appends(callers int, together bool) func(context.Context, *lab) (sample, er
 				return sample{}, err
 			}
 		}
-		store, remove, err := l.scratch(ctx, client)
+		store, remove, err := l.scratch(ctx, client, 0)
 		if err != nil {
 			return sample{}, err
 		}
@@ -162,7 +162,7 @@ func appends(callers int, together bool) func(context.Context, *lab) (sample, er
 // appendMany appends to many streams a call.
 func appendMany(streams, events int) func(context.Context, *lab) (sample, error) {
 	return func(ctx context.Context, l *lab) (sample, error) {
-		store, remove, err := l.scratch(ctx, l.redis)
+		store, remove, err := l.scratch(ctx, l.redis, 0)
 		if err != nil {
 			return sample{}, err
 		}
@@ -199,7 +199,7 @@ func firstError(outcomes []eventstore.Outcome) error {
 // pipelinedXADD adds envelopes of the same events to streams of the same names, each to
 // another one than the last.
 func pipelinedXADD(ctx context.Context, l *lab) (sample, error) {
-	store, remove, err := l.scratch(ctx, l.redis)
+	store, remove, err := l.scratch(ctx, l.redis, 0)
 	if err != nil {
 		return sample{}, err
 	}

@@ -1,6 +1,9 @@
 package bench
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // median is the one in the middle, or between the two there, 0 where there is none.
 func median(values []float64) float64 {
@@ -30,3 +33,5 @@ func met(ratio, goal float64, less bool) bool {
 	}
 	return ratio >= goal
 }
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
