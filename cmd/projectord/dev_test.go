@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/projectord/projectord/internal/bench"
 	"github.com/projectord/projectord/internal/testenv"
 )
 
@@ -22,6 +23,7 @@ import (
 const asProgram = "PROJECTORD_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
+	bench.Child()
 	if os.Getenv(asProgram) != "" {
 		os.Unsetenv(asProgram) // or it would be taken for a setting
 		main()

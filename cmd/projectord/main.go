@@ -8,13 +8,17 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/projectord/projectord/internal/bench"
 	"github.com/projectord/projectord/projector/daemon"
 )
 
 // version is set by the linker where a release is made. Else the Go toolchain knows.
 var version string
 
-func main() { daemon.Main(app()) }
+func main() {
+	bench.Child() // where bench measures a process by itself
+	daemon.Main(app())
+}
 
 func app() daemon.App {
 	return daemon.App{

@@ -6,7 +6,10 @@ import (
 	"github.com/projectord/projectord/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	Child()
+	testenv.Main(m)
+}
 
 func TestRun(t *testing.T) {
 	t.Parallel()

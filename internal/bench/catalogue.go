@@ -7,5 +7,6 @@ import "slices"
 func catalogue() []*row {
 	return slices.Concat(
 		appendRows(), leaseRows(), keptRows(),
+		rebuildRows(), readRows(), liveRows(), memoryRows(), growthRows(), processRows(),
 	)
 }

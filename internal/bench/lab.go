@@ -32,6 +32,7 @@ type lab struct {
 	made       map[string]any // by shared
 	clients    map[int]*redis.Client
 	namespaces int
+	closing    []func() // what else there is to close
 }
 
 // postgres is a Postgres of the lab.
@@ -224,6 +225,9 @@ func (l *lab) forgetModels(ctx context.Context, name string) error {
 func (l *lab) close() error {
 	ctx := context.Background()
 	var err error
+	for _, f := range l.closing {
+		f()
+	}
 	for _, p := range l.postgreses {
 		if p == nil {
 			continue

@@ -1,0 +1,142 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// script is a file of commands to a Redis. It is not in memory, because a larger heap
+// would have the collector come less often to what is measured after it.
+type script struct{ *os.File }
+
+// newScript returns a script of the commands that write writes.
+func newScript(write func(w *bufio.Writer) error) (script, error) {
+	f, err := os.CreateTemp("", "projectord-bench-")
+	if err != nil {
+		return script{}, err
+	}
+	if err = os.Remove(f.Name()); err == nil {
+		w := bufio.NewWriterSize(f, 1<<20)
+		if err = write(w); err == nil {
+			err = w.Flush()
+		}
+	}
+	if err != nil {
+		f.Close()
+		return script{}, err
+	}
+	return script{f}, nil
+}
+
+// command writes a command as Redis reads it.
+func command(w *bufio.Writer, words ...string) {
+	fmt.Fprintf(w, "*%d\r\n", len(words))
+	for _, word := range words {
+		w.WriteByte('$')
+		w.WriteString(strconv.Itoa(len(word)))
+		w.WriteString("\r\n")
+		w.WriteString(word)
+		w.WriteString("\r\n")
+	}
+}
+
+// play sends all commands of a script over one socket, one behind the other, drops the
+// replies unread, and returns how long that took. No client of that server can be faster.
+func (s script) play(ctx context.Context, url string) (took time.Duration, err error) {
+	conn, err := dial(ctx, url)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if _, err := s.Seek(0, io.SeekStart); err != nil {
+		return 0, err
+	}
+	// What comes last is known by its text.
+	last := fmt.Sprint("the end of ", rand.Uint64())
+	sent := make(chan error, 1)
+	start := time.Now()
+	go func() {
+		_, err := io.Copy(conn, s.File)
+		if err == nil {
+			_, err = fmt.Fprintf(conn, "*2\r\n$4\r\nECHO\r\n$%d\r\n%s\r\n", len(last), last)
+		}
+		sent <- err
+	}()
+	err = drop(conn, last+"\r\n")
+	took = time.Since(start)
+	if err != nil {
+		conn.Close()
+		<-sent
+		return 0, fmt.Errorf("reading from the socket to %s: %w", conn.RemoteAddr(), err)
+	}
+	return took, <-sent
+}
+
+// drop reads up to a text that comes last, and looks at nothing else but that the first
+// reply is no error.
+func drop(conn net.Conn, last string) error {
+	buf, tail := make([]byte, 256<<10), make([]byte, 0, 512<<10)
+	for first := true; !bytes.HasSuffix(tail, []byte(last)); first = false {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return err
+		}
+		if first && buf[0] == '-' {
+			line, _, _ := bytes.Cut(buf[:n], []byte("\r\n"))
+			return fmt.Errorf("the reply is %q", line)
+		}
+		tail = append(tail, buf[max(0, n-len(last)):n]...)
+		tail = tail[:copy(tail, tail[max(0, len(tail)-len(last)):])]
+	}
+	return nil
+}
+
+// dial returns a connection to a Redis on which commands can be sent.
+func dial(ctx context.Context, url string) (net.Conn, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	var conn net.Conn
+	if options.TLSConfig != nil {
+		conn, err = (&tls.Dialer{Config: options.TLSConfig}).DialContext(ctx, options.Network, options.Addr)
+	} else {
+		conn, err = new(net.Dialer).DialContext(ctx, options.Network, options.Addr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var greeting bytes.Buffer
+	w := bufio.NewWriter(&greeting)
+	switch {
+	case options.Username != "":
+		command(w, "AUTH", options.Username, options.Password)
+	case options.Password != "":
+		command(w, "AUTH", options.Password)
+	}
+	if options.DB != 0 {
+		command(w, "SELECT", strconv.Itoa(options.DB))
+	}
+	command(w, "PING")
+	w.Flush()
+	if _, err = conn.Write(greeting.Bytes()); err == nil {
+		err = drop(conn, "+PONG\r\n")
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("greeting the Redis at %s: %w", options.Addr, err)
+	}
+	return conn, nil
+}
