@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,7 +12,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/projectord/projectord/eventstore"
-	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/redisx"
 	"github.com/projectord/projectord/internal/retry"
 )
@@ -24,12 +23,18 @@ const (
 	maxCallBytes   = 1 << 20
 )
 
+// manyCallAppends is from how many appends on a call of AppendMany ends where a partition
+// does: few enough that those of one lane are encoded and written while the server is busy
+// with those of another.
+const manyCallAppends = 64
+
 // request is one append on its way to the server.
 type request struct {
 	append    eventstore.StreamAppend
 	ends      eventstore.Ended // what the one event makes of the stream; Live for all others
-	envelopes [][]byte
-	bytes     int
+	partition int
+	args      []string // what append.lua takes for it: the stream's key, then its part of ARGV
+	bytes     int      // of all events
 	outcome   eventstore.Outcome
 	done      chan struct{} // closed when outcome is set; nil under AppendMany
 }
@@ -40,7 +45,15 @@ func (s *Store) Append(ctx context.Context, stream eventstore.StreamID, expected
 	if err := ctx.Err(); err != nil {
 		return eventstore.Appended{}, fmt.Errorf("appending to %s: %w", stream, err)
 	}
-	r, err := prepare(eventstore.StreamAppend{Stream: stream, Expected: expected, Events: events}, time.Now())
+	r := &request{append: eventstore.StreamAppend{Stream: stream, Expected: expected, Events: events}}
+	if err := r.check(); err != nil {
+		return eventstore.Appended{}, err
+	}
+	r.partition = s.keys.Partition(stream.String())
+	t := takeTexts()
+	err := s.encode(r, t, time.Now())
+	t.cut()
+	t.release()
 	if err != nil {
 		return eventstore.Appended{}, err
 	}
@@ -71,82 +84,165 @@ func (r *request) failed(err error) error {
 // AppendMany implements [eventstore.Appender].
 func (s *Store) AppendMany(ctx context.Context, appends []eventstore.StreamAppend) []eventstore.Outcome {
 	now := time.Now()
-	requests := make([]*request, len(appends))
-	byLane := make([][]*request, len(s.queues))
+	requests := make([]request, len(appends))
+	good := make([]*request, 0, len(appends))
 	for i, a := range appends {
-		r, err := prepare(a, now)
-		if err != nil {
-			r = &request{outcome: eventstore.Outcome{Err: err}}
-		} else {
-			lane := s.lane(r)
-			byLane[lane] = append(byLane[lane], r)
+		r := &requests[i]
+		r.append = a
+		if r.outcome.Err = r.check(); r.outcome.Err == nil {
+			r.partition = s.keys.Partition(a.Stream.String())
+			good = append(good, r)
 		}
-		requests[i] = r
+	}
+	lanes := make([][]*request, len(s.queues))
+	for _, r := range s.byPartition(good) {
+		lane := s.lane(r)
+		lanes[lane] = append(lanes[lane], r)
 	}
 	var wg sync.WaitGroup
-	for _, rs := range byLane {
-		if len(rs) == 0 {
-			continue
+	for _, rs := range lanes {
+		switch len(rs) {
+		case 0:
+		case len(good):
+			s.callEach(ctx, rs, now)
+		default:
+			wg.Go(func() { s.callEach(ctx, rs, now) })
 		}
-		wg.Go(func() {
-			for len(rs) > 0 {
-				batch := rs[:callSize(rs)]
-				s.call(ctx, batch)
-				rs = rs[len(batch):]
-			}
-		})
 	}
 	wg.Wait()
 	outcomes := make([]eventstore.Outcome, len(appends))
-	for i, r := range requests {
-		outcomes[i] = r.outcome
+	for i := range requests {
+		outcomes[i] = requests[i].outcome
 	}
 	return outcomes
 }
 
-// prepare checks an append and encodes its events. The caller's events stay as
-// they are.
-func prepare(a eventstore.StreamAppend, now time.Time) (*request, error) {
-	refuse := func(why string, args ...any) (*request, error) {
-		return nil, fmt.Errorf("appending to %s: %w: "+why, append([]any{a.Stream, eventstore.ErrInvalidEvent}, args...)...)
-	}
-	switch {
-	case a.Stream.IsZero():
-		return nil, fmt.Errorf("appending: %w: the stream id is empty", eventstore.ErrInvalidStream)
-	case !a.Expected.IsValid():
-		return refuse("the expected version %d is none", int64(a.Expected))
-	case len(a.Events) == 0:
-		return refuse("there are no events")
-	case len(a.Events) > eventstore.MaxAppendEvents:
-		return refuse("%d events in one append, more than %d: split it", len(a.Events), eventstore.MaxAppendEvents)
-	}
-	r := &request{append: a, envelopes: make([][]byte, len(a.Events))}
-	var ids map[uuid.UUID]int
-	if len(a.Events) > 1 {
-		ids = make(map[uuid.UUID]int, len(a.Events))
-	}
-	for i, e := range a.Events {
-		if err := e.Complete(now); err != nil {
-			return nil, fmt.Errorf("appending to %s: event %d: %w", a.Stream, i, err)
+// callEach encodes requests, which are ordered by partition, and sends them, one call after
+// another. Those of a call are encoded just before it, while the server is busy with the
+// call of another lane.
+func (s *Store) callEach(ctx context.Context, rs []*request, now time.Time) {
+	t := takeTexts()
+	defer t.release()
+	batch, bytes := make([]*request, 0, min(len(rs), maxCallAppends)), 0
+	send := func() {
+		t.cut()
+		if len(batch) > 0 {
+			s.call(ctx, batch)
 		}
-		if first, twice := ids[e.ID]; twice {
-			return refuse("events %d and %d have the same id %s", first, i, e.ID)
-		}
-		if ids != nil {
-			ids[e.ID] = i
-		}
-		envelope, err := eventstore.AppendEnvelope(make([]byte, 0, 64+len(e.Type)+len(e.Data)), &e)
-		if err != nil {
-			return nil, fmt.Errorf("appending to %s: event %d: %w", a.Stream, i, err)
-		}
-		r.envelopes[i] = envelope
-		r.bytes += len(envelope)
+		batch, bytes = batch[:0], 0
 	}
-	if r.bytes > eventstore.MaxAppendBytes {
-		return refuse("%d bytes of events in one append, more than %d: split it", r.bytes, eventstore.MaxAppendBytes)
+	for i, r := range rs {
+		if len(batch) == maxCallAppends || len(batch) >= manyCallAppends && r.partition != rs[i-1].partition {
+			send()
+		}
+		if r.outcome.Err = s.encode(r, t, now); r.outcome.Err != nil {
+			continue
+		}
+		if len(batch) > 0 && bytes+r.bytes > maxCallBytes {
+			send()
+		}
+		batch, bytes = append(batch, r), bytes+r.bytes
 	}
-	return r, nil
+	send()
 }
+
+// byPartition returns requests partition by partition, and those of one partition in the
+// order they have.
+func (s *Store) byPartition(rs []*request) []*request {
+	if len(rs) < 2 {
+		return rs
+	}
+	next := make([]int, s.keys.Partitions()+1)
+	for _, r := range rs {
+		next[r.partition+1]++
+	}
+	for p := 1; p < len(next); p++ {
+		next[p] += next[p-1]
+	}
+	sorted := make([]*request, len(rs))
+	for _, r := range rs {
+		sorted[next[r.partition]] = r
+		next[r.partition]++
+	}
+	return sorted
+}
+
+// refused says what is wrong with an append.
+func (r *request) refused(why string, args ...any) error {
+	return fmt.Errorf("appending to %s: %w: "+why, append([]any{r.append.Stream, eventstore.ErrInvalidEvent}, args...)...)
+}
+
+// check checks an append but for its events.
+func (r *request) check() error {
+	switch a := &r.append; {
+	case a.Stream.IsZero():
+		return fmt.Errorf("appending: %w: the stream id is empty", eventstore.ErrInvalidStream)
+	case !a.Expected.IsValid():
+		return r.refused("the expected version %d is none", int64(a.Expected))
+	case len(a.Events) == 0:
+		return r.refused("there are no events")
+	case len(a.Events) > eventstore.MaxAppendEvents:
+		return r.refused("%d events in one append, more than %d: split it", len(a.Events), eventstore.MaxAppendEvents)
+	}
+	return nil
+}
+
+// fewEvents is up to how many events of an append their ids are compared one by one.
+const fewEvents = 16
+
+// encode checks the events of an append and adds to t what the script takes for it. The
+// caller's events stay as they are.
+func (s *Store) encode(r *request, t *texts, now time.Time) error {
+	a := &r.append
+	t.begin(s, r)
+	err := func() error {
+		var few [fewEvents]uuid.UUID
+		var many map[uuid.UUID]int
+		if len(a.Events) > fewEvents {
+			many = make(map[uuid.UUID]int, len(a.Events))
+		}
+		for i := range a.Events {
+			e := a.Events[i]
+			if err := e.Complete(now); err != nil {
+				return fmt.Errorf("appending to %s: event %d: %w", a.Stream, i, err)
+			}
+			var first int
+			var twice bool
+			if many == nil {
+				first = slices.Index(few[:i], e.ID)
+				few[i], twice = e.ID, first >= 0
+			} else {
+				first, twice = many[e.ID]
+				many[e.ID] = i
+			}
+			if twice {
+				return r.refused("events %d and %d have the same id %s", first, i, e.ID)
+			}
+			if err := t.add(r, &e); err != nil {
+				return fmt.Errorf("appending to %s: event %d: %w", a.Stream, i, err)
+			}
+		}
+		if r.bytes > eventstore.MaxAppendBytes {
+			return r.refused("%d bytes of events in one append, more than %d: split it", r.bytes, eventstore.MaxAppendBytes)
+		}
+		return nil
+	}()
+	if err != nil {
+		t.drop()
+		return err
+	}
+	t.end(r)
+	return nil
+}
+
+// tellsVersions reports whether it is known which versions the events will have, if they
+// are appended to the stream that is expected.
+func (r *request) tellsVersions() bool {
+	return r.ends == eventstore.Live && (r.append.Expected >= 0 || r.append.Expected == eventstore.NoStream)
+}
+
+// base is the version before those.
+func (r *request) base() eventstore.Version { return eventstore.Version(max(r.append.Expected, 0)) }
 
 // callSize returns how many of the first requests fit one script call, at
 // least one.
@@ -163,18 +259,17 @@ func callSize(rs []*request) int {
 
 // lane returns which of the queues an append goes through. Appends to one stream
 // always go through the same one, so they stay in order.
-func (s *Store) lane(r *request) int {
-	return s.keys.Partition(r.append.Stream.String()) % len(s.queues)
-}
+func (s *Store) lane(r *request) int { return r.partition % len(s.queues) }
 
 // call appends a batch by one script call, repeats it where the reply was lost,
 // and sets every outcome.
 func (s *Store) call(ctx context.Context, batch []*request) {
-	keys, args := s.script(batch)
+	batch = s.byPartition(batch)
+	args := s.script(batch)
 	var replies []any
 	sent := false
 	err := redisx.Retry(ctx, func() (err error) {
-		replies, err = s.runAppend(ctx, keys, args)
+		replies, err = s.runAppend(ctx, args)
 		sent = sent || err == nil || !redisx.NotSent(err) && !redisx.IsReply(err)
 		return err
 	})
@@ -184,7 +279,7 @@ func (s *Store) call(ctx context.Context, batch []*request) {
 		notReplicated, err = err, nil
 	}
 	switch {
-	case err == nil && len(replies) != 2*len(batch):
+	case err == nil && (len(replies) != 1+len(batch) || replies[0] != int64(len(batch))):
 		err = fmt.Errorf("%w: the append script returned %d values for %d appends", eventstore.ErrOutcomeUnknown, len(replies), len(batch))
 	case err != nil && sent:
 		err = fmt.Errorf("%w: append again with the same event ids: %w", eventstore.ErrOutcomeUnknown, err)
@@ -194,55 +289,75 @@ func (s *Store) call(ctx context.Context, batch []*request) {
 			r.outcome.Err = r.failed(redisx.Explain(err))
 			continue
 		}
-		r.outcome = r.result(s.keys.Stream(r.append.Stream.String()), replies[2*i], replies[2*i+1])
+		r.outcome = r.result(replies[1+i])
 		if r.outcome.Err == nil && notReplicated != nil {
 			r.outcome.Err = r.failed(notReplicated)
 		}
 	}
 }
 
-// script returns the keys and arguments of append.lua for a batch.
-func (s *Store) script(batch []*request) (keys []string, args []any) {
-	index := make(map[int]int) // partition to its place among the keys, from 1
-	streams := make([]string, len(batch))
-	args = make([]any, 1, 1+5*len(batch))
-	for i, r := range batch {
-		name := r.append.Stream.String()
-		p := s.keys.Partition(name)
-		if index[p] == 0 {
-			keys = append(keys, s.keys.Heads(p), s.keys.Log(p), s.keys.Ended(p))
-			index[p] = len(keys) / 3
-		}
-		streams[i] = s.keys.Stream(name)
-		args = append(args, index[p], name, r.expected(), len(r.envelopes))
-		for _, e := range r.envelopes {
-			args = append(args, e)
-		}
-	}
-	args[0] = len(index)
-	return append(keys, streams...), args
-}
+// firstKey is where the keys begin in the arguments of EVALSHA.
+const firstKey = 3
 
-// expected returns the expected version as the script takes it.
-func (r *request) expected() any {
-	switch r.ends {
-	case eventstore.Deleted:
-		return keyspace.HeadDeleted + strconv.FormatInt(int64(r.append.Expected), 10)
-	case eventstore.Tombstoned:
-		return keyspace.HeadTombstoned + strconv.FormatInt(int64(r.append.Expected), 10)
+// script returns EVALSHA with the keys and arguments of append.lua for a batch that is
+// ordered by partition. What requests bring is given by address, which needs no memory.
+func (s *Store) script(batch []*request) []any {
+	partitions, texts, last := 0, 0, -1
+	for _, r := range batch {
+		if r.partition != last {
+			partitions, last = partitions+1, r.partition
+		}
+		texts += len(r.args)
 	}
-	return int64(r.append.Expected)
+	args := make([]any, firstKey, firstKey+1+4*partitions+texts)
+	args[0], args[1], args[2] = "evalsha", appendScript.Hash(), 3*partitions+len(batch)
+	counts := make([]int, 0, partitions)
+	last = -1
+	for _, r := range batch {
+		if r.partition != last {
+			args = append(args, s.keys.Heads(r.partition), s.keys.Log(r.partition), s.keys.Ended(r.partition))
+			counts, last = append(counts, 0), r.partition
+		}
+		counts[len(counts)-1]++
+	}
+	for _, r := range batch {
+		args = append(args, &r.args[0])
+	}
+	args = append(args, partitions)
+	for i := range counts {
+		args = append(args, &counts[i])
+	}
+	for _, r := range batch {
+		for i := 1; i < len(r.args); i++ {
+			args = append(args, &r.args[i])
+		}
+	}
+	return args
 }
 
 // result translates what the script returned for one append.
-func (r *request) result(key string, code, value any) eventstore.Outcome {
+func (r *request) result(reply any) eventstore.Outcome {
 	a := &r.append
+	appended := func(last eventstore.Version, duplicate bool) eventstore.Outcome {
+		first := last - eventstore.Version(len(a.Events)) + 1
+		return eventstore.Outcome{Appended: eventstore.Appended{First: first, Last: last, Duplicate: duplicate}}
+	}
+	var code, value any
+	switch reply := reply.(type) {
+	case int64:
+		if reply == 0 {
+			return appended(r.base()+eventstore.Version(len(a.Events)), false)
+		}
+		return appended(eventstore.Version(reply), false)
+	case []any:
+		if len(reply) == 2 {
+			code, value = reply[0], reply[1]
+		}
+	}
 	version := func() eventstore.Version { v, _ := value.(int64); return eventstore.Version(v) }
 	switch code {
-	case int64(codeAppended), int64(codeDuplicate):
-		last := version()
-		first := last - eventstore.Version(len(a.Events)) + 1
-		return eventstore.Outcome{Appended: eventstore.Appended{First: first, Last: last, Duplicate: code == int64(codeDuplicate)}}
+	case int64(codeDuplicate):
+		return appended(version(), true)
 	case int64(codeConflict), int64(codeConflictDeleted):
 		return eventstore.Outcome{Err: &eventstore.ConflictError{
 			Stream: a.Stream, Expected: a.Expected, Actual: version(), Deleted: code == int64(codeConflictDeleted),
@@ -252,23 +367,44 @@ func (r *request) result(key string, code, value any) eventstore.Outcome {
 	case int64(codeNoStream):
 		return eventstore.Outcome{Err: r.failed(eventstore.ErrNoStream)}
 	}
-	return eventstore.Outcome{Err: r.failed(fmt.Errorf("key %s: %w", key, redisx.Explain(redisx.ReplyError(fmt.Sprint(value)))))}
+	return eventstore.Outcome{Err: r.failed(fmt.Errorf("key %s: %w", r.args[0], redisx.Explain(redisx.ReplyError(fmt.Sprint(value)))))}
+}
+
+// evaluator is a client, or one connection of it.
+type evaluator interface {
+	Process(ctx context.Context, cmd redis.Cmder) error
+}
+
+// evaluate runs the script once. The server may not know it yet, or no longer.
+func evaluate(ctx context.Context, on evaluator, args []any) ([]any, error) {
+	cmd := redis.NewCmd(ctx, args...)
+	err := on.Process(ctx, cmd)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		args = slices.Clone(args)
+		args[0], args[1] = "eval", appendSource
+		cmd = redis.NewCmd(ctx, args...)
+		err = on.Process(ctx, cmd)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cmd.Slice()
 }
 
 // runAppend calls the script once and, where replicas are wanted, waits for
 // them on the connection that wrote. With [eventstore.ErrNotReplicated] it
 // returns the replies too.
-func (s *Store) runAppend(ctx context.Context, keys []string, args []any) ([]any, error) {
+func (s *Store) runAppend(ctx context.Context, args []any) ([]any, error) {
 	if s.config.Replicas == 0 {
-		return appendScript.Run(ctx, s.client, keys, args...).Slice()
+		return evaluate(ctx, s.client, args)
 	}
-	node, err := s.master(ctx, keys[0])
+	node, err := s.master(ctx, args[firstKey].(string))
 	if err != nil {
 		return nil, err
 	}
 	conn := node.Conn()
 	defer conn.Close()
-	replies, err := appendScript.Run(ctx, conn, keys, args...).Slice()
+	replies, err := evaluate(ctx, conn, args)
 	if err != nil {
 		if cluster, ok := s.client.(*redis.ClusterClient); ok && redis.HasErrorPrefix(err, "MOVED") {
 			cluster.ReloadState(ctx)

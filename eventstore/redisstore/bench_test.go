@@ -2,10 +2,14 @@ package redisstore_test
 
 import (
 	"fmt"
+	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -14,9 +18,9 @@ import (
 	"github.com/projectord/projectord/internal/testenv"
 )
 
-// The benchmarks report events/s; what they are to be compared with, the limit,
-// is BenchmarkPipelinedXADD for appends and BenchmarkPipelinedXRANGE for reads,
-// taken in the same run.
+// The benchmarks of appends report shares of a limit that is taken in the same rounds,
+// see rounds. Those of reads report events/s; what they are to be compared with is
+// BenchmarkPipelinedXRANGE.
 
 var benchPayload = make([]byte, 150)
 
@@ -42,73 +46,197 @@ func perSecond(b *testing.B, events int) {
 	b.ReportMetric(float64(events)/b.Elapsed().Seconds(), "events/s")
 }
 
-func BenchmarkPipelinedXADD(b *testing.B) {
-	_, client := benchStore(b)
-	envelope, n := make([]byte, 200), 0
+// rounds takes the same number of events several times by each of two ways, one after the
+// other in each round, and reports what the first is in shares of the second: the median
+// over the rounds. Work beside the benchmark meets both alike. The CPU seconds are those
+// of this process and of the server, per event in microseconds.
+func rounds(b *testing.B, client *redis.Client, events int, way, limit func()) {
+	b.Helper()
+	var shares, speeds []float64
+	var used, usedByLimit cpu
+	way()
+	limit()
+	b.ResetTimer()
 	for b.Loop() {
-		_, err := client.Pipelined(b.Context(), func(p redis.Pipeliner) error {
-			for range 256 {
-				p.Do(b.Context(), "XADD", "{p}:s:"+strconv.Itoa(n%20_000), strconv.Itoa(n/20_000+1)+"-0", "e", envelope)
-				n++
-			}
-			return nil
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
+		first, took := measure(b, client, way)
+		second, limitTook := measure(b, client, limit)
+		shares = append(shares, limitTook.Seconds()/took.Seconds())
+		speeds = append(speeds, float64(events)/took.Seconds())
+		used, usedByLimit = used.plus(first), usedByLimit.plus(second)
 	}
-	perSecond(b, n)
+	slices.Sort(shares)
+	slices.Sort(speeds)
+	b.ReportMetric(shares[len(shares)/2], "share")
+	b.ReportMetric(shares[0], "share-min")
+	b.ReportMetric(shares[len(shares)-1], "share-max")
+	b.ReportMetric(speeds[len(speeds)/2], "events/s")
+	each := 1e6 / float64(events*len(shares))
+	b.ReportMetric(used.client*each, "client-us/event")
+	b.ReportMetric(used.server*each, "server-us/event")
+	b.ReportMetric(usedByLimit.client*each, "limit-client-us/event")
+	b.ReportMetric(usedByLimit.server*each, "limit-server-us/event")
 }
 
+// cpu is what this process and the server used, in seconds.
+type cpu struct{ client, server float64 }
+
+func (c cpu) plus(d cpu) cpu { return cpu{c.client + d.client, c.server + d.server} }
+
+func cpuNow(b *testing.B, client *redis.Client) cpu {
+	b.Helper()
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
+		b.Fatal(err)
+	}
+	now := cpu{client: float64(own.Utime.Nano()+own.Stime.Nano()) / 1e9}
+	for line := range strings.Lines(client.Info(b.Context(), "cpu").Val()) {
+		var seconds float64
+		for _, format := range []string{"used_cpu_user:%f", "used_cpu_sys:%f"} {
+			if n, _ := fmt.Sscanf(line, format, &seconds); n == 1 {
+				now.server += seconds
+			}
+		}
+	}
+	return now
+}
+
+func measure(b *testing.B, client *redis.Client, f func()) (cpu, time.Duration) {
+	b.Helper()
+	runtime.GC()
+	before, start := cpuNow(b, client), time.Now()
+	f()
+	took, after := time.Since(start), cpuNow(b, client)
+	return cpu{after.client - before.client, after.server - before.server}, took
+}
+
+// benchStreams is over how many streams the benchmarks of appends spread their events.
+const benchStreams = 20_000
+
+// pipelinedXADD is the limit of appends: the same envelopes added by go-redis, 256 in a
+// pipeline and with nothing checked. Each caller has streams of its own.
+func pipelinedXADD(b *testing.B, client *redis.Client, events, callers int) func() {
+	b.Helper()
+	e := benchEvents(1)[0]
+	if err := e.Complete(time.Now()); err != nil {
+		b.Fatal(err)
+	}
+	envelope, err := eventstore.AppendEnvelope(nil, &e)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const batch = 256
+	each, own := events/callers, benchStreams/callers
+	done := make([]int, callers)
+	return func() {
+		var wg sync.WaitGroup
+		for c := range callers {
+			wg.Go(func() {
+				for left := each; left > 0; left -= min(batch, left) {
+					_, err := client.Pipelined(b.Context(), func(p redis.Pipeliner) error {
+						for range min(batch, left) {
+							n := done[c]
+							p.Do(b.Context(), "XADD", "{p}:s:limit-"+strconv.Itoa(c*own+n%own), strconv.Itoa(n/own+1)+"-0", "e", envelope)
+							done[c]++
+						}
+						return nil
+					})
+					if err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+// benchRound is about how many events a round has by each way.
+const benchRound = 40_000
+
+// BenchmarkAppendMany is one caller who appends to many streams a call.
 func BenchmarkAppendMany(b *testing.B) {
 	for _, shape := range []struct{ streams, events int }{{256, 1}, {64, 5}} {
 		b.Run(fmt.Sprintf("%dx%d", shape.streams, shape.events), func(b *testing.B) {
-			store, _ := benchStore(b)
-			n := 0
-			for b.Loop() {
-				appends := make([]eventstore.StreamAppend, shape.streams)
-				for i := range appends {
-					k := n / shape.events
-					appends[i] = eventstore.StreamAppend{
-						Stream:   eventstore.MustStreamID("cart", strconv.Itoa(k%20_000)),
-						Expected: eventstore.Exact(eventstore.Version(k / 20_000 * shape.events)),
-						Events:   benchEvents(shape.events),
+			store, client := benchStore(b)
+			calls := benchRound / (shape.streams * shape.events)
+			events := calls * shape.streams * shape.events
+			done := 0
+			rounds(b, client, events, func() {
+				for range calls {
+					appends := make([]eventstore.StreamAppend, shape.streams)
+					for i := range appends {
+						appends[i] = eventstore.StreamAppend{
+							Stream:   eventstore.MustStreamID("cart", strconv.Itoa(done%benchStreams)),
+							Expected: eventstore.Exact(eventstore.Version(done / benchStreams * shape.events)),
+							Events:   benchEvents(shape.events),
+						}
+						done++
 					}
-					n += shape.events
-				}
-				for _, o := range store.AppendMany(b.Context(), appends) {
-					if o.Err != nil {
-						b.Fatal(o.Err)
+					for _, o := range store.AppendMany(b.Context(), appends) {
+						if o.Err != nil {
+							b.Fatal(o.Err)
+						}
 					}
 				}
-			}
-			perSecond(b, n)
+			}, pipelinedXADD(b, client, events, 1))
 		})
 	}
 }
 
-// BenchmarkAppend is the single append from a number of callers at a time.
-func BenchmarkAppend(b *testing.B) {
-	for _, callers := range []int{1, 16, 64, 256} {
-		b.Run(strconv.Itoa(callers), func(b *testing.B) {
-			store, _ := benchStore(b)
-			var taken atomic.Int64
-			var wg sync.WaitGroup
-			b.ResetTimer()
-			for c := range callers {
-				wg.Go(func() {
-					for v := eventstore.Version(0); taken.Add(1) <= int64(b.N); v++ {
-						s := eventstore.MustStreamID("cart", fmt.Sprintf("%d-%d", c, v/10))
-						if _, err := store.Append(b.Context(), s, eventstore.Exact(v%10), benchEvents(1)...); err != nil {
-							b.Error(err)
-							return
-						}
+// appendEach has callers append one event a call to streams of their own, ten to each.
+func appendEach(b *testing.B, name string, events, callers int, appendTo func(eventstore.StreamID, eventstore.ExpectedVersion, []eventstore.Event) error) func() {
+	each := events / callers
+	done := make([]int, callers)
+	return func() {
+		var wg sync.WaitGroup
+		for c := range callers {
+			wg.Go(func() {
+				for range each {
+					n := done[c]
+					s := eventstore.MustStreamID(name, strconv.Itoa(c)+"-"+strconv.Itoa(n/10))
+					if err := appendTo(s, eventstore.Exact(eventstore.Version(n%10)), benchEvents(1)); err != nil {
+						b.Error(err)
+						return
 					}
-				})
-			}
-			wg.Wait()
-			perSecond(b, b.N)
+					done[c]++
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+// BenchmarkAppend is the single append from a number of callers at a time, which share
+// calls (group commit), in shares of the limit.
+func BenchmarkAppend(b *testing.B) {
+	for _, callers := range []int{1, 16, 64, 256, 1024} {
+		b.Run(strconv.Itoa(callers), func(b *testing.B) {
+			store, client := benchStore(b)
+			events := max(benchRound/4/callers, 1) * callers
+			rounds(b, client, events, appendEach(b, "cart", events, callers, one(b, store)), pipelinedXADD(b, client, events, callers))
 		})
+	}
+}
+
+// BenchmarkGroupCommit is the same in shares of what it is when every append is a call.
+func BenchmarkGroupCommit(b *testing.B) {
+	for _, callers := range []int{1, 16, 64, 256, 1024} {
+		b.Run(strconv.Itoa(callers), func(b *testing.B) {
+			store, client := benchStore(b)
+			events := max(benchRound/4/callers, 1) * callers
+			rounds(b, client, events, appendEach(b, "cart", events, callers, one(b, store)),
+				appendEach(b, "basket", events, callers, func(s eventstore.StreamID, expected eventstore.ExpectedVersion, events []eventstore.Event) error {
+					return store.AppendMany(b.Context(), []eventstore.StreamAppend{{Stream: s, Expected: expected, Events: events}})[0].Err
+				}))
+		})
+	}
+}
+
+func one(b *testing.B, store *redisstore.Store) func(eventstore.StreamID, eventstore.ExpectedVersion, []eventstore.Event) error {
+	return func(s eventstore.StreamID, expected eventstore.ExpectedVersion, events []eventstore.Event) error {
+		_, err := store.Append(b.Context(), s, expected, events...)
+		return err
 	}
 }
 

@@ -37,11 +37,17 @@ func (s *Store) end(ctx context.Context, how eventstore.Ended, stream eventstore
 	if err != nil {
 		return eventstore.Appended{}, r.failed(err)
 	}
-	envelope, err := eventstore.AppendEnvelope(nil, &event)
+	r.append.Events, r.partition = []eventstore.Event{event}, s.keys.Partition(stream.String())
+	t := takeTexts()
+	t.begin(s, r)
+	if err = t.add(r, &event); err == nil {
+		t.end(r)
+		t.cut()
+	}
+	t.release()
 	if err != nil {
 		return eventstore.Appended{}, r.failed(err)
 	}
-	r.append.Events, r.envelopes, r.bytes = []eventstore.Event{event}, [][]byte{envelope}, len(envelope)
 	return s.commit(ctx, r)
 }
 

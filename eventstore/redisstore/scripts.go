@@ -21,10 +21,9 @@ var (
 	truncateScript = redis.NewScript(truncateSource)
 )
 
-// Codes that append.lua returns.
+// Codes that append.lua returns for what it did not append.
 const (
-	codeAppended = iota
-	codeDuplicate
+	codeDuplicate = iota + 1
 	codeConflict
 	codeRefused
 	codeConflictDeleted

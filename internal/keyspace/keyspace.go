@@ -146,8 +146,16 @@ func (n *Namespace) Partition(stream string) int {
 
 // Stream returns the key of a stream's events.
 func (n *Namespace) Stream(stream string) string {
-	return n.tags[n.Partition(stream)] + ":s:" + stream
+	return n.tags[n.Partition(stream)] + streamKey + stream
 }
+
+// AppendStream appends the key of a stream's events to b, given its partition.
+func (n *Namespace) AppendStream(b []byte, partition int, stream string) []byte {
+	return append(append(append(b, n.tags[partition]...), streamKey...), stream...)
+}
+
+// The script that appends finds the name of a stream behind this in its key.
+const streamKey = ":s:"
 
 // Heads returns the key of a partition's registry of streams and their heads.
 func (n *Namespace) Heads(partition int) string { return n.tags[partition] + ":heads" }

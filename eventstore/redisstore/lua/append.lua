@@ -2,16 +2,23 @@
 -- belong to one partition.
 --
 -- KEYS      {ns:p}:heads, {ns:p}:log and {ns:p}:ended of each partition concerned,
---           then the stream of each append, in order
--- ARGV[1]   number of partitions
--- ARGV[2…]  for each append: which of the partitions (from 1), stream name,
---           expected version (-1 any, -2 no stream, -3 stream exists, else the
---           exact version), number of events, then their envelopes. In front of
---           the expected version stands d where the one event deletes the stream,
---           t where it is its tombstone, which are its last letter in heads then.
+--           then {ns:p}:s:<stream> of each append, partition by partition, and those
+--           of one stream in order
+-- ARGV[1]   number of partitions, P
+-- ARGV[2…]  how many of the appends are in each of them
+-- ARGV[P+2…] for each append
+--             expected version: -1 any, -2 no stream, -3 stream exists, else the exact
+--             version. In front of it stands d where the one event deletes the
+--             stream, t where it is its tombstone, which are its last letter in heads
+--             then
+--             number of its events, n; or -n where no versions follow
+--             their envelopes
+--             their versions, if the stream is as expected; they are left out where
+--             the expected version does not tell them, and where the stream ends
 --
--- Returns for each append a code and a value:
---   0  appended           last version
+-- Returns the number of appends it found, and then for each 0 where it was appended to a
+-- stream as expected, the last version where it was appended to one whose head the
+-- expected version does not tell, and else a code and a value:
 --   1  duplicate          last version of the events found, or of the end that the
 --                         stream has already
 --   2  conflict           head of the stream
@@ -22,7 +29,13 @@
 --
 -- Lua does not roll back, so an append is checked completely before its first
 -- write, and every write that can fail (another type of key, no memory left, a
--- user without the right) goes through pcall and is taken back; see write.
+-- user without the right) goes through pcall and is taken back; see flush.
+--
+-- An append with an exact version is compared as text and written with the text it
+-- brings: making text of a number costs a tenth of an append, a pattern as much.
+
+local KEYS, ARGV = KEYS, ARGV
+local call, attempt, sub, format = redis.call, redis.pcall, string.sub, string.format
 
 local LOOK_BACK = 128
 
@@ -32,12 +45,12 @@ local DELETED = '\168$deleted'
 
 -- Bytes 3 to 18 of an envelope, counted from 0, are the event id.
 local function id_of(envelope)
-  return string.sub(envelope, 4, 19)
+  return sub(envelope, 4, 19)
 end
 
 -- Whether the n events from version first on have the ids of ARGV[a…].
 local function stored_at(key, first, a, n)
-  local entries = redis.call('XRANGE', key, first .. '-0', (first + n - 1) .. '-0')
+  local entries = call('XRANGE', key, first .. '-0', (first + n - 1) .. '-0')
   if #entries ~= n then return false end
   for i = 1, n do
     if id_of(entries[i][2][2]) ~= id_of(ARGV[a + i - 1]) then return false end
@@ -48,8 +61,8 @@ end
 -- Whether an event of this version would be followed by a new beginning: it deletes
 -- the stream, or is gone.
 local function begins_anew(key, version)
-  local entry = redis.call('XRANGE', key, version .. '-0', version .. '-0')[1]
-  return not entry or string.sub(entry[2][2], 20, 28) == DELETED
+  local entry = call('XRANGE', key, version .. '-0', version .. '-0')[1]
+  return not entry or sub(entry[2][2], 20, 28) == DELETED
 end
 
 -- The message of an error that was raised.
@@ -57,12 +70,17 @@ local function message(err)
   return type(err) == 'table' and err['err'] or tostring(err)
 end
 
+-- The message of a reply that is an error.
+local function failed(reply)
+  return type(reply) == 'table' and reply['err']
+end
+
 -- The entry ids of a stream's last events by their event ids: LOOK_BACK events and
 -- as many as this call offers the stream, so that a call repeated because its
 -- reply was lost finds its events whatever else it appended.
 local function recent(key, offered)
   local at = {}
-  local entries = redis.call('XREVRANGE', key, '+', '-', 'COUNT', LOOK_BACK + offered)
+  local entries = call('XREVRANGE', key, '+', '-', 'COUNT', LOOK_BACK + offered)
   for e = #entries, 1, -1 do
     at[id_of(entries[e][2][2])] = entries[e][1]
   end
@@ -87,45 +105,20 @@ local function look_back(at, a, n)
   return found == n and base + n
 end
 
-local partitions = tonumber(ARGV[1])
-local count = #KEYS - 3 * partitions
-local names, first, offered, registered = {}, {}, {}, {}
-for p = 1, partitions do registered[p] = {} end
-local a = 2
-for i = 1, count do
-  local p, name, n = tonumber(ARGV[a]), ARGV[a + 1], tonumber(ARGV[a + 3])
-  names[i], first[i] = name, a
-  registered[p][#registered[p] + 1] = name
-  offered[name] = (offered[name] or 0) + n
-  a = a + 4 + n
-end
+-- Of each append, by its place in the call: its stream, where in ARGV it begins, its
+-- events (or -n), the place of the append to the same stream before it, if any, and what
+-- heads holds for its stream (false for nothing).
+local names, starts, counts, before, texts = {}, {}, {}, {}, {}
+local replies = {}
+-- By stream: the place of its last append; how many events the call offers it, where
+-- several appends do.
+local latest, offered = {}, {}
 
--- The heads of the streams by name, because several appends may concern one
--- stream, how they have ended ('' where they have not), and what is wrong with a
--- partition.
-local heads, endings, damaged = {}, {}, {}
-for p = 1, partitions do
-  local heads_key, log_key = KEYS[3 * p - 2], KEYS[3 * p - 1]
-  local log = redis.call('TYPE', log_key)['ok']
-  local stored = redis.pcall('HMGET', heads_key, unpack(registered[p]))
-  if log ~= 'none' and log ~= 'stream' then
-    damaged[p] = 'WRONGTYPE ' .. log_key .. ' is a ' .. log .. ', not a stream'
-  elseif stored['err'] then
-    damaged[p] = 'WRONGTYPE ' .. heads_key .. ' is not a hash'
-  else
-    for i, name in ipairs(registered[p]) do
-      -- Nothing but this script writes heads; what is no number is damage, and
-      -- may not stop the script between the writes of other streams.
-      local head, ended = string.match(stored[i] or '0', '^(%d+)([dt]?)$')
-      heads[name], endings[name] = tonumber(head), ended
-    end
-  end
-end
-
--- Whether the append of ARGV[a…] must not happen: a code and a value if so. The
--- table known has by name what recent returned, and what was appended since.
+-- Whether append i must not happen: a code and a value if so. The table known has by
+-- name what recent returned, and what was appended since.
 local known = {}
-local function checked(key, name, head, ended, expected, kind, a, n)
+local function checked(i, key, name, head, ended, expected, kind)
+  local a, n = starts[i] + 2, math.abs(counts[i])
   if kind ~= '' then
     if kind == ended and (kind == 't' or expected < 0 or head == expected or head == expected + 1) then
       return 1, head
@@ -146,7 +139,7 @@ local function checked(key, name, head, ended, expected, kind, a, n)
     return nil
   end
   if not known[name] then
-    local ok, at = pcall(recent, key, offered[name])
+    local ok, at = pcall(recent, key, offered[name] or n)
     if not ok then return 3, message(at) end
     known[name] = at
   end
@@ -161,77 +154,146 @@ local function checked(key, name, head, ended, expected, kind, a, n)
   return nil
 end
 
--- Writes the events ARGV[a…] behind head, the last of which ends the stream where kind
--- says how. Returns an error message or nil.
---
--- What can be taken back comes first: the head, with how the stream had ended, then
--- the pointer. Events cannot be taken back, since Redis gives no entry id
--- twice; once the first is written nothing else has to follow.
-local function write(p, key, name, head, ended, kind, a, n)
-  local heads_key = KEYS[3 * p - 2]
-  local function failed(reply)
-    return type(reply) == 'table' and reply['err']
+local partitions = tonumber(ARGV[1])
+local streams = 3 * partitions -- the keys before those of the streams
+
+-- The partition at hand, and which of its appends are checked and wait to be written,
+-- all to different streams: their places; what goes into heads, name by name; and for
+-- those that do not bring their versions, the head before them and what ends the stream.
+local heads_key, log_key, ended_key
+local waiting, plan, fields, bases, kinds = 0, {}, {}, {}, {}
+
+-- Sets back the head of append i, which failed, and notes the message.
+local function take_back(i, message)
+  local name, text = names[i], texts[i]
+  if text or failed(attempt('HDEL', heads_key, name)) then
+    call('HSET', heads_key, name, text or '0')
   end
-  local err = failed(redis.pcall('HSET', heads_key, name, (head + n) .. kind))
-  if err then return 'key ' .. heads_key .. ': ' .. err end
-  local log_key = KEYS[3 * p - 1]
-  local pointer = redis.pcall('XADD', log_key, '*', 's', name, 'v', head + n)
-  if failed(pointer) then
-    err = 'key ' .. log_key .. ': ' .. failed(pointer)
-  else
-    err = failed(redis.pcall('XADD', key, (head + 1) .. '-0', 'e', ARGV[a]))
-    -- A user who may not delete leaves a pointer without events, which is
-    -- found to have nothing behind it.
-    if err then redis.pcall('XDEL', log_key, pointer) end
-  end
-  if err then
-    if head > 0 or failed(redis.pcall('HDEL', heads_key, name)) then
-      redis.call('HSET', heads_key, name, head .. ended)
-    end
-    return err
-  end
-  for k = 2, n do
-    redis.call('XADD', key, (head + k) .. '-0', 'e', ARGV[a + k - 1])
-  end
-  -- What came before an end may go; where it is not noted, it only takes room.
-  if kind ~= '' and head > 0 then redis.pcall('HSET', KEYS[3 * p], name, head + 1) end
-  if known[name] then
-    for k = 1, n do known[name][id_of(ARGV[a + k - 1])] = (head + k) .. '-0' end
-  end
-  return nil
+  replies[i] = {3, message}
 end
 
-local replies = {}
-for i = 1, count do
-  local key, name, a = KEYS[3 * partitions + i], names[i], first[i]
-  local p, expected, n = tonumber(ARGV[a]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
-  local kind = ''
-  if not expected then
-    kind, expected = string.sub(ARGV[a + 2], 1, 1), tonumber(string.sub(ARGV[a + 2], 2))
+-- Writes the appends that wait.
+--
+-- What can be taken back comes first: the heads of all, then for each append its
+-- pointer, and its first event. Events cannot be taken back, since Redis gives no entry
+-- id twice; once the first is written nothing else has to follow. What is refused to all
+-- alike (no memory, no right) is refused to the heads or to the first pointer; what is
+-- wrong with one key is found by the first write to it, which is one of these three.
+local function flush()
+  if waiting == 0 then return end
+  local n = waiting
+  waiting = 0
+  local err = failed(attempt('HSET', heads_key, unpack(fields, 1, 2 * n)))
+  if err then
+    for w = 1, n do replies[plan[w]] = {3, 'key ' .. heads_key .. ': ' .. err} end
+    return
   end
-  local head, ended = heads[name], endings[name]
-  local code, value
-  if damaged[p] then
-    code, value = 3, damaged[p]
-  elseif not head then
-    code, value = 3, 'ERR the head that ' .. KEYS[3 * p - 2] .. ' holds for it is no number'
-  else
-    code, value = checked(key, name, head, ended, expected, kind, a + 4, n)
-    if ended == 't' and (not code or code == 2) then
-      code, value = 5, head
-    elseif ended == 'd' and code == 2 then
-      code = 4
+  for w = 1, n do
+    local i, name, head = plan[w], fields[2 * w - 1], fields[2 * w]
+    local key, a, events, base = KEYS[streams + i], starts[i] + 2, counts[i], bases[i]
+    local last, entry = head, ARGV[a + events]
+    if base then
+      events = math.abs(events)
+      last, entry = format('%.0f', base + events), format('%.0f', base + 1)
     end
-  end
-  if not code then
-    local err = write(p, key, name, head, ended, kind, a + 4, n)
-    if err then
-      code, value = 3, err
+    local pointer = attempt('XADD', log_key, '*', 's', name, 'v', last)
+    if failed(pointer) then
+      take_back(i, 'key ' .. log_key .. ': ' .. pointer['err'])
     else
-      heads[name], endings[name] = head + n, kind
-      code, value = 0, head + n
+      err = failed(attempt('XADD', key, entry, 'e', ARGV[a]))
+      if err then
+        -- A user who may not delete leaves a pointer without events, which is
+        -- found to have nothing behind it.
+        attempt('XDEL', log_key, pointer)
+        take_back(i, err)
+      else
+        for k = 2, events do
+          entry = base and format('%.0f', base + k) or ARGV[a + events + k - 1]
+          call('XADD', key, entry, 'e', ARGV[a + k - 1])
+        end
+        texts[i] = head
+        replies[i] = base and base + events or 0
+        -- What came before an end may go; where it is not noted, it only takes room.
+        if kinds[i] and base > 0 then attempt('HSET', ended_key, name, format('%.0f', base + 1)) end
+        local at = known[name]
+        if at then
+          for k = 1, events do at[id_of(ARGV[a + k - 1])] = format('%.0f', tonumber(last) - events + k) end
+        end
+      end
     end
   end
-  replies[2 * i - 1], replies[2 * i] = code, value
 end
-return replies
+
+-- Checks append i. Returns what goes into heads when it is written, nil where it must
+-- not be.
+local function check(i)
+  local name, expected, kind = names[i], ARGV[starts[i]], ''
+  -- Nothing but this script writes heads; what is no number is damage, and
+  -- may not stop the script between the writes of other streams.
+  local head, ended = string.match(texts[i] or '0', '^(%d+)([dt]?)$')
+  head = tonumber(head)
+  if not head then
+    replies[i] = {3, 'ERR the head that ' .. heads_key .. ' holds for it is no number'}
+    return nil
+  end
+  if not tonumber(expected) then
+    kind, expected = sub(expected, 1, 1), sub(expected, 2)
+  end
+  local code, value = checked(i, KEYS[streams + i], name, head, ended, tonumber(expected), kind)
+  if ended == 't' and (not code or code == 2) then
+    code, value = 5, head
+  elseif ended == 'd' and code == 2 then
+    code = 4
+  end
+  if code then
+    replies[i] = {code, value}
+    return nil
+  end
+  bases[i], kinds[i] = head, kind ~= ''
+  return format('%.0f', head + math.abs(counts[i])) .. kind
+end
+
+local a, to = partitions + 2, 0
+for p = 1, partitions do
+  heads_key, log_key, ended_key = KEYS[3 * p - 2], KEYS[3 * p - 1], KEYS[3 * p]
+  local from = to + 1
+  to = to + tonumber(ARGV[p + 1])
+  local behind = #heads_key - 2 -- where the name begins in {ns:p}:s:<stream>
+  for i = from, to do
+    local name, n = sub(KEYS[streams + i], behind), ARGV[a + 1]
+    n = n == '1' and 1 or tonumber(n)
+    names[i], starts[i], counts[i] = name, a, n
+    a = a + 2 + (n > 0 and 2 * n or -n)
+    local j = latest[name]
+    if j then
+      before[i] = j
+      offered[name] = (offered[name] or math.abs(counts[j])) + math.abs(n)
+    end
+    latest[name] = i
+  end
+  local stored = attempt('HMGET', heads_key, unpack(names, from, to))
+  if stored['err'] then
+    for i = from, to do replies[i] = {3, 'WRONGTYPE ' .. heads_key .. ' is not a hash'} end
+  else
+    for i = from, to do
+      local text, expected, j = stored[i - from + 1], ARGV[starts[i]], before[i]
+      if j then
+        flush()
+        text = texts[j]
+      end
+      texts[i] = text
+      local head
+      if counts[i] > 0 and (text == expected or not text and (expected == '-2' or expected == '0')) then
+        head = ARGV[starts[i] + 1 + 2 * counts[i]]
+      else
+        head = check(i)
+      end
+      if head then
+        waiting = waiting + 1
+        plan[waiting], fields[2 * waiting - 1], fields[2 * waiting] = i, names[i], head
+      end
+    end
+    flush()
+  end
+end
+return {to, unpack(replies, 1, to)}
