@@ -12,11 +12,9 @@ import (
 	"github.com/projectord/projectord/internal/keyspace"
 )
 
-// entryReader parses the replies of pipelined XRANGE commands while they
-// arrive. go-redis hands it the raw bytes of the connection (RawWriteToCmd);
-// it passes each entry on at once and forgets it, so the memory a read takes
-// does not depend on how much is read, and no event costs an allocation of the
-// protocol's.
+// entryReader parses the replies of pipelined XRANGE commands while they arrive. It
+// passes each entry on at once and forgets it, so the memory a read takes does not
+// depend on how much is read, and no event costs an allocation of the protocol's.
 //
 // The calls onEntry, onRefused and onEnd concern one reply after another, in
 // the order of the commands. A value handed to onEntry is valid during the call.
@@ -39,6 +37,7 @@ type entryReader struct {
 	major   uint64
 	minor   uint64
 	bad     error // why this entry is no event
+	paused  bool  // onEnd wants no more for now
 	err     error // the bytes are no replies of XRANGE
 }
 
@@ -54,60 +53,53 @@ const (
 	expectValue
 )
 
-// maxLine is how long a line may be. The longest are error messages, which name
-// a key.
-const maxLine = 64 << 10
+const (
+	// maxLine is how long a line may be. The longest are error messages, which name
+	// a key.
+	maxLine = 64 << 10
+	// readBytes is how much is taken from the connection at a time. A token that is
+	// longer makes the buffer grow.
+	readBytes = 64 << 10
+	// keptBytes is how large a buffer may be that is kept for later.
+	keptBytes = 256 << 10
+)
 
-// parseAt is how much arrives before it is parsed: a socket's worth, because
-// go-redis writes a reply in pieces of a few bytes.
-const parseAt = 32 << 10
-
-// Write implements io.Writer. It never fails: an error would make go-redis drop
-// the connection in the middle of a pipeline.
-func (r *entryReader) Write(p []byte) (int, error) {
-	n := len(p)
+// fill takes what has arrived, and waits where nothing has. Before that all tokens that
+// were there must have been parsed.
+func (r *entryReader) fill(from io.Reader) error {
 	if r.err != nil {
-		return n, nil // nothing is understood after that, so nothing is kept
+		return r.err // nothing is understood after that, so nothing is kept
 	}
-	dropped := min(r.skip, len(p))
-	r.skip -= dropped
-	r.buf = append(r.buf, p[dropped:]...)
-	if len(r.buf)-r.off >= parseAt {
-		r.parse()
+	// What is left is less than a token; it moves to the front.
+	r.buf = r.buf[:copy(r.buf, r.buf[r.off:])]
+	r.off = 0
+	if len(r.buf) > cap(r.buf)/2 {
+		r.buf = slices.Grow(r.buf, cap(r.buf))
+	} else if cap(r.buf) == 0 {
+		r.buf = make([]byte, 0, readBytes)
 	}
-	return n, nil
-}
-
-// ReadFrom implements io.ReaderFrom, because go-redis copies each value with io.CopyN,
-// which makes a buffer for it where there is no such method.
-func (r *entryReader) ReadFrom(from io.Reader) (n int64, err error) {
-	for err == nil {
-		r.buf = slices.Grow(r.buf, bytes.MinRead)
-		var more int
-		more, err = from.Read(r.buf[len(r.buf):cap(r.buf)])
-		n += int64(more)
-		// Write appends these bytes to where they are already, as a rule.
-		r.Write(r.buf[len(r.buf) : len(r.buf)+more])
+	n, err := from.Read(r.buf[len(r.buf):cap(r.buf)])
+	r.buf = r.buf[:len(r.buf)+n]
+	if n > 0 || err == nil {
+		return nil
 	}
 	if err == io.EOF {
-		err = nil
+		err = io.ErrUnexpectedEOF
 	}
-	return n, err
+	return fmt.Errorf("redis: the reply of XRANGE was cut short: %w", err)
 }
 
-// finish parses what is left after the last reply. It returns an error where
-// the bytes were no replies of XRANGE, or ended in the middle of one.
-func (r *entryReader) finish() error {
-	r.parse()
-	if r.err == nil && (r.expect != expectReply || r.off != len(r.buf) || r.skip > 0) {
-		return fmt.Errorf("redis: the reply of XRANGE was cut short: %w", io.ErrUnexpectedEOF)
-	}
-	return r.err
+// whole reports whether everything that came was parsed and ends with a reply.
+func (r *entryReader) whole() bool {
+	return r.err == nil && r.expect == expectReply && r.off == len(r.buf) && r.skip == 0
 }
 
-// reset makes the reader ready for another pipeline.
+// reset makes the reader ready for another connection.
 func (r *entryReader) reset() {
-	r.buf, r.off, r.skip, r.expect, r.err = r.buf[:0], 0, 0, expectReply, nil
+	r.buf, r.off, r.skip, r.expect, r.paused, r.err = r.buf[:0], 0, 0, expectReply, false, nil
+	if cap(r.buf) > keptBytes {
+		r.buf = nil
+	}
 }
 
 // token is a line of the protocol, with the bytes it announces.
@@ -120,6 +112,11 @@ type token struct {
 
 // next takes a token; ok is false where it has not arrived completely.
 func (r *entryReader) next() (t token, ok bool) {
+	if r.skip > 0 {
+		here := min(r.skip, len(r.buf)-r.off)
+		r.skip -= here
+		r.off += here
+	}
 	rest := r.buf[r.off:]
 	end := bytes.IndexByte(rest, '\n')
 	if end < 0 && len(rest) < maxLine {
@@ -159,17 +156,15 @@ func (r *entryReader) next() (t token, ok bool) {
 	return t, true
 }
 
+// parse goes on until it is paused or what has arrived is used up.
 func (r *entryReader) parse() {
-	for r.err == nil {
+	for r.err == nil && !r.paused {
 		t, ok := r.next()
 		if !ok {
 			break
 		}
 		r.take(t)
 	}
-	// What is left is less than a token; move it to the front.
-	r.buf = r.buf[:copy(r.buf, r.buf[r.off:])]
-	r.off = 0
 }
 
 func (r *entryReader) take(t token) {

@@ -46,6 +46,24 @@ func listen() (*entryReader, *[]string) {
 	return r, &told
 }
 
+// arrives has the reader read and parse those bytes, as many at a time as it takes.
+func arrives(r *entryReader, p []byte) error {
+	for from := bytes.NewReader(p); from.Len() > 0; r.parse() {
+		if err := r.fill(from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ended returns what is wrong where no more arrives.
+func ended(r *entryReader) error {
+	if r.err == nil && !r.whole() {
+		return r.fill(new(bytes.Reader))
+	}
+	return r.err
+}
+
 // A pipeline of several replies, each of which has something to trip over; the
 // last one is too large.
 var (
@@ -69,20 +87,20 @@ var (
 )
 
 func TestEntryReader(t *testing.T) {
-	for _, piece := range []int{1, 2, 3, 7, 100, 5000, parseAt, parseAt + 1, len(sampleReplies)} {
+	for _, piece := range []int{1, 2, 3, 7, 100, 5000, readBytes, readBytes + 1, len(sampleReplies)} {
 		r, told := listen()
 		for range 2 { // a reader is used again
 			*told = nil
 			r.reset()
 			for rest := []byte(sampleReplies); len(rest) > 0; {
 				p := slices.Clone(rest[:min(piece, len(rest))])
-				if n, err := r.Write(p); n != len(p) || err != nil {
-					t.Fatalf("Write took %d of %d bytes, %v", n, len(p), err)
+				if err := arrives(r, p); err != nil {
+					t.Fatal(err)
 				}
 				clear(p) // the reader has no claim on it
 				rest = rest[min(piece, len(rest)):]
 			}
-			if err := r.finish(); err != nil || !slices.Equal(*told, sampleTold) {
+			if err := ended(r); err != nil || !slices.Equal(*told, sampleTold) {
 				t.Fatalf("in pieces of %d: told\n%s\nwant\n%s\n%v", piece, strings.Join(*told, "\n"), strings.Join(sampleTold, "\n"), err)
 			}
 		}
@@ -96,8 +114,7 @@ func TestScenario19EntryReaderSplitAndCutAnywhere(t *testing.T) {
 	ends := 0 // of the replies that came whole
 	for n := range len(replies) + 1 {
 		r, told := listen()
-		r.Write([]byte(replies[:n]))
-		r.parse()
+		arrives(r, []byte(replies[:n]))
 		seen := slices.Clone(*told)
 		if !slices.Equal(seen, want[:len(seen)]) {
 			t.Fatalf("cut at byte %d: told %q", n, seen)
@@ -107,11 +124,11 @@ func TestScenario19EntryReaderSplitAndCutAnywhere(t *testing.T) {
 		if whole {
 			ends = len(seen)
 		}
-		if err := r.finish(); (err == nil) != atEnd {
+		if err := ended(r); (err == nil) != atEnd {
 			t.Fatalf("cut at byte %d, after %q: %v", n, seen, err)
 		}
-		r.Write([]byte(replies[n:]))
-		if err := r.finish(); err != nil || !slices.Equal(*told, want) {
+		arrives(r, []byte(replies[n:]))
+		if err := ended(r); err != nil || !slices.Equal(*told, want) {
 			t.Fatalf("split at byte %d: told %q, %v", n, *told, err)
 		}
 	}
@@ -145,16 +162,16 @@ func TestScenario23EntryReaderRefuses(t *testing.T) {
 	} {
 		r, _ := listen()
 		for _, b := range []byte(reply) {
-			r.Write([]byte{b})
+			arrives(r, []byte{b})
 		}
-		if err := r.finish(); err == nil {
+		if err := ended(r); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		// Whatever follows is dropped, not kept.
 		for range 100 {
-			r.Write(make([]byte, 1<<20))
+			arrives(r, make([]byte, 1<<20))
 		}
-		if len(r.buf) > 1<<20+parseAt {
+		if cap(r.buf) > 1<<20+readBytes {
 			t.Errorf("%s: keeps %d bytes after the error", name, len(r.buf))
 		}
 	}
@@ -189,8 +206,8 @@ func FuzzEntryReader(f *testing.F) {
 	f.Add([]byte("*\n"), uint8(1))
 	f.Fuzz(func(t *testing.T, b []byte, size uint8) {
 		whole, told := listen()
-		whole.Write(b)
-		err := whole.finish()
+		arrives(whole, b)
+		err := ended(whole)
 		if len(*told) > 2*len(b) {
 			t.Errorf("%d calls for %d bytes", len(*told), len(b))
 		}
@@ -198,13 +215,12 @@ func FuzzEntryReader(f *testing.F) {
 		// However the bytes arrive, they mean the same.
 		pieces, again := listen()
 		for p := range slices.Chunk(b, int(size)+1) {
-			pieces.Write(bytes.Clone(p))
-			pieces.parse()
-			if cap(pieces.buf) > 2*len(b)+1024 {
+			arrives(pieces, bytes.Clone(p))
+			if cap(pieces.buf) > max(4*len(b), readBytes) {
 				t.Errorf("keeps %d bytes of %d", cap(pieces.buf), len(b))
 			}
 		}
-		if err2 := pieces.finish(); (err == nil) != (err2 == nil) || !slices.Equal(*told, *again) {
+		if err2 := ended(pieces); (err == nil) != (err2 == nil) || !slices.Equal(*told, *again) {
 			t.Errorf("in pieces %q, %v; whole %q, %v", *again, err2, *told, err)
 		}
 	})

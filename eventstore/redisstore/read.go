@@ -13,14 +13,18 @@ import (
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/redisx"
+	"github.com/projectord/projectord/internal/wire"
 )
 
 const (
-	// readWidth is how many streams one pipeline reads.
+	// readWidth is how many streams one batch reads.
 	readWidth = 256
-	// roundBytes is about how much a pipeline asks for. Redis builds replies
-	// in memory, so this bounds the server's; ours are parsed on arrival.
-	roundBytes = 8 << 20
+	// inFlight is how many batches are on their way at a time: while the replies of
+	// one are read, the server makes those of the next.
+	inFlight = 2
+	// batchBytes is about how much a batch asks for. Redis builds replies in memory,
+	// so this bounds the server's; ours are parsed on arrival.
+	batchBytes = 4 << 20
 	// usualBytes is how large an event is taken to be as long as none was
 	// seen: rather too large, because the server pays for a guess too small.
 	usualBytes = 32 << 10
@@ -28,27 +32,40 @@ const (
 	maxReadCount = 4096
 )
 
+// batch is some reads whose commands are sent together.
+type batch struct {
+	reads    []int  // in the order of the replies
+	at       int    // how many of the replies have come
+	count    int    // how many events of each stream it asks for
+	commands []byte // as they are sent
+}
+
 // reading is the state of one ReadMany call.
 type reading struct {
 	store   *Store
+	reads   []eventstore.StreamRead
+	conn    *wire.Conn // nil while there is none
+	pool    *wire.Pool // where it comes from
 	entries entryReader
 	decoder eventstore.EnvelopeDecoder
 	event   eventstore.Recorded
 	visit   func(i int, e *eventstore.Recorded) error
-	next    []eventstore.Version // by read: the version to go on from
+	next    []eventstore.Version // by read; the version to go on from
 	failed  []error              // by read; nil as long as none failed
-	turn    []int                // the reads of this pipeline, in order
-	at      int                  // which of turn the reply belongs to
-	again   []int                // reads that have more
-	moved   []int                // reads whose slot lies elsewhere by now
-	gaps    []gap                // reads that found a later event than their next one
-	begun   bool                 // an entry of this reply has come
-	passing bool                 // what else is in this reply is passed over
-	count   int                  // how many events of each stream the round asks for
-	seen    int                  // how many events there were in it
-	bytes   int                  // how many bytes they had
-	usual   int                  // bytes an event has, by the rounds before
-	refused error                // a reply that is no stream's own
+
+	todo    []int           // reads that were not asked yet
+	again   []int           // reads that have more
+	moved   []int           // reads whose slot lies elsewhere by now
+	gaps    []gap           // reads that found a later event than their next one
+	batches [inFlight]batch // the first ones of them are under way; the first is read
+	waiting int             // how many of the batches are under way
+	sent    int             // how many of those were sent by this connection
+
+	begun bool               // an entry of this reply has come
+	late  eventstore.Version // what this reply began with, if that is a gap; what else is in it is passed over
+	seen  int                // how many events there were in the batch
+	bytes int                // how many bytes they had
+	usual int                // bytes an event has, by the batches before
 }
 
 // gap says that a read found a later event than the one it was to go on with.
@@ -65,24 +82,24 @@ func (s *Store) ReadMany(ctx context.Context, reads []eventstore.StreamRead, vis
 	defer r.release()
 	r.start(s, visit, reads)
 	for _, group := range s.together(reads) {
-		for len(group) > 0 {
-			turn := group[:min(len(group), readWidth)]
-			group = group[len(turn):]
-			if err := r.readAll(ctx, reads, turn); err != nil {
-				return r.failed, fmt.Errorf("reading %d streams, among them %s: %w", len(turn), reads[turn[0]].Stream, redisx.Explain(err))
-			}
+		if len(group) == 0 {
+			continue
+		}
+		if err := r.readAll(ctx, group); err != nil {
+			return r.failed, fmt.Errorf("reading %d streams, among them %s: %w", len(group), reads[r.current(group)].Stream, redisx.Explain(err))
 		}
 	}
 	return r.failed, nil
 }
 
-// together says which reads may share a pipeline: all of them on one server,
-// those of one partition on a cluster, where a pipeline over several nodes
-// would be written to by several goroutines.
+// together says which reads may share a connection: all of them on one server,
+// those of one partition on a cluster.
 func (s *Store) together(reads []eventstore.StreamRead) [][]int {
 	groups := make([][]int, 1)
 	if _, cluster := s.client.(*redis.ClusterClient); cluster {
 		groups = make([][]int, s.keys.Partitions())
+	} else {
+		groups[0] = make([]int, 0, len(reads))
 	}
 	for i, read := range reads {
 		g := 0
@@ -95,51 +112,198 @@ func (s *Store) together(reads []eventstore.StreamRead) [][]int {
 }
 
 func (r *reading) start(s *Store, visit func(int, *eventstore.Recorded) error, reads []eventstore.StreamRead) {
-	r.store, r.visit, r.failed = s, visit, nil
+	r.store, r.visit, r.reads, r.failed = s, visit, reads, nil
 	r.next = r.next[:0]
 	for _, read := range reads {
 		r.next = append(r.next, max(read.From, 1))
 	}
-	r.entries.onEntry = func(major, minor uint64, value []byte, err error) { r.onEntry(reads, major, minor, value, err) }
-	r.entries.onRefused = func(message string) { r.onRefused(reads, message) }
-	r.entries.onEnd = r.onEnd
+	r.again, r.moved, r.gaps, r.waiting = r.again[:0], r.moved[:0], r.gaps[:0], 0
+	r.entries.onEntry, r.entries.onRefused, r.entries.onEnd = r.onEntry, r.onRefused, r.onEnd
 }
 
 func (r *reading) release() {
-	r.store, r.visit, r.failed, r.event = nil, nil, nil, eventstore.Recorded{}
+	r.hangUp()
+	r.store, r.visit, r.reads, r.failed, r.todo, r.event = nil, nil, nil, nil, nil, eventstore.Recorded{}
 	r.entries.onEntry, r.entries.onRefused, r.entries.onEnd = nil, nil, nil
 	readings.Put(r)
 }
 
-// readAll reads the streams of one turn to their ends, round by round.
-func (r *reading) readAll(ctx context.Context, reads []eventstore.StreamRead, turn []int) error {
-	for len(turn) > 0 {
-		r.count = max(1, min(roundBytes/(r.usual*len(turn)), maxReadCount))
-		// A round that failed halfway goes on behind the last event that
-		// was visited, so repeating it visits nothing twice.
-		err := redisx.Retry(ctx, func() error {
-			return r.round(ctx, reads, turn)
-		})
-		if err != nil {
+// current returns the read that is at work, to name it in an error.
+func (r *reading) current(group []int) int {
+	if b := &r.batches[0]; r.waiting > 0 && b.at < len(b.reads) {
+		return b.reads[b.at]
+	}
+	return group[0]
+}
+
+// readAll reads the streams of one group to their ends.
+func (r *reading) readAll(ctx context.Context, group []int) error {
+	r.todo = group
+	for {
+		r.plan()
+		if r.waiting == 0 {
+			// What follows uses other connections, so this one is given back before.
+			r.hangUp()
+			if len(r.moved) == 0 && len(r.gaps) == 0 {
+				return nil
+			}
+			if err := r.settle(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		// A batch that failed halfway goes on behind the last event that was
+		// visited, so repeating it visits nothing twice.
+		if err := redisx.Retry(ctx, func() error { return r.exchange(ctx) }); err != nil {
 			return err
 		}
 		if r.seen > 0 {
 			// At once for larger events, slowly for smaller ones.
 			r.usual = max(r.bytes/r.seen, r.usual/2, 1)
 		}
-		if err := r.explain(ctx, reads); err != nil {
+		r.seen, r.bytes = 0, 0
+	}
+}
+
+// plan makes batches of what is to be read, as many as may be under way. Streams that
+// have more come first.
+func (r *reading) plan() {
+	for r.waiting < inFlight && len(r.again)+len(r.todo) > 0 {
+		b := &r.batches[r.waiting]
+		from := &r.again
+		if len(r.again) == 0 {
+			from = &r.todo
+		}
+		n := min(len(*from), readWidth)
+		b.reads, b.at = append(b.reads[:0], (*from)[:n]...), 0
+		*from = (*from)[n:]
+		b.count = max(1, min(batchBytes/(r.usual*n), maxReadCount))
+		r.waiting++
+	}
+}
+
+// exchange sends what was planned and is not sent yet, and reads the replies of the
+// first batch. After an error what is under way has to be sent again.
+func (r *reading) exchange(ctx context.Context) (err error) {
+	first := &r.batches[0]
+	defer func() {
+		if err != nil {
+			r.lose(ctx)
+		}
+	}()
+	if err := r.connect(ctx, first.reads[first.at]); err != nil {
+		return err
+	}
+	for ; r.sent < r.waiting; r.sent++ {
+		b := &r.batches[r.sent]
+		r.write(b)
+		if err := r.conn.Send(b.commands, r.sent > 0); err != nil {
 			return err
 		}
-		turn = append([]int(nil), r.again...)
 	}
+	for r.begun, r.late = false, 0; ; {
+		r.entries.parse()
+		if r.entries.err != nil {
+			return r.entries.err
+		}
+		if first.at == len(first.reads) {
+			break
+		}
+		if err := r.entries.fill(r.conn); err != nil {
+			return err
+		}
+	}
+	r.entries.paused = false
+	// The batch that is done goes to the end, so that what it has allocated is used again.
+	r.batches[0], r.batches[inFlight-1] = r.batches[inFlight-1], r.batches[0]
+	r.waiting--
+	r.sent--
 	return nil
+}
+
+// connect sees to it that there is a connection to where the stream of a read is now.
+func (r *reading) connect(ctx context.Context, read int) error {
+	pool, err := r.store.pool(ctx, r.key(read))
+	if err != nil {
+		return err
+	}
+	if r.conn != nil {
+		if r.pool == pool {
+			return r.conn.Check(ctx)
+		}
+		r.hangUp()
+	}
+	if r.conn, err = pool.Get(ctx); err != nil {
+		return err
+	}
+	r.pool, r.sent = pool, 0
+	r.entries.reset()
+	return nil
+}
+
+// hangUp gives the connection back, or closes it where replies are outstanding.
+func (r *reading) hangUp() {
+	switch {
+	case r.conn == nil:
+		return
+	case r.sent == 0 && r.entries.whole():
+		r.conn.Release()
+	default:
+		r.conn.Discard()
+	}
+	r.conn, r.pool, r.sent = nil, nil, 0
+}
+
+// lose closes the connection after an error.
+func (r *reading) lose(ctx context.Context) {
+	if r.conn != nil {
+		r.conn.Discard()
+		r.conn, r.pool, r.sent = nil, nil, 0
+	}
+	if cluster, ok := r.store.client.(*redis.ClusterClient); ok {
+		cluster.ReloadState(ctx)
+	}
+}
+
+// write writes down the commands of a batch.
+func (r *reading) write(b *batch) {
+	b.commands = b.commands[:0]
+	count := strconv.Itoa(b.count)
+	for _, i := range b.reads[b.at:] {
+		b.commands = wire.AppendCommand(b.commands, "XRANGE", r.key(i), entryID(r.next[i]), "+", "COUNT", count)
+	}
+}
+
+func (r *reading) key(read int) string { return r.store.keys.Stream(r.reads[read].Stream.String()) }
+
+// settle does what cannot be done on the way: it reads from where they are now the
+// streams whose slots have moved, and finds out about gaps.
+func (r *reading) settle(ctx context.Context) error {
+	for len(r.moved) > 0 {
+		err := redisx.Retry(ctx, func() error { return r.follow(ctx) })
+		if err != nil {
+			return err
+		}
+		r.moved = r.moved[1:]
+	}
+	return r.explain(ctx)
+}
+
+// follow reads the first of the streams whose slots have moved.
+func (r *reading) follow(ctx context.Context) error {
+	i := r.moved[0]
+	r.waiting, r.batches[0].count = 1, max(1, min(batchBytes/r.usual, maxReadCount))
+	r.batches[0].reads, r.batches[0].at = append(r.batches[0].reads[:0], i), 0
+	defer func() { r.waiting, r.entries.paused = 0, false }()
+	r.begun, r.late = false, 0
+	return r.store.follow(ctx, &r.entries, "XRANGE", r.key(i), entryID(r.next[i]), "+", "COUNT", r.batches[0].count)
 }
 
 // explain finds out why reads found a later event than their next one: they fail
 // where it lies behind a beginning that was removed, and are read again otherwise.
-func (r *reading) explain(ctx context.Context, reads []eventstore.StreamRead) error {
+func (r *reading) explain(ctx context.Context) error {
 	for _, g := range r.gaps {
-		stream, next := reads[g.read].Stream, r.next[g.read]
+		stream, next := r.reads[g.read].Stream, r.next[g.read]
 		first, err := r.store.first(ctx, stream)
 		if err != nil {
 			return err
@@ -156,50 +320,13 @@ func (r *reading) explain(ctx context.Context, reads []eventstore.StreamRead) er
 		}
 		r.again = append(r.again, g.read)
 	}
+	r.gaps = r.gaps[:0]
 	return nil
 }
 
-func (r *reading) round(ctx context.Context, reads []eventstore.StreamRead, turn []int) error {
-	r.turn, r.at, r.again, r.moved, r.refused = turn, 0, r.again[:0], r.moved[:0], nil
-	r.gaps, r.begun, r.passing = r.gaps[:0], false, false
-	r.seen, r.bytes = 0, 0
-	r.entries.reset()
-	_, err := r.store.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, i := range turn {
-			key := r.store.keys.Stream(reads[i].Stream.String())
-			p.Process(ctx, redis.NewRawWriteToCmd(ctx, &r.entries, "XRANGE", key, entryID(r.next[i]), "+", "COUNT", r.count))
-		}
-		return nil
-	})
-	if err == nil {
-		err = r.entries.finish()
-	} else {
-		r.entries.parse()
-	}
-	if err == nil {
-		err = r.refused
-	}
-	if err == nil {
-		err = r.followAll(ctx, reads)
-	}
-	return err
-}
-
-// followAll reads from where they are now the streams whose slots have moved.
-func (r *reading) followAll(ctx context.Context, reads []eventstore.StreamRead) error {
-	r.turn, r.at = r.moved, 0
-	for _, i := range r.moved {
-		key := r.store.keys.Stream(reads[i].Stream.String())
-		if err := r.store.follow(ctx, &r.entries, "XRANGE", key, entryID(r.next[i]), "+", "COUNT", r.count); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// follow runs a command that a cluster redirected. Raw replies go by go-redis
-// unseen, so it is a typed command that follows the redirection; that is slower,
-// and rare.
+// follow runs a command that a cluster redirected. The connections that are read from
+// do not follow, so it is a typed command of the client that does; that is slower, and
+// rare.
 func (s *Store) follow(ctx context.Context, to *entryReader, args ...any) error {
 	if cluster, ok := s.client.(*redis.ClusterClient); ok {
 		cluster.ReloadState(ctx)
@@ -227,32 +354,31 @@ func (s *Store) follow(ctx context.Context, to *entryReader, args ...any) error 
 	return nil
 }
 
-func (r *reading) onEntry(reads []eventstore.StreamRead, major, minor uint64, value []byte, err error) {
-	i := r.turn[r.at]
+func (r *reading) onEntry(major, minor uint64, value []byte, err error) {
+	i := r.batches[0].reads[r.batches[0].at]
 	r.seen++
 	r.bytes += len(value)
-	if r.passing || r.failed != nil && r.failed[i] != nil {
+	if r.late > 0 || r.failed != nil && r.failed[i] != nil {
 		return
 	}
 	// Only the first entry of a reply can lie behind events that were removed.
 	late := !r.begun && eventstore.Version(major) > r.next[i]
 	r.begun = true
 	if late && r.next[i] > 1 {
-		r.gaps = append(r.gaps, gap{i, eventstore.Version(major)})
-		r.passing = true
+		r.late = eventstore.Version(major)
 		return
 	}
 	r.next[i] = eventstore.Version(major) + 1
-	r.event.Stream, r.event.Version = reads[i].Stream, eventstore.Version(major)
+	r.event.Stream, r.event.Version = r.reads[i].Stream, eventstore.Version(major)
 	if err == nil {
 		err = decode(&r.decoder, minor, value, &r.event.Event)
 	}
 	if err != nil {
-		r.fail(i, &eventstore.EventError{Stream: reads[i].Stream, Version: eventstore.Version(major), Err: err})
+		r.fail(i, &eventstore.EventError{Stream: r.reads[i].Stream, Version: eventstore.Version(major), Err: err})
 		return
 	}
 	if late && !r.event.EndsStream() {
-		r.fail(i, truncated(reads[i].Stream, 1, r.event.Version))
+		r.fail(i, truncated(r.reads[i].Stream, 1, r.event.Version))
 		return
 	}
 	if err := r.visit(i, &r.event); err != nil {
@@ -260,28 +386,37 @@ func (r *reading) onEntry(reads []eventstore.StreamRead, major, minor uint64, va
 	}
 }
 
-func (r *reading) onRefused(reads []eventstore.StreamRead, message string) {
-	i := r.turn[r.at]
+func (r *reading) onRefused(message string) {
+	i := r.batches[0].reads[r.batches[0].at]
 	err := error(redisx.ReplyError(message))
-	if redisx.Redirects(err) {
+	key := r.key(i)
+	switch {
+	case redisx.Redirects(err):
 		r.moved = append(r.moved, i)
-		return
+	case redis.HasErrorPrefix(err, "WRONGTYPE"):
+		r.fail(i, fmt.Errorf("reading %s: key %s: %w", r.reads[i].Stream, key, redisx.Explain(err)))
+	default:
+		// It is no stream's own, so the others will hear the same.
+		r.entries.err = fmt.Errorf("key %s: %w", key, err)
 	}
-	key := r.store.keys.Stream(reads[i].Stream.String())
-	if redis.HasErrorPrefix(err, "WRONGTYPE") {
-		r.fail(i, fmt.Errorf("reading %s: key %s: %w", reads[i].Stream, key, redisx.Explain(err)))
-		return
-	}
-	r.refused = fmt.Errorf("key %s: %w", key, err)
 }
 
+// onEnd takes the read whose reply is complete off its batch.
 func (r *reading) onEnd(entries int) {
-	i := r.turn[r.at]
-	if entries == r.count && !r.passing && (r.failed == nil || r.failed[i] == nil) {
+	if r.entries.err != nil {
+		return
+	}
+	b := &r.batches[0]
+	i := b.reads[b.at]
+	switch {
+	case r.late > 0:
+		r.gaps = append(r.gaps, gap{i, r.late})
+	case entries == b.count && (r.failed == nil || r.failed[i] == nil):
 		r.again = append(r.again, i)
 	}
-	r.begun, r.passing = false, false
-	r.at++
+	r.begun, r.late = false, 0
+	b.at++
+	r.entries.paused = b.at == len(b.reads)
 }
 
 func (r *reading) fail(i int, err error) {
@@ -403,15 +538,21 @@ func truncated(stream eventstore.StreamID, next, first eventstore.Version) error
 	return &eventstore.EventError{Stream: stream, Version: next, Err: &eventstore.TruncatedError{Stream: stream, First: first}}
 }
 
+var pageReaders = sync.Pool{New: func() any { return new(entryReader) }}
+
 // page reads up to count events, and returns those before the first that
 // cannot be read together with the error about that one.
 func (s *Store) page(ctx context.Context, stream eventstore.StreamID, command, from, to string, count int) (page []eventstore.Recorded, bytes int, err error) {
 	key := s.keys.Stream(stream.String())
-	args := []any{command, key, from, to, "COUNT", count}
 	var decoder eventstore.EnvelopeDecoder
 	var broken *eventstore.EventError
 	var refused error
-	entries := &entryReader{onEnd: func(int) {}}
+	entries := pageReaders.Get().(*entryReader)
+	defer func() {
+		entries.onEntry, entries.onRefused, entries.onEnd = nil, nil, nil
+		pageReaders.Put(entries)
+	}()
+	entries.onEnd = func(int) { entries.paused = true }
 	entries.onRefused = func(message string) { refused = redisx.ReplyError(message) }
 	entries.onEntry = func(major, minor uint64, value []byte, err error) {
 		if broken != nil {
@@ -428,17 +569,14 @@ func (s *Store) page(ctx context.Context, stream eventstore.StreamID, command, f
 		}
 		page = append(page, e.Clone())
 	}
+	request := wire.AppendCommand(nil, command, key, from, to, "COUNT", strconv.Itoa(count))
 	err = redisx.Retry(ctx, func() error {
 		page, bytes, broken, refused = page[:0], 0, nil, nil
-		entries.reset()
-		if err := s.client.Process(ctx, redis.NewRawWriteToCmd(ctx, entries, args...)); err != nil {
-			return err
-		}
-		if err := entries.finish(); err != nil {
+		if err := s.exchange(ctx, key, request, entries); err != nil {
 			return err
 		}
 		if redisx.Redirects(refused) {
-			return s.follow(ctx, entries, args...)
+			return s.follow(ctx, entries, command, key, from, to, "COUNT", count)
 		}
 		return refused
 	})
@@ -449,4 +587,37 @@ func (s *Store) page(ctx context.Context, stream eventstore.StreamID, command, f
 		return page, bytes, broken
 	}
 	return page, bytes, nil
+}
+
+// exchange sends one command about a key, and reads its reply.
+func (s *Store) exchange(ctx context.Context, key string, command []byte, entries *entryReader) (err error) {
+	pool, err := s.pool(ctx, key)
+	if err != nil {
+		return err
+	}
+	conn, err := pool.Get(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err == nil && entries.whole() {
+			conn.Release()
+			return
+		}
+		conn.Discard()
+		if cluster, ok := s.client.(*redis.ClusterClient); ok {
+			cluster.ReloadState(ctx)
+		}
+	}()
+	entries.reset()
+	if err := conn.Send(command, false); err != nil {
+		return err
+	}
+	for !entries.paused {
+		if err := entries.fill(conn); err != nil {
+			return err
+		}
+		entries.parse()
+	}
+	return entries.err
 }

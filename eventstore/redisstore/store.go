@@ -51,6 +51,7 @@ type Store struct {
 	client redis.UniversalClient
 	keys   *keyspace.Namespace
 	queues []commitQueue // by lane
+	pools  pools         // what reads go by
 }
 
 var _ eventstore.Store = (*Store)(nil)

@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 	// Events.
 	"eventstore":            {uuid, msgpack},
 	"eventstore/storetest":  {"eventstore", porcupine, uuid},
-	"eventstore/redisstore": {"eventstore", "internal/keyspace", "internal/redisx", "internal/retry", goredis, uuid},
+	"eventstore/redisstore": {"eventstore", "internal/keyspace", "internal/redisx", "internal/retry", "internal/wire", goredis, uuid},
 
 	// Aggregates.
 	"aggregates":                {"eventstore", "snapshots", lru, uuid},
@@ -80,6 +80,7 @@ var mayImport = map[string][]string{
 	"internal/guide":     {"internal/testenv"},
 	"internal/servers":   {goredis},
 	"internal/testenv":   {"internal/embedded", "internal/servers", goleak, goredis, pgx},
+	"internal/wire":      {goredis},
 	"internal/archtest":  {},
 
 	// What projectord is deployed with: files, and tests of them.

@@ -25,6 +25,8 @@ func TestMayPass(t *testing.T) {
 	}{
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, true},
 		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, true},
+		{syscall.ECONNRESET, true}, // as go-redis hands on that of a handshake
+		{syscall.EPIPE, true},
 		{os.ErrDeadlineExceeded, true},
 		{io.EOF, true},
 		{redis.ErrPoolTimeout, true},
