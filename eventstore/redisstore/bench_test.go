@@ -1,7 +1,9 @@
 package redisstore_test
 
 import (
+	"bytes"
 	"fmt"
+	"net"
 	"runtime"
 	"slices"
 	"strconv"
@@ -280,16 +282,89 @@ func BenchmarkPipelinedXRANGE(b *testing.B) {
 	perSecond(b, n)
 }
 
+// BenchmarkRawXRANGE is the limit of reading: the same batches over a socket, with the
+// replies dropped as they come.
+func BenchmarkRawXRANGE(b *testing.B) {
+	store, client := benchStore(b)
+	reads := fill(b, store, 20_000)
+	keys, err := client.Keys(b.Context(), "*:s:*").Result()
+	if err != nil || len(keys) != len(reads) {
+		b.Fatal(len(keys), err)
+	}
+	conn, err := net.Dial("tcp", client.Options().Addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	var commands []byte
+	buf := make([]byte, 64<<10)
+	batch := func(at int) {
+		commands = commands[:0]
+		for i := range benchBatch {
+			key := keys[(at+i)%len(keys)]
+			commands = fmt.Appendf(commands, "*4\r\n$6\r\nXRANGE\r\n$%d\r\n%s\r\n$1\r\n-\r\n$1\r\n+\r\n", len(key), key)
+		}
+		commands = append(commands, "*2\r\n$4\r\nEVAL\r\n$1\r\nx\r\n"...)
+		if _, err := conn.Write(commands); err != nil {
+			b.Fatal(err)
+		}
+	}
+	cost := spend(b)
+	n, ends := 0, 0
+	for b.Loop() {
+		batch(n / 10)
+		for ends == 0 {
+			got, err := conn.Read(buf)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if bytes.Contains(buf[:got], []byte("-ERR wrong number")) {
+				ends++
+			}
+		}
+		ends = 0
+		n += 10 * benchBatch
+	}
+	cost(n)
+}
+
+// benchBatch is how many streams the benchmarks of reading ask for at a time.
+const benchBatch = 1024
+
 func BenchmarkReadMany(b *testing.B) {
 	store, _ := benchStore(b)
 	reads := fill(b, store, 20_000)
 	n, at := 0, 0
+	cost := spend(b)
 	for b.Loop() {
-		failed, err := store.ReadMany(b.Context(), reads[at:at+256], func(int, *eventstore.Recorded) error { n++; return nil })
+		failed, err := store.ReadMany(b.Context(), reads[at:at+benchBatch], func(int, *eventstore.Recorded) error { n++; return nil })
 		if err != nil || failed != nil {
 			b.Fatal(failed, err)
 		}
-		at = (at + 256) % (len(reads) - 256)
+		at = (at + benchBatch) % (len(reads) - benchBatch)
 	}
-	perSecond(b, n)
+	cost(n)
+}
+
+// spend returns a function that reports what a number of events have cost since: the
+// process' CPU and allocations per event, beside events/s.
+func spend(b *testing.B) func(events int) {
+	b.Helper()
+	usage := func() (cpu int64, mallocs uint64) {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return u.Utime.Nano() + u.Stime.Nano(), m.Mallocs
+	}
+	cpu, mallocs := usage()
+	return func(events int) {
+		b.Helper()
+		cpuNow, mallocsNow := usage()
+		perSecond(b, events)
+		b.ReportMetric(float64(cpuNow-cpu)/float64(events), "cpu-ns/event")
+		b.ReportMetric(float64(mallocsNow-mallocs)/float64(events), "allocs/event")
+	}
 }

@@ -225,3 +225,22 @@ func FuzzEntryReader(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkEntryReader(b *testing.B) {
+	r, _ := listen()
+	events := 0
+	r.onEntry = func(uint64, uint64, []byte, error) { events++ }
+	r.onEnd = func(int) {}
+	entries := make([]string, 1000)
+	for i := range entries {
+		entries[i] = entry(fmt.Sprintf("%d-0", i+1), "e", strings.Repeat("x", 200))
+	}
+	replies := []byte(array(entries...))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := arrives(r, replies); err != nil || !r.whole() {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(events), "ns/event")
+}
