@@ -3,6 +3,7 @@ package redissink
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -20,21 +21,24 @@ const (
 	pipelineKeys = 256
 )
 
-// Codes that the scripts return for a change, each with two values.
+// Codes that the scripts return for a change that was not made, each with two values. Of
+// those that were made, now or by an earlier call whose reply was lost, they say nothing.
 const (
-	codeMade    = iota // now, or by an earlier call whose reply was lost
-	codeRefused        // position and event id that are there
-	codeFailed         // what Redis said, and the key; nothing was changed
-	codeEffect         // what is wrong with an effect, and the key; nothing was changed
-	codeForeign        // what is wrong with the key, and the key; nothing was changed
+	codeRefused = iota + 1 // position and event id that are there
+	codeFailed             // what Redis said, and the key; nothing was changed
+	codeEffect             // what is wrong with an effect, and the key; nothing was changed
+	codeForeign            // what is wrong with the key, and the key; nothing was changed
 )
+
+// codeValues is how many values a script returns for such a change: the place of the
+// change in the call, from 1, the code and its two values.
+const codeValues = 4
 
 // call is the arguments of one script call, which makes one or more changes.
 type call struct {
 	first, n int // which changes
 	keys     []string
 	args     []any
-	texts    []string // what args point to
 	bytes    int
 }
 
@@ -52,15 +56,12 @@ func commit(ctx context.Context, client redis.UniversalClient, script *redis.Scr
 			return refused, fmt.Errorf("redissink: committing %d changes, among them that of %s: %w", n*calls[0].n, changes[calls[0].first].Stream, redisx.Explain(err))
 		}
 		for i, c := range calls[:n] {
-			for k := range c.n {
-				err := verdict(&changes[c.first+k], replies[i][3*k:])
-				if err == nil {
-					continue
-				}
+			for not := range slices.Chunk(replies[i], codeValues) {
 				if refused == nil {
 					refused = make([]error, len(changes))
 				}
-				refused[c.first+k] = err
+				k := c.first + int(not[0].(int64)) - 1
+				refused[k] = verdict(&changes[k], not[1:])
 			}
 		}
 		calls = calls[n:]
@@ -96,8 +97,8 @@ func run(ctx context.Context, client redis.UniversalClient, script *redis.Script
 		replies = make([][]any, len(cmds))
 		for i, cmd := range cmds {
 			replies[i], err = cmd.(*redis.Cmd).Slice()
-			if err == nil && len(replies[i]) != 3*calls[i].n {
-				err = fmt.Errorf("the script returned %d values for %d changes", len(replies[i]), calls[i].n)
+			if err == nil {
+				err = check(replies[i], calls[i].n)
 			}
 			if err == nil {
 				err = trouble(replies[i])
@@ -111,14 +112,27 @@ func run(ctx context.Context, client redis.UniversalClient, script *redis.Script
 	return replies, err
 }
 
+// check returns an error where a reply is none of a script for so many changes.
+func check(reply []any, changes int) error {
+	if len(reply)%codeValues != 0 {
+		return fmt.Errorf("the script returned %d values for %d changes, which are not %d for each it did not make", len(reply), changes, codeValues)
+	}
+	for not := range slices.Chunk(reply, codeValues) {
+		if place, ok := not[0].(int64); !ok || place < 1 || place > int64(changes) {
+			return fmt.Errorf("the script returned %v as the place of one of %d changes", not[0], changes)
+		}
+	}
+	return nil
+}
+
 // trouble returns what Redis said where it failed to make a change for a reason that
 // is not the change's: it has no memory left, takes no writes now, or none from this
 // user. Nil where there is none.
 func trouble(reply []any) error {
-	for ; len(reply) > 0; reply = reply[3:] {
-		text, _ := reply[1].(string)
-		if err := redisx.ReplyError(text); reply[0] == int64(codeFailed) && !ofKey(err) {
-			return fmt.Errorf("key %v: %w", reply[2], err)
+	for not := range slices.Chunk(reply, codeValues) {
+		text, _ := not[2].(string)
+		if err := redisx.ReplyError(text); not[1] == int64(codeFailed) && !ofKey(err) {
+			return fmt.Errorf("key %v: %w", not[3], err)
 		}
 	}
 	return nil
@@ -127,13 +141,11 @@ func trouble(reply []any) error {
 // ofKey reports whether an error is about what a key holds.
 func ofKey(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }
 
-// verdict translates what a script returned for one change.
+// verdict translates what a script returned for one change that it did not make.
 func verdict(ch *projector.Change, reply []any) error {
 	first, _ := reply[1].(string)
 	second, _ := reply[2].(string)
 	switch reply[0] {
-	case int64(codeMade):
-		return nil
 	case int64(codeRefused):
 		actual := projector.Checkpoint{}
 		if first != "" || second != "" {

@@ -2,6 +2,7 @@ package redissink
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -17,49 +18,96 @@ func (s *Sink) Commit(ctx context.Context, g projector.Generation, changes []pro
 	if _, cluster := s.client.(*redis.ClusterClient); cluster {
 		width, atOnce = 1, pipelineKeys
 	}
-	var calls []*call
-	var c *call
+	var all []*documents
+	var d *documents
 	for i := range changes {
-		if c == nil || c.full(width) {
+		if d == nil || d.full(width) {
 			n := min(width, len(changes)-i)
-			texts := n * (5 + len(changes[i].Document.Fields())) // about as many as the first has
-			c = &call{first: i, keys: make([]string, 0, n), texts: make([]string, 0, texts), args: make([]any, 0, 2*texts)}
-			calls = append(calls, c)
+			texts := n * (4 + len(changes[i].Document.Fields())) // about as many as the first has
+			d = &documents{call: call{first: i, keys: make([]string, 0, n), args: make([]any, 0, texts)}, texts: make([]string, 0, texts)}
+			all = append(all, d)
 		}
-		c.addDocument(s.key(g, changes[i].Key), &changes[i])
+		d.add(s.key(g, changes[i].Key), &changes[i])
+	}
+	calls := make([]*call, len(all))
+	for i, d := range all {
+		calls[i] = d.finish()
 	}
 	return commit(ctx, s.client, commitScript, changes, calls, atOnce)
 }
 
-// noDocument stands in the place of the number of fields.
-const noDocument = "-1"
+// documents is a call of the script commit that takes more. The names of fields are told
+// once for all documents that have the same ones.
+type documents struct {
+	call
+	lists []names
+	texts []string // what args point to
+}
 
-func (c *call) addDocument(key string, ch *projector.Change) {
-	position, event := checkpointArgs(ch.From)
+// names are the names of a document's fields, in their order.
+type names struct {
+	of    *projector.Document
+	place string // of the list, from 1
+}
+
+// noDocument stands in the place of the list of names.
+var noDocument = "0"
+
+// namesLooked is how many lists of names are looked at, the last ones, before another is
+// told.
+const namesLooked = 4
+
+func (d *documents) add(key string, ch *projector.Change) {
+	d.n++
+	d.keys = append(d.keys, key)
 	toPosition, toEvent := checkpointArgs(ch.To)
-	c.n++
-	c.keys = append(c.keys, key)
+	d.addTexts(field(ch.From), toPosition, toEvent)
 	if ch.Document == nil {
-		c.add(position, event, toPosition, toEvent, noDocument)
+		d.args = append(d.args, &noDocument)
 		return
 	}
+	d.args = append(d.args, d.names(ch.Document))
 	fields := ch.Document.Fields()
-	c.add(position, event, toPosition, toEvent, strconv.Itoa(len(fields)))
 	for i := range fields {
 		value := fields[i].Value.String()
-		c.args = append(c.args, &fields[i].Name)
-		c.add(value)
-		c.bytes += len(fields[i].Name) + len(value)
+		d.addTexts(value)
+		d.bytes += len(fields[i].Name) + len(value)
 	}
 }
 
-// add adds arguments that are texts. The client takes pointers to them, which fit into
-// an interface as they are, where a string has to be moved to the heap.
-func (c *call) add(texts ...string) {
-	for _, t := range texts {
-		c.texts = append(c.texts, t)
-		c.args = append(c.args, &c.texts[len(c.texts)-1])
+// names returns the place of the list with the names of a document.
+func (d *documents) names(doc *projector.Document) (place *string) {
+	same := func(a, b projector.Field) bool { return a.Name == b.Name }
+	for i := len(d.lists) - 1; i >= max(0, len(d.lists)-namesLooked); i-- {
+		if slices.EqualFunc(d.lists[i].of.Fields(), doc.Fields(), same) {
+			return &d.lists[i].place
+		}
 	}
+	d.lists = append(d.lists, names{doc, strconv.Itoa(len(d.lists) + 1)})
+	return &d.lists[len(d.lists)-1].place
+}
+
+// addTexts adds arguments that are texts. The client takes pointers to them, which fit into
+// an interface as they are, where a string has to be moved to the heap.
+func (d *documents) addTexts(texts ...string) {
+	for _, t := range texts {
+		d.texts = append(d.texts, t)
+		d.args = append(d.args, &d.texts[len(d.texts)-1])
+	}
+}
+
+// finish returns the call, in which the lists of names come first.
+func (d *documents) finish() *call {
+	head := []any{len(d.lists)}
+	for _, l := range d.lists {
+		fields := l.of.Fields()
+		head = append(head, len(fields))
+		for i := range fields {
+			head = append(head, &fields[i].Name)
+		}
+	}
+	d.args = append(head, d.args...)
+	return &d.call
 }
 
 // checkpointArgs renders a checkpoint for the script, "" and "" for none.

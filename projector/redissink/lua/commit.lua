@@ -1,16 +1,17 @@
 -- Replaces documents, each where its checkpoint is the one it was made from.
 --
--- KEYS  the documents' hashes; on a cluster one per call
--- ARGV  for each document: checkpoint it was made from (position, event id;
---       empty strings for none), checkpoint to move to (position, event id),
---       number of fields, then each field's name and value; the number is -1 where
---       there is no document any more
+-- KEYS  the documents' hashes, each once; on a cluster one per call
+-- ARGV  number of lists of names, then each list: how many names, and these; then for
+--       each document: checkpoint it was made from ("<position> <event id>", the empty
+--       string for none), checkpoint to move to (position, event id), the list that
+--       names its fields, from 1, then the fields' values in the order of the list; the
+--       list is 0, and nothing follows, where there is no document any more
 --
 -- A hash without a document keeps its checkpoint, from which the next one starts, and
 -- has the field _deleted, so that it differs from a document without fields.
 --
--- Returns for each document a code and two values:
---   0  made, now or by an earlier call whose reply was lost
+-- Returns for each document that was not made, now or by an earlier call whose reply was
+-- lost, its place among KEYS, a code and two values:
 --   1  refused                      position and event id that are there
 --   2  failed, nothing was changed  Redis' error message, key
 --   4  not taken, the same          what is wrong with the key, key
@@ -23,36 +24,40 @@ local CHUNK = 2000 -- names and values of one HSET, even; Lua cannot unpack many
 local NOTHING = {}
 local may = redis.acl_check_cmd -- not every embedded server has it
 
--- The fields before that are not among ARGV[a…] nor the sink's own that stay.
-local function gone_of(before, a, n)
+-- A list is the command that writes a document, with holes for what differs: the key, the
+-- checkpoint and the values. Names stand at 7, 9, … up to last - 1.
+local function list_of(last, ...)
+  return {row = {'HSET', '', '_position', '', '_event', '', ...}, last = last}
+end
+
+-- The fields before that are neither in the list nor the sink's own that stay.
+local function gone_of(before, list)
   if #before == 0 then return NOTHING end
-  local keep = {['_position'] = true, ['_event'] = true, ['_deleted'] = n < 0}
-  for i = 0, n - 1 do keep[ARGV[a + 2 * i]] = true end
+  if not list.keep then
+    list.keep = {}
+    for i = 3, list.last, 2 do list.keep[list.row[i]] = true end
+  end
   local gone = {}
   for i = 1, #before do
-    if not keep[before[i]] then gone[#gone + 1] = before[i] end
+    if not list.keep[before[i]] then gone[#gone + 1] = before[i] end
   end
   return gone
 end
 
--- Writes the pairs ARGV[a…] and the checkpoint, and deletes what is gone. Returns an
--- error message or nil.
-local function write(key, a, n, position, event, gone)
+-- Writes the row of a list to a key, and deletes what is gone. Returns an error message
+-- or nil.
+local function write(key, list, gone)
   if #gone > 0 and may and not may('HDEL', key, gone[1]) then
     return 'NOPERM this user may not use HDEL'
   end
-  local last = a + 2 * n - 1
-  local to = math.min(last, a + CHUNK - 1)
-  local reply
-  if n < 0 then
-    reply = redis.pcall('HSET', key, '_position', position, '_event', event, '_deleted', '1')
-  else
-    reply = redis.pcall('HSET', key, '_position', position, '_event', event, unpack(ARGV, a, to))
-  end
+  local row, last = list.row, list.last
+  local to = math.min(last, CHUNK)
+  local reply = redis.pcall(unpack(row, 1, to))
   if type(reply) == 'table' and reply['err'] then return reply['err'] end
   while to < last do
-    a, to = to + 1, math.min(last, to + CHUNK)
-    redis.call('HSET', key, unpack(ARGV, a, to))
+    local from = to + 1
+    to = math.min(last, to + CHUNK)
+    redis.call('HSET', key, unpack(row, from, to))
   end
   for i = 1, #gone, CHUNK do
     redis.call('HDEL', key, unpack(gone, i, math.min(#gone, i + CHUNK - 1)))
@@ -61,44 +66,56 @@ local function write(key, a, n, position, event, gone)
 end
 
 local replies = {}
-local function answer(code, a, b)
-  replies[#replies + 1] = code
-  replies[#replies + 1] = a
-  replies[#replies + 1] = b
+local function answer(k, code, a, b)
+  local n = #replies
+  replies[n + 1], replies[n + 2], replies[n + 3], replies[n + 4] = k, code, a, b
 end
 
-local a = 1
-for k = 1, #KEYS do
-  local key = KEYS[k]
-  local from_position, from_event, to_position, to_event = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
-  local n = tonumber(ARGV[a + 4])
-  local fields = a + 5
-  a = fields + 2 * math.max(n, 0)
+local a = 2
+local lists = {[0] = list_of(8, '_deleted', '1')}
+for l = 1, tonumber(ARGV[1]) do
+  local n = tonumber(ARGV[a])
+  local list = list_of(6 + 2 * n)
+  for i = 1, n do
+    list.row[5 + 2 * i], list.row[6 + 2 * i] = ARGV[a + i], ''
+  end
+  lists[l], a = list, a + n + 1
+end
 
-  -- Where no key is, one look says that there is neither a checkpoint nor a field.
-  local fresh = from_position == '' and redis.pcall('HLEN', key) == 0
+-- Where the first document is made from nothing the others are too, as a rule, and one
+-- look says of all of them that no key is there: neither a checkpoint nor a field.
+local none = ARGV[a] == '' and redis.pcall('EXISTS', unpack(KEYS)) == 0
+
+for k = 1, #KEYS do
+  local key, from, to_position, to_event = KEYS[k], ARGV[a], ARGV[a + 1], ARGV[a + 2]
+  local list = lists[tonumber(ARGV[a + 3])]
+  local row = list.row
+  a = a + 4
+  row[2], row[4], row[6] = key, to_position, to_event
+  if list ~= lists[0] then
+    for i = 8, list.last, 2 do
+      row[i] = ARGV[a]
+      a = a + 1
+    end
+  end
+
+  local fresh = from == '' and (none or redis.pcall('HLEN', key) == 0)
   local at = fresh and NOTHING or redis.pcall('HMGET', key, '_position', '_event')
   if at['err'] then
-    answer(2, at['err'], key)
+    answer(k, 2, at['err'], key)
   else
     local position, event = at[1] or '', at[2] or ''
-    local moves = from_position ~= to_position or from_event ~= to_event
-    if moves and position == to_position and event == to_event then
-      answer(0, '', '')
-    elseif position ~= from_position or event ~= from_event then
-      answer(1, position, event)
-    else
+    local there = (position ~= '' or event ~= '') and position .. ' ' .. event or ''
+    if there == from then
       local before = fresh and NOTHING or redis.call('HKEYS', key)
-      if position == '' and #before > 0 then
-        answer(4, 'the hash has fields but no checkpoint: it is not a read model of projectord', key)
+      if there == '' and #before > 0 then
+        answer(k, 4, 'the hash has fields but no checkpoint: it is not a read model of projectord', key)
       else
-        local err = write(key, fields, n, to_position, to_event, gone_of(before, fields, n))
-        if err then
-          answer(2, err, key)
-        else
-          answer(0, '', '')
-        end
+        local err = write(key, list, gone_of(before, list))
+        if err then answer(k, 2, err, key) end
       end
+    elseif there ~= to_position .. ' ' .. to_event then
+      answer(k, 1, position, event)
     end
   end
 end

@@ -8,8 +8,8 @@
 --       and for each of these: 'a' to add or 's' to set, column, addition or text.
 --       A row occurs once in a stream, and a column once in a row.
 --
--- Returns for each stream a code and two values:
---   0  made, now or by an earlier call whose reply was lost
+-- Returns for each stream whose effects were not made, now or by an earlier call whose
+-- reply was lost, its place among the streams, a code and two values:
 --   1  refused                      position and event id that are there
 --   2  failed, nothing was changed  Redis' error message, key
 --   3  not taken, the same          what is wrong with an effect, key
@@ -140,35 +140,31 @@ local function write(home, stream, to, rows)
   return nil
 end
 
-local replies = {}
-local function answer(code, a, b)
-  replies[#replies + 1] = code
-  replies[#replies + 1] = a
-  replies[#replies + 1] = b
-end
-
--- Makes the change of a stream.
+-- Makes the change of a stream. Returns nothing, or a code and two values.
 local function make(home, stream, from, to, rows)
   local at = redis.pcall('HGET', home, stream) or ''
-  if failed(at) then return answer(2, failed(at), home) end
-  if at == to then return answer(0, '', '') end
-  if at ~= from then return answer(1, string.match(at, '^([^ ]*) ?(.*)$')) end
+  if failed(at) then return 2, failed(at), home end
+  if at == to then return end
+  if at ~= from then return 1, string.match(at, '^([^ ]*) ?(.*)$') end
   for _, row in ipairs(rows) do
     local code, text = wrong(row)
-    if code then return answer(code, text, row.key) end
+    if code then return code, text, row.key end
   end
   local err, key = write(home, stream, to, rows)
-  if err then return answer(2, err, key) end
-  answer(0, '', '')
+  if err then return 2, err, key end
 end
 
-local k, a = 1, 1
+local replies = {}
+local k, a, place = 1, 1, 0
 while k <= #KEYS do
   local home, stream, from, to, count = KEYS[k], ARGV[a], ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3])
   local rows = {}
   a = a + 4
   for i = 1, count do rows[i], a = read(KEYS[k + i], a) end
-  k = k + 1 + count
-  make(home, stream, from, to, rows)
+  k, place = k + 1 + count, place + 1
+  local code, text, key = make(home, stream, from, to, rows)
+  if code then
+    for _, value in ipairs({place, code, text, key}) do replies[#replies + 1] = value end
+  end
 end
 return replies
