@@ -17,7 +17,8 @@ import (
 	"github.com/projectord/projectord/projector/lease"
 )
 
-// buildEvery is how often a worker that has no chunk looks for one.
+// buildEvery is how often a worker that has no chunk looks for one, and how often it looks
+// for events that were skipped.
 const buildEvery = 200 * time.Millisecond
 
 // buildInFlight is how many chunks are under way at a time: enough for the servers to have
@@ -46,8 +47,14 @@ type build struct {
 	seen   sync.Once     // closes it
 
 	mu    sync.Mutex
-	known map[string]bool // chunks that are being worked on, by partition and id; guarded by mu
-	empty map[int]bool    // partitions that had no chunk for us when we looked last; guarded by mu
+	parts []buildPart  // by partition
+	empty map[int]bool // partitions that had no chunk for us when we looked last; guarded by mu
+}
+
+// buildPart is what is under way in a partition.
+type buildPart struct {
+	mu    sync.Mutex
+	known map[string]bool // chunks that are being worked on, by id; guarded by mu
 }
 
 func newBuild(w *Worker, s *served, group *lease.Group, session *lease.Session) *build {
@@ -56,13 +63,13 @@ func newBuild(w *Worker, s *served, group *lease.Group, session *lease.Session) 
 		loader: loader,
 		engine: engine{
 			Assignment: s.Assignment, store: w.config.Store, kept: s.kept, afresh: true, deadline: w.config.Deadline,
-			skips: &skipList{log: w.config.Log, projection: s.Projection.Name()},
+			skips: &skipList{log: w.config.Log, projection: s.Projection.Name(), every: buildEvery},
 		},
 		log: w.config.Log, group: group, session: session, builder: w.config.Log.Backfill(group.Name()).Join(session),
 		registry: w.config.Generations, how: s.how, ttl: w.config.TTL,
 		logger:   w.config.Logger.With("projection", s.Projection.Name(), "generation", int(s.Generation)),
 		observer: w.config.Observer, status: s.status, filled: make(chan struct{}),
-		known: make(map[string]bool), empty: make(map[int]bool),
+		parts: make([]buildPart, w.config.Log.Partitions()), empty: make(map[int]bool),
 	}
 }
 
@@ -263,23 +270,30 @@ func (b *build) order() []int {
 	return append(order, empty...)
 }
 
-// take takes a chunk that is not being worked on here.
+// take takes a chunk that is not being worked on here. One at a time looks at a partition,
+// so that what one is just given is known to the others.
 func (b *build) take(ctx context.Context, partition int) (*lease.Chunk, error) {
+	part := &b.parts[partition]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	c, err := b.builder.Take(ctx, partition, func(id string) bool { return part.known[id] })
+	if c != nil {
+		if part.known == nil {
+			part.known = make(map[string]bool)
+		}
+		part.known[c.ID] = true
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	key := func(id string) string { return fmt.Sprint(partition, " ", id) }
-	c, err := b.builder.Take(ctx, partition, func(id string) bool { return b.known[key(id)] })
-	if c != nil {
-		b.known[key(c.ID)] = true
-	}
 	b.empty[partition] = c == nil
 	return c, err
 }
 
 func (b *build) forget(c *lease.Chunk) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.known, fmt.Sprint(c.Partition, " ", c.ID))
+	part := &b.parts[c.Partition]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	delete(part.known, c.ID)
 }
 
 // fill fills the backfill, unless somebody else is at it, and reports whether it did.

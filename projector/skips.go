@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/projector/lease"
@@ -16,11 +17,13 @@ import (
 type skipList struct {
 	log        *lease.Log
 	projection string
+	every      time.Duration // it is not looked at again before, where nobody claims streams; 0 for always
 
 	loading sync.Mutex // one at a time, so that a late one cannot bring back an older list
 	mu      sync.Mutex
 	streams map[string]map[eventstore.Version]bool // guarded by mu; the inner maps do not change
 	events  int                                    // guarded by mu
+	looked  time.Time                              // when it was looked at last, where every is not 0; guarded by mu
 }
 
 // refresh loads the list if there are more than is known of.
@@ -28,17 +31,26 @@ func (s *skipList) refresh(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
+	began := time.Now()
+	s.mu.Lock()
+	known, early := s.events, s.every > 0 && began.Sub(s.looked) < s.every
+	s.mu.Unlock()
+	if early {
+		return nil
+	}
 	n, err := s.log.SkippedCount(ctx, s.projection)
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	known := s.events
-	s.mu.Unlock()
-	if n == known {
-		return nil
+	if n != known {
+		if err := s.load(ctx); err != nil {
+			return err
+		}
 	}
-	return s.load(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looked = began
+	return nil
 }
 
 // load loads the list.

@@ -165,6 +165,9 @@ func TestBackfillTakenOver(t *testing.T) {
 		if _, err := dying.Done(t.Context(), c); !errors.Is(err, ErrFenced) {
 			t.Errorf("of a dead session: Done = %v", err)
 		}
+		if _, err := dying.Take(t.Context(), p, nothingKnown); !errors.Is(err, ErrFenced) {
+			t.Errorf("of a dead session: Take = %v", err)
+		}
 		if was, err := other.Done(t.Context(), over); !was || err != nil {
 			t.Errorf("Done = %t, %v", was, err)
 		}

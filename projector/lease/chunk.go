@@ -41,6 +41,12 @@ type Builder struct {
 // Join returns the session's part in the backfill.
 func (b *Backfill) Join(s *Session) *Builder { return &Builder{b, s} }
 
+// Codes of the script take.
+const (
+	codeUnfilled = 1
+	codeNone     = 2
+)
+
 // Take gives the session a chunk of a partition: one that nobody has, or else one
 // of a dead session, or else one that the session has been given by a call whose
 // reply was lost, which is any that known does not know. It returns nil where there
@@ -50,13 +56,12 @@ func (b *Builder) Take(ctx context.Context, partition int, known func(id string)
 		return nil, err
 	}
 	key := b.log.keys.Backfill(partition, b.group)
-	filled, err := b.log.client.HExists(ctx, b.log.keys.Backfilled(partition, b.group), "filled").Result()
+	entry, filled, err := b.first(ctx, partition, key)
 	if err != nil || !filled {
-		return nil, b.failed(partition, "taking a chunk", err)
+		return nil, err
 	}
-	entry, err := b.read(ctx, key, ">")
 	again := entry == nil
-	if err == nil && entry == nil {
+	if entry == nil {
 		entry, err = b.sweep(ctx, partition, key)
 	}
 	for after := "0-0"; err == nil && entry == nil; {
@@ -79,7 +84,36 @@ func (b *Builder) Take(ctx context.Context, partition int, known func(id string)
 	return c, nil
 }
 
-// read reads the next entry, nil where there is none.
+// first takes a chunk that nobody has, nil where there is none. It reports whether the
+// partition is filled.
+func (b *Builder) first(ctx context.Context, partition int, key string) (entry *redis.XMessage, filled bool, err error) {
+	replies, err := b.log.once(ctx, "taking a chunk", b.log.scripts.take, []call{{
+		partition: partition,
+		keys:      []string{b.log.keys.Sessions(partition), key, b.log.keys.Backfilled(partition, b.group)},
+		args:      []any{b.group, b.session.name},
+	}})
+	if err != nil {
+		return nil, false, err
+	}
+	if err := b.fenced(partition, replies[0]); err != nil {
+		return nil, false, err
+	}
+	switch reply := replies[0].(type) {
+	case int64:
+		if reply == codeUnfilled || reply == codeNone {
+			return nil, reply == codeNone, nil
+		}
+	case []any:
+		if len(reply) == 2 {
+			id, _ := reply[0].(string)
+			packed, _ := reply[1].(string)
+			return &redis.XMessage{ID: id, Values: map[string]any{keyspace.ChunkField: packed}}, true, nil
+		}
+	}
+	return nil, false, strange("taking a chunk", replies[0])
+}
+
+// read reads the next entry that the session has been given, nil where there is none.
 func (b *Builder) read(ctx context.Context, key, after string) (*redis.XMessage, error) {
 	replies, err := b.log.client.XReadGroup(ctx, &redis.XReadGroupArgs{
 		Group: b.group, Consumer: b.session.name, Streams: []string{key, after}, Count: 1, Block: -1,

@@ -12,12 +12,12 @@ var sources embed.FS
 
 // scriptSet holds a script per operation.
 type scriptSet struct {
-	register, heartbeat, drain, stop    *redis.Script
-	claim, settle, park, retry, release *redis.Script
-	skip, announce, lag                 *redis.Script
-	sweep, reap, trim, walked           *redis.Script
-	fill, done, throttle, sessions      *redis.Script
-	follow, outset, leave               *redis.Script
+	register, heartbeat, drain, stop     *redis.Script
+	claim, settle, park, retry, release  *redis.Script
+	skip, announce, lag                  *redis.Script
+	sweep, reap, trim, walked            *redis.Script
+	fill, take, done, throttle, sessions *redis.Script
+	follow, outset, leave                *redis.Script
 }
 
 // protocol is the scripts as they are.
@@ -54,6 +54,7 @@ func newScripts(change func(name, source string) string) *scriptSet {
 		trim:      script("trim"),
 		walked:    script("walked"),
 		fill:      script("fill"),
+		take:      script("session", "take"),
 		done:      script("session", "done"),
 		throttle:  script("throttle"),
 		sessions:  script("session", "sessions"),
