@@ -87,48 +87,77 @@ func (s *Store) list(ctx context.Context, category string, key func(partition in
 	}
 }
 
-// listMatching is list for streams whose names match a pattern.
+// page is what one HSCAN returns.
+type page struct {
+	key    string
+	fields []string // names and values
+	err    error
+}
+
+// listMatching is list for streams whose names match a pattern. The next page is asked for
+// while one is yielded.
 func (s *Store) listMatching(ctx context.Context, pattern string, key func(partition int) string) iter.Seq2[eventstore.StreamHead, error] {
 	return func(yield func(eventstore.StreamHead, error) bool) {
-		for p := range s.keys.Partitions() {
-			if !s.scan(ctx, key(p), pattern, yield) {
+		ctx, stop := context.WithCancel(ctx)
+		pages := make(chan page)
+		go func() {
+			defer close(pages)
+			for p := range s.keys.Partitions() {
+				if !s.scan(ctx, key(p), pattern, pages) {
+					return
+				}
+			}
+		}()
+		defer func() {
+			stop()
+			for range pages { // until nothing is asked for any more
+			}
+		}()
+		for p := range pages {
+			if p.err != nil {
+				yield(eventstore.StreamHead{}, fmt.Errorf("listing the streams %s: key %s: %w", pattern, p.key, redisx.Explain(p.err)))
+				return
+			}
+			if !p.each(pattern, yield) {
 				return
 			}
 		}
 	}
 }
 
-// scan yields the streams that a hash holds and that match a pattern; it reports
-// whether to go on.
-func (s *Store) scan(ctx context.Context, key, pattern string, yield func(eventstore.StreamHead, error) bool) bool {
+// scan sends what a hash holds of the streams that match a pattern, and at last an error
+// where there is one. It reports whether there was none.
+func (s *Store) scan(ctx context.Context, key, pattern string, to chan<- page) bool {
 	for cursor := uint64(0); ; {
-		var page []string
+		p := page{key: key}
 		var next uint64
-		err := redisx.Retry(ctx, func() (err error) {
-			page, next, err = s.client.HScan(ctx, key, cursor, pattern, scanCount).Result()
+		p.err = redisx.Retry(ctx, func() (err error) {
+			p.fields, next, err = s.client.HScan(ctx, key, cursor, pattern, scanCount).Result()
 			return err
 		})
-		if err != nil {
-			yield(eventstore.StreamHead{}, fmt.Errorf("listing the streams %s: key %s: %w", pattern, key, redisx.Explain(err)))
-			return false
-		}
-		for i := 0; i+1 < len(page); i += 2 {
-			stream, err := eventstore.ParseStreamID(page[i])
-			head, ended, err2 := parseHead(page[i+1])
-			if err := errors.Join(err, err2); err != nil {
-				err = fmt.Errorf("listing the streams %s: key %s, field %q: %w", pattern, key, page[i], err)
-				if !yield(eventstore.StreamHead{}, err) {
-					return false
-				}
-				continue
-			}
-			if !yield(eventstore.StreamHead{Stream: stream, Head: head, Ended: ended}, nil) {
-				return false
-			}
-		}
-		if next == 0 {
-			return true
+		to <- p
+		if p.err != nil || next == 0 {
+			return p.err == nil
 		}
 		cursor = next
 	}
+}
+
+// each yields the streams of a page, and reports whether to go on.
+func (p page) each(pattern string, yield func(eventstore.StreamHead, error) bool) bool {
+	for i := 0; i+1 < len(p.fields); i += 2 {
+		stream, err := eventstore.ParseStreamID(p.fields[i])
+		head, ended, err2 := parseHead(p.fields[i+1])
+		if err := errors.Join(err, err2); err != nil {
+			err = fmt.Errorf("listing the streams %s: key %s, field %q: %w", pattern, p.key, p.fields[i], err)
+			if !yield(eventstore.StreamHead{}, err) {
+				return false
+			}
+			continue
+		}
+		if !yield(eventstore.StreamHead{Stream: stream, Head: head, Ended: ended}, nil) {
+			return false
+		}
+	}
+	return true
 }
