@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmihailenco/msgpack/v5"
+
 	"github.com/projectord/projectord/eventstore"
 )
 
@@ -86,4 +88,81 @@ func BenchmarkFold(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkDecodePayload compares what decoding a payload takes by struct tags with a
+// function of the type that is written by hand, which is the limit, and with the library
+// alone, which checks nothing.
+func BenchmarkDecodePayload(b *testing.B) {
+	_, e, _ := benchEvent(b)
+	codec := eventstore.MsgPack{}
+	run := func(name string, decode func() error) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := decode(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	var tags, library benchItem
+	var hand benchHand
+	run("ByHand", func() error {
+		hand = benchHand{}
+		return codec.Unmarshal(e.Data, &hand)
+	})
+	run("StructTags", func() error {
+		tags = benchItem{}
+		return codec.Unmarshal(e.Data, &tags)
+	})
+	run("Library", func() error {
+		library = benchItem{}
+		return msgpack.Unmarshal(e.Data, &library)
+	})
+	if tags != library || benchItem(hand) != library {
+		b.Fatalf("by hand %+v, by struct tags %+v, by the library %+v", hand, tags, library)
+	}
+}
+
+// benchHand is a benchItem that decodes itself.
+type benchHand benchItem
+
+// UnmarshalMsgpack implements msgpack.Unmarshaler, for the bytes that benchEvent makes.
+func (h *benchHand) UnmarshalMsgpack(b []byte) error {
+	text := func() string {
+		n := 1 + int(b[0]&0x1f)
+		s := string(b[1:n])
+		b = b[n:]
+		return s
+	}
+	number := func() int64 {
+		switch t := b[0]; t {
+		case 0xcd:
+			n := int64(b[1])<<8 | int64(b[2])
+			b = b[3:]
+			return n
+		default:
+			b = b[1:]
+			return int64(t)
+		}
+	}
+	n := int(b[0] & 0x0f)
+	b = b[1:]
+	for range n {
+		size := 1 + int(b[0]&0x1f)
+		name := b[1:size]
+		b = b[size:]
+		switch string(name) {
+		case "item":
+			h.Item = text()
+		case "ref":
+			h.Ref = text()
+		case "qty":
+			h.Qty = number()
+		case "price_milli":
+			h.PriceMilli = number()
+		}
+	}
+	return nil
 }
