@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/projectord/projectord/internal/pgerr"
 	"github.com/projectord/projectord/projector"
 )
 
@@ -17,6 +19,8 @@ const (
 	// Postgres takes no message beyond 1 GiB.
 	commitRows  = 1000
 	commitBytes = 16 << 20
+	// copyRows is how many new documents are worth a COPY.
+	copyRows = 64
 )
 
 // Commit implements [projector.Sink]. The documents of a statement stand alone: each
@@ -46,6 +50,9 @@ type documentCommit struct {
 // write writes the documents of changes, and refuses those that cannot be stored or
 // start from another checkpoint than the one that is there.
 func (c *documentCommit) write(ctx context.Context, part []int) error {
+	if made, err := c.copy(ctx, part); made || err != nil {
+		return err
+	}
 	insert, update := c.rows(c.g), c.rows(c.g)
 	at := make(map[string]int, len(part)) // key to its place among the changes
 	for _, i := range part {
@@ -73,6 +80,40 @@ func (c *documentCommit) write(ctx context.Context, part []int) error {
 		c.refuse(i, err)
 	}
 	return err
+}
+
+// copy copies the documents of changes, where there are many and all of them start from
+// nothing. It reports whether that was done: where it was not, none was copied. It takes
+// Postgres half of what it takes to look first, for each row, whether that is there. Where
+// one is, the primary key says so, and the rows are compared one by one; so it is where a
+// trigger left rows out.
+func (c *documentCommit) copy(ctx context.Context, part []int) (made bool, err error) {
+	if len(part) < copyRows || slices.ContainsFunc(part, func(i int) bool { return !c.changes[i].From.IsZero() }) {
+		return false, nil
+	}
+	rows := documents{columns: c.columns}
+	var good []int
+	for n, i := range part {
+		if err := rows.add(&c.changes[i]); err != nil {
+			c.refuse(i, err)
+		} else {
+			good = append(good, n)
+		}
+	}
+	var copied int64
+	err = again(ctx, func() error {
+		conn, err := c.pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
+		copied, err = rows.send(ctx, conn.Conn(), c.tableName(c.g), rows.names(), good)
+		return err
+	})
+	if pgerr.In(err, "23505") {
+		return false, nil
+	}
+	return int(copied) == len(good), err
 }
 
 // send sends both statements in one round trip, and takes the keys they wrote out of

@@ -112,14 +112,18 @@ func (l *load) rows(part []int) ([]*projector.Row, error) {
 }
 
 func (s *Delta) copyCheckpoints(ctx context.Context, tx pgx.Tx, g projector.Generation, changes []projector.Change, part []int) error {
-	names := []string{"projection", "stream", "_major", "_minor", "_event"}
-	line := make([]any, len(names))
-	line[0] = s.generation(g)
-	_, err := tx.CopyFrom(ctx, s.partitionName(g), names, pgx.CopyFromSlice(len(part), func(n int) ([]any, error) {
-		c := &changes[part[n]]
-		line[1], line[2], line[3] = c.Key, int64(c.To.Position.Major), int64(c.To.Position.Minor)
-		line[4] = [16]byte(c.To.EventID)
-		return line, nil
-	}))
+	generation := s.generation(g)
+	var rows copied
+	all := make([]int, len(part))
+	for n, i := range part {
+		c := &changes[i]
+		rows.begin(5)
+		rows.text(generation)
+		rows.text(c.Key)
+		rows.position(c.To)
+		rows.end()
+		all[n] = n
+	}
+	_, err := rows.send(ctx, tx.Conn(), s.partitionName(g), []string{"projection", "stream", "_major", "_minor", "_event"}, all)
 	return err
 }

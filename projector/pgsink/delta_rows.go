@@ -141,7 +141,7 @@ func (s *Delta) arrays(rows []*projector.Row) []any {
 	columns := newValues(s.columns)
 	for i, r := range rows {
 		keys[i] = r.Key()
-		for j, cell := range s.cells(r) {
+		for j, cell := range s.cells(nil, r) {
 			switch v := &columns[j]; {
 			case cell != nil && cell.Set:
 				v.add(&projector.Field{Value: cell.Value})
@@ -161,10 +161,11 @@ func (s *Delta) arrays(rows []*projector.Row) []any {
 	return args
 }
 
-// cells returns the cells of a row by their columns, nil where a column is not
+// cells appends the cells of a row by their columns, nil where a column is not
 // mentioned.
-func (s *Delta) cells(r *projector.Row) []*projector.Cell {
-	cells := make([]*projector.Cell, len(s.columns))
+func (s *Delta) cells(cells []*projector.Cell, r *projector.Row) []*projector.Cell {
+	cells = slices.Grow(cells, len(s.columns))[:len(s.columns)]
+	clear(cells)
 	for i := range r.Cells() {
 		cell := &r.Cells()[i]
 		cells[s.column(*cell)] = cell

@@ -58,43 +58,33 @@ func (s *Delta) stage(ctx context.Context, tx pgx.Tx, g projector.Generation, ch
 		names = append(names, c.name)
 	}
 	number := fmt.Sprintf("%0*x", chunkWidth, chunk)
-	line := make([]any, 0, len(names))
-	_, err := tx.CopyFrom(ctx, s.stagingName(g), names, pgx.CopyFromSlice(len(all), func(n int) ([]any, error) {
-		line = append(line[:0], number, all[n].Key())
-		for i, cell := range s.cells(all[n]) {
+	var copies copied
+	places := make([]int, len(all))
+	var cells []*projector.Cell
+	for n, row := range all {
+		copies.begin(len(names))
+		copies.text(number)
+		copies.text(row.Key())
+		cells = s.cells(cells[:0], row)
+		for i, cell := range cells {
 			if s.columns[i].Kind == projector.Int {
-				line = append(line, added(cell))
+				if cell == nil || cell.Set {
+					copies.null()
+				} else {
+					copies.int(cell.Add)
+				}
 			}
-			line = append(line, set(cell))
+			if cell == nil || !cell.Set {
+				copies.null()
+			} else {
+				copies.value(cell.Value)
+			}
 		}
-		return line, nil
-	}))
+		copies.end()
+		places[n] = n
+	}
+	_, err := copies.send(ctx, tx.Conn(), s.stagingName(g), names, places)
 	return err
-}
-
-func added(cell *projector.Cell) any {
-	if cell == nil || cell.Set {
-		return nil
-	}
-	return cell.Add
-}
-
-func set(cell *projector.Cell) any {
-	if cell == nil || !cell.Set {
-		return nil
-	}
-	switch v := cell.Value; v.Kind() {
-	case projector.Int:
-		return v.Int()
-	case projector.Float:
-		return v.Float()
-	case projector.Bool:
-		return v.Bool()
-	case projector.Time:
-		return v.Time()
-	default:
-		return v.String()
-	}
 }
 
 // chunkWidth is how many digits the largest number of a chunk has.

@@ -34,7 +34,7 @@ func (s *Sink) BeginLoad(ctx context.Context, g projector.Generation) error {
 // transaction, in which the chunk is noted as loaded.
 func (s *Sink) Load(ctx context.Context, g projector.Generation, chunk string, changes []projector.Change) ([]error, error) {
 	l := load{model: &s.model, g: g, chunk: chunk, commit: commit{verb: "loading", into: s.target(g), changes: changes}}
-	all := s.rows(g)
+	all := documents{columns: s.columns}
 	for i := range changes {
 		err := checkLoad(&changes[i])
 		if err == nil {
@@ -45,7 +45,8 @@ func (s *Sink) Load(ctx context.Context, g projector.Generation, chunk string, c
 		}
 	}
 	l.write = func(ctx context.Context, tx pgx.Tx, _ int64, part []int) error {
-		return all.copy(ctx, tx, s.tableName(g), part)
+		_, err := all.send(ctx, tx.Conn(), s.tableName(g), all.names(), part)
+		return err
 	}
 	return l.run(ctx)
 }
@@ -56,33 +57,4 @@ func (s *Sink) Finish(ctx context.Context, g projector.Generation) error {
 	return s.finish(ctx, g, []string{s.ledger(g)}, func(tx pgx.Tx) error {
 		return makeKey(ctx, tx, s.table(g), "_key")
 	})
-}
-
-// copy copies rows, given their places, all of which were added.
-func (r *rows) copy(ctx context.Context, tx pgx.Tx, table pgx.Identifier, part []int) error {
-	names := []string{"_key", "_major", "_minor", "_event", deletedColumn}
-	own := len(names)
-	if len(r.columns) == 0 {
-		names = append(names, "document")
-	}
-	for _, c := range r.columns {
-		names = append(names, c.Name)
-	}
-	line := make([]any, len(names))
-	_, err := tx.CopyFrom(ctx, table, names, pgx.CopyFromSlice(len(part), func(n int) ([]any, error) {
-		i := part[n]
-		line[0], line[1], line[2], line[3], line[4] = r.keys[i], r.to.major[i], r.to.minor[i], r.to.event[i], r.deleted[i]
-		switch {
-		case len(r.columns) > 0:
-		case r.deleted[i]:
-			line[own] = nil
-		default:
-			line[own] = *r.documents[i]
-		}
-		for j := range r.values {
-			line[own+j] = r.values[j].at(i)
-		}
-		return line, nil
-	}))
-	return err
 }

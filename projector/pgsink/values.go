@@ -106,21 +106,6 @@ func optional[T any](f *projector.Field, get func(projector.Value) T) *T {
 	return &value
 }
 
-// at is one of the values; what it points to is the value, nothing where that is NULL.
-func (v *values) at(i int) any {
-	switch v.kind {
-	case projector.Int:
-		return v.ints[i]
-	case projector.Float:
-		return v.floats[i]
-	case projector.Bool:
-		return v.bools[i]
-	case projector.Time:
-		return v.times[i]
-	}
-	return v.strings[i]
-}
-
 func (v *values) array() any {
 	switch v.kind {
 	case projector.Int:
@@ -138,28 +123,40 @@ func (v *values) array() any {
 // addValues adds a document's fields to the columns, once all of them were found
 // to fit; where there is no document, NULLs.
 func addValues(columns []Column, to []values, d *projector.Document) error {
-	byColumn := make([]*projector.Field, len(columns))
-	if d == nil {
-		d = new(projector.Document)
-	}
-	for i := range d.Fields() {
-		f := &d.Fields()[i]
-		column := slices.IndexFunc(columns, func(c Column) bool { return c.Name == f.Name })
-		switch {
-		case column < 0:
-			return fmt.Errorf("field %s has no column", f.Name)
-		case f.Value.Kind() != columns[column].Kind:
-			return fmt.Errorf("field %s has a value that is no %s", f.Name, types[columns[column].Kind])
-		}
-		if err := storable(f.Value); err != nil {
-			return fmt.Errorf("field %s has %w", f.Name, err)
-		}
-		byColumn[column] = f
+	byColumn, err := inColumns(columns, nil, d)
+	if err != nil {
+		return err
 	}
 	for i, f := range byColumn {
 		to[i].add(f)
 	}
 	return nil
+}
+
+// inColumns appends the fields of a document by their columns, once all of them were found
+// to fit; nil where the document lacks the field, or there is none.
+func inColumns(columns []Column, byColumn []*projector.Field, d *projector.Document) ([]*projector.Field, error) {
+	byColumn = slices.Grow(byColumn, len(columns))[:len(columns)]
+	clear(byColumn)
+	fields := d.Fields()
+	for i := range fields {
+		f := &fields[i]
+		column := i // as a rule they come in the order of the columns
+		if i >= len(columns) || columns[i].Name != f.Name {
+			column = slices.IndexFunc(columns, func(c Column) bool { return c.Name == f.Name })
+		}
+		switch {
+		case column < 0:
+			return nil, fmt.Errorf("field %s has no column", f.Name)
+		case f.Value.Kind() != columns[column].Kind:
+			return nil, fmt.Errorf("field %s has a value that is no %s", f.Name, types[columns[column].Kind])
+		}
+		if err := storable(f.Value); err != nil {
+			return nil, fmt.Errorf("field %s has %w", f.Name, err)
+		}
+		byColumn[column] = f
+	}
+	return byColumn, nil
 }
 
 // readDocument reads a row of checkpoint columns and the row as JSON. The document is

@@ -1,0 +1,214 @@
+package pgsink_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/pgsink"
+)
+
+// copies counts how often was copied, beside the batches.
+type copies struct {
+	batches
+	n atomic.Int64
+}
+
+func (c *copies) TraceCopyFromStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceCopyFromStartData) context.Context {
+	c.n.Add(1)
+	return ctx
+}
+func (c *copies) TraceCopyFromEnd(context.Context, *pgx.Conn, pgx.TraceCopyFromEndData) {}
+
+func connectCounted(t *testing.T) (*pgxpool.Pool, *copies) {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(testenv.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := new(copies)
+	config.ConnConfig.Tracer = counted
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool, counted
+}
+
+// many returns changes from nothing, of documents of all kinds.
+func many(n int) (changes []projector.Change) {
+	for i := range n {
+		c := change(fmt.Sprint(i), func(d *projector.Document) {
+			if i%5 != 0 {
+				d.SetString("Odd \"name\"", fmt.Sprint("\\N\t\"é", i)) // not in the order of the columns
+			}
+			if i%4 != 0 {
+				d.SetInt("adds", math.MinInt64+int64(i))
+			}
+			if i%3 != 0 {
+				d.SetFloat("share", -1/float64(i))
+				d.SetBool("open", i%2 == 0)
+			}
+			if i%7 != 0 {
+				d.SetTime("since", time.UnixMicro(int64(i)*-1_234_567_890_123))
+			}
+		})
+		if i%11 == 1 {
+			c.Document = nil
+		}
+		changes = append(changes, c)
+	}
+	return changes
+}
+
+// Many new documents are copied, in one round trip, and are what they are where few are
+// committed at a time.
+func TestCommitCopiesNewDocuments(t *testing.T) {
+	pool, counted := connectCounted(t)
+	for shape, columns := range map[string][]pgsink.Column{"JSON": nil, "Typed": columns} {
+		t.Run(shape, func(t *testing.T) {
+			s, changes := open(t, pool, columns...), many(200)
+			begin(t, s)
+			if err := s.Begin(t.Context(), 2); err != nil {
+				t.Fatal(err)
+			}
+			commit := func(g projector.Generation, part []projector.Change, wantCopies, wantBatches int64) {
+				t.Helper()
+				copied, sent := counted.n.Load(), counted.batches.n.Load()
+				refused, err := s.Commit(t.Context(), g, part)
+				if err := errors.Join(append(refused, err)...); err != nil {
+					t.Fatal(err)
+				}
+				copied, sent = counted.n.Load()-copied, counted.batches.n.Load()-sent
+				if copied != wantCopies || sent != wantBatches {
+					t.Errorf("%d documents took %d copies and %d batches; want %d and %d", len(part), copied, sent, wantCopies, wantBatches)
+				}
+			}
+			commit(1, changes, 1, 0)
+			for part := range slices.Chunk(changes, 50) {
+				commit(2, part, 0, 1)
+			}
+			for _, c := range changes {
+				got, stands, err := s.Document(t.Context(), 1, c.Key)
+				want, at, other := s.Document(t.Context(), 2, c.Key)
+				if err != nil || other != nil || fmt.Sprint(got) != fmt.Sprint(want) || (got == nil) != (c.Document == nil) || stands != at || stands != c.To {
+					t.Errorf("document %s is %v at %s, %v; want %v at %s, %v", c.Key, got, stands, err, want, at, other)
+				}
+			}
+			// What was made counts as made.
+			commit(1, changes, 1, 1)
+		})
+	}
+}
+
+// Where some of many documents are there already, they are compared one by one.
+func TestCommitCopyWhereSomeAreThere(t *testing.T) {
+	s, changes := open(t, connect(t)), many(100)
+	begin(t, s)
+	other := changes[33]
+	other.To = at(3)
+	if refused, err := s.Commit(t.Context(), 1, []projector.Change{other, changes[66]}); err != nil || refused != nil {
+		t.Fatal(refused, err)
+	}
+	bad := &changes[50]
+	bad.Document.SetString("no", "zero\x00byte")
+	refused, err := s.Commit(t.Context(), 1, changes)
+	if err != nil || len(refused) != len(changes) {
+		t.Fatal(refused, err)
+	}
+	for i, c := range changes {
+		want := c.To
+		switch i {
+		case 33:
+			want = other.To
+			if !errors.Is(refused[i], projector.ErrRefused) {
+				t.Errorf("document %d is there, but the commit says %v", i, refused[i])
+			}
+		case 50:
+			want = projector.Checkpoint{}
+			if refused[i] == nil || errors.Is(refused[i], projector.ErrRefused) {
+				t.Errorf("document %d cannot be stored, but the commit says %v", i, refused[i])
+			}
+		default:
+			if refused[i] != nil {
+				t.Errorf("document %d: %v", i, refused[i])
+			}
+		}
+		wantDocument(t, s, c.Key, want)
+	}
+}
+
+// Documents that a trigger leaves out do not count as made.
+func TestCommitCopyLeftOut(t *testing.T) {
+	pool := connect(t)
+	ns := testenv.Namespace(t)
+	s, err := pgsink.New(pool, ns, "stock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin(t, s)
+	run(t, pool,
+		"CREATE FUNCTION "+ns+".leave() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW._key = '7' THEN RETURN NULL; END IF; RETURN NEW; END $$",
+		"CREATE TRIGGER leave BEFORE INSERT ON "+ns+".stock_1 FOR EACH ROW EXECUTE FUNCTION "+ns+".leave()")
+	changes := many(100)
+	refused, err := s.Commit(t.Context(), 1, changes)
+	if err != nil || len(refused) != len(changes) {
+		t.Fatal(refused, err)
+	}
+	for i, err := range refused {
+		if errors.Is(err, projector.ErrRefused) != (i == 7) {
+			t.Errorf("document %d: %v", i, err)
+		}
+	}
+}
+
+// Several that commit the same new documents at once, in other orders, come to one of each.
+func TestCommitCopyAtOnce(t *testing.T) {
+	s := open(t, connect(t))
+	begin(t, s)
+	const writers = 6
+	var made [200]atomic.Int64
+	var all errgroup.Group
+	for w := range writers {
+		all.Go(func() error {
+			changes := many(len(made))
+			if w%2 == 1 {
+				slices.Reverse(changes)
+			}
+			refused, err := s.Commit(t.Context(), 1, changes)
+			for i := range changes {
+				if refused != nil && refused[i] != nil && !errors.Is(refused[i], projector.ErrRefused) {
+					return refused[i]
+				}
+				if err == nil && (refused == nil || refused[i] == nil) {
+					n := i
+					if w%2 == 1 {
+						n = len(made) - 1 - i
+					}
+					made[n].Add(1)
+				}
+			}
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range made {
+		if n := made[i].Load(); n != 1 {
+			t.Errorf("document %d was made %d times", i, n)
+		}
+	}
+}
