@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -13,10 +14,22 @@ import (
 // are not safe for concurrent use.
 type Effects struct {
 	rows     []*Row
-	byKey    map[string]*Row
+	byKey    map[string]*Row // nil as long as there are few rows
 	attached []any
 	err      error
+
+	// Rows and their first cells are allocated several at a time.
+	spareRows  []Row
+	spareCells []Cell
 }
+
+const (
+	// fewRows are found faster one by one than by a map.
+	fewRows = 8
+	// fewCells is how many columns of a row have their cells allocated with those of
+	// others.
+	fewCells = 2
+)
 
 // Row is what is done to one row; it comes into being where it is not there yet. A
 // column holds a count, which is added to, or a value, which is set; it is 0 or
@@ -42,18 +55,49 @@ type Cell struct {
 
 // Row returns the row of this key, which is UTF-8 of up to 1000 bytes.
 func (f *Effects) Row(key string) *Row {
-	if r := f.byKey[key]; r != nil {
+	if r := f.find(key); r != nil {
 		return r
 	}
 	if f.err == nil && (len(key) > maxFieldNameBytes || !utf8.ValidString(key)) {
 		f.err = fmt.Errorf("the row key %.80q is longer than %d bytes or not UTF-8", key, maxFieldNameBytes)
 	}
-	r := &Row{key: key, effects: f}
-	if f.byKey == nil {
-		f.byKey = make(map[string]*Row)
+	return f.add(key)
+}
+
+// find returns the row of a key, nil where there is none.
+func (f *Effects) find(key string) *Row {
+	if f.byKey != nil {
+		return f.byKey[key]
 	}
-	f.byKey[key] = r
+	for _, r := range f.rows {
+		if r.key == key {
+			return r
+		}
+	}
+	return nil
+}
+
+// add adds a row that is not there.
+func (f *Effects) add(key string) *Row {
+	if len(f.spareRows) == 0 {
+		n := min(max(len(f.rows), 4), 256)
+		f.spareRows, f.spareCells = make([]Row, n), make([]Cell, n*fewCells)
+		f.rows = slices.Grow(f.rows, n)
+	}
+	r := &f.spareRows[0]
+	f.spareRows = f.spareRows[1:]
+	r.key, r.effects, r.cells = key, f, f.spareCells[:0:fewCells]
+	f.spareCells = f.spareCells[fewCells:]
 	f.rows = append(f.rows, r)
+	switch {
+	case f.byKey != nil:
+		f.byKey[key] = r
+	case len(f.rows) > fewRows:
+		f.byKey = make(map[string]*Row, 4*fewRows)
+		for _, r := range f.rows {
+			f.byKey[r.key] = r
+		}
+	}
 	return r
 }
 
@@ -142,8 +186,16 @@ func (r *Row) fail(err error) {
 // after those of f. It returns an error where a sum is too large, and f is then
 // unspecified. What is attached to g is not added. It is for sinks.
 func (f *Effects) Merge(g *Effects) error {
+	if f.err == nil {
+		f.err = g.err
+	}
 	for _, from := range g.rows {
-		to := f.Row(from.key)
+		to := f.find(from.key)
+		if to == nil {
+			to = f.add(from.key)
+			to.cells = append(to.cells, from.cells...)
+			continue
+		}
 		for _, c := range from.cells {
 			if c.Set {
 				to.set(c.Column, c.Value)
