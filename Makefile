@@ -30,6 +30,9 @@ STREAMS ?= 1000000
 REBUILDSTREAMS ?= 100000
 REBUILDROUNDS  ?= 5
 
+# How often `make bench-history` goes through the history of the shop.
+HISTORYROUNDS ?= 3
+
 # What `make release` makes, for which PLATFORMS, and where it puts that.
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
@@ -39,7 +42,7 @@ DIST      ?= dist
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCHSTAT   := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-.PHONY: help setup build test race chaos memory acceptance fuzz bench bench-rebuild lint release clean
+.PHONY: help setup build test race chaos memory acceptance fuzz bench bench-rebuild bench-history lint release clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 15
@@ -87,6 +90,9 @@ bench-rebuild: setup ## Rebuild REBUILDSTREAMS streams in REBUILDROUNDS rounds, 
 	PROJECTORD_BENCH_STREAMS=$(REBUILDSTREAMS) go test -run '^$$' -bench '^Benchmark(Rebuild|ReadsDuringRebuild)$$' \
 	-benchtime $(REBUILDROUNDS)x -timeout 2h $(ARGS) ./projector | tr '\t' '\n'
 	go test -run '^$$' -bench '^BenchmarkLoadLongStream$$' -benchtime 200x $(ARGS) ./aggregates | tr '\t' '\n'
+
+bench-history: setup ## Import and rebuild the carts of a real shop in HISTORYROUNDS rounds, and check what comes out; needs its data, see examples/cart/README.md
+	go test -run '^$$' -bench '^BenchmarkHistory$$' -benchtime $(HISTORYROUNDS)x -timeout 1h $(ARGS) ./examples/cart | tr '\t' '\n'
 
 lint: .bin/staticcheck ## Check formatting, vet (for macOS too) and staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi

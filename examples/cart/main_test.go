@@ -147,7 +147,7 @@ func withBehind(commands func(*daemon.Kit) []*cobra.Command) func(*daemon.Kit) [
 }
 
 // mustCart runs the program and returns its output; it must succeed.
-func mustCart(t *testing.T, args ...string) string {
+func mustCart(t testing.TB, args ...string) string {
 	t.Helper()
 	r := cart(t.Context(), "", args...)
 	if r.status != 0 {

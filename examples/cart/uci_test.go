@@ -17,7 +17,7 @@ import (
 
 // uci returns the directory with the real history. It is not part of the
 // repository: it stands beside it, or where PROJECTORD_TEST_UCI says.
-func uci(t *testing.T) (dir string, found bool) {
+func uci(t testing.TB) (dir string, found bool) {
 	t.Helper()
 	dir = os.Getenv("PROJECTORD_TEST_UCI")
 	if dir == "" {
@@ -33,7 +33,7 @@ type truth struct {
 	Listings map[string]struct{ SHA256 string }
 }
 
-func readTruth(t *testing.T, dir string) truth {
+func readTruth(t testing.TB, dir string) truth {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, "truth.json"))
 	if err != nil {
@@ -53,7 +53,7 @@ var (
 )
 
 // wantTruth compares the hashes of the listings.
-func wantTruth(t *testing.T, want truth, names []string, flags ...string) {
+func wantTruth(t testing.TB, want truth, names []string, flags ...string) {
 	t.Helper()
 	for _, name := range names {
 		sum := sha256.Sum256([]byte(mustCart(t, append([]string{"listing", name}, flags...)...)))

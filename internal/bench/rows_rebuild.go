@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/projectord/projectord/internal/bench/socket"
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/generations"
 )
@@ -58,10 +59,10 @@ func xrange(ctx context.Context, l *lab) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	commands, err := shared(ctx, l, "XRANGE", func(context.Context) (script, error) {
-		return newScript(func(w *bufio.Writer) error {
+	commands, err := shared(ctx, l, "XRANGE", func(context.Context) (socket.Script, error) {
+		return socket.NewScript(func(w *bufio.Writer) error {
 			for key := range c.streamKeys() {
-				command(w, "XRANGE", key, "-", "+")
+				socket.Command(w, "XRANGE", key, "-", "+")
 			}
 			return nil
 		})
@@ -73,9 +74,9 @@ func xrange(ctx context.Context, l *lab) (sample, error) {
 }
 
 // played plays a script that has so many units.
-func (l *lab) played(ctx context.Context, s script, units int) (sample, error) {
+func (l *lab) played(ctx context.Context, s socket.Script, units int) (sample, error) {
 	return l.observe(ctx, func(ctx context.Context) (sample, error) {
-		took, err := s.play(ctx, l.redisURL)
+		took, err := s.Play(ctx, l.redisURL)
 		return sample{value: float64(units) / took.Seconds(), units: units}, err
 	})
 }
@@ -176,11 +177,11 @@ func hset(ctx context.Context, l *lab) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	commands, err := shared(ctx, l, "HSET", func(context.Context) (script, error) {
-		return newScript(func(w *bufio.Writer) error {
+	commands, err := shared(ctx, l, "HSET", func(context.Context) (socket.Script, error) {
+		return socket.NewScript(func(w *bufio.Writer) error {
 			for i := range c.streams {
 				s := folded(i, c.each)
-				command(w, "HSET", l.document(i), "_position", fmt.Sprintf("%d-0", c.each), "_event", uuid.Max.String(),
+				socket.Command(w, "HSET", l.document(i), "_position", fmt.Sprintf("%d-0", c.each), "_event", uuid.Max.String(),
 					"lines", strconv.FormatInt(s.lines, 10), "qty", strconv.FormatInt(s.qty, 10), "total", strconv.FormatInt(s.total, 10),
 					"last_item", s.item, "ref", s.ref, "paid", strconv.FormatBool(s.paid))
 			}

@@ -1,4 +1,6 @@
-package bench
+// Package socket is the limit that clients of a Redis are held against: commands that were
+// written down before, sent over one socket, and the replies dropped.
+package socket
 
 import (
 	"bufio"
@@ -16,15 +18,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// script is a file of commands to a Redis. It is not in memory, because a larger heap
-// would have the collector come less often to what is measured after it.
-type script struct{ *os.File }
+// Script is a file of commands to a Redis. It is not in memory, because a larger heap
+// would have the collector come less often to what is measured after it. It is not safe
+// for concurrent use.
+type Script struct{ *os.File }
 
-// newScript returns a script of the commands that write writes.
-func newScript(write func(w *bufio.Writer) error) (script, error) {
+// NewScript returns a script of the commands that write writes by [Command]. Closing it
+// removes it.
+func NewScript(write func(w *bufio.Writer) error) (Script, error) {
 	f, err := os.CreateTemp("", "projectord-bench-")
 	if err != nil {
-		return script{}, err
+		return Script{}, err
 	}
 	if err = os.Remove(f.Name()); err == nil {
 		w := bufio.NewWriterSize(f, 1<<20)
@@ -34,13 +38,13 @@ func newScript(write func(w *bufio.Writer) error) (script, error) {
 	}
 	if err != nil {
 		f.Close()
-		return script{}, err
+		return Script{}, err
 	}
-	return script{f}, nil
+	return Script{f}, nil
 }
 
-// command writes a command as Redis reads it.
-func command(w *bufio.Writer, words ...string) {
+// Command writes a command as Redis reads it.
+func Command(w *bufio.Writer, words ...string) {
 	fmt.Fprintf(w, "*%d\r\n", len(words))
 	for _, word := range words {
 		w.WriteByte('$')
@@ -51,9 +55,9 @@ func command(w *bufio.Writer, words ...string) {
 	}
 }
 
-// play sends all commands of a script over one socket, one behind the other, drops the
+// Play sends all commands of a script over one socket, one behind the other, drops the
 // replies unread, and returns how long that took. No client of that server can be faster.
-func (s script) play(ctx context.Context, url string) (took time.Duration, err error) {
+func (s Script) Play(ctx context.Context, url string) (took time.Duration, err error) {
 	conn, err := dial(ctx, url)
 	if err != nil {
 		return 0, err
@@ -122,14 +126,14 @@ func dial(ctx context.Context, url string) (net.Conn, error) {
 	w := bufio.NewWriter(&greeting)
 	switch {
 	case options.Username != "":
-		command(w, "AUTH", options.Username, options.Password)
+		Command(w, "AUTH", options.Username, options.Password)
 	case options.Password != "":
-		command(w, "AUTH", options.Password)
+		Command(w, "AUTH", options.Password)
 	}
 	if options.DB != 0 {
-		command(w, "SELECT", strconv.Itoa(options.DB))
+		Command(w, "SELECT", strconv.Itoa(options.DB))
 	}
-	command(w, "PING")
+	Command(w, "PING")
 	w.Flush()
 	if _, err = conn.Write(greeting.Bytes()); err == nil {
 		err = drop(conn, "+PONG\r\n")
