@@ -82,8 +82,10 @@ fuzz: setup ## Run every fuzz target for FUZZTIME (30s) each
 		done; \
 	done
 
-bench: setup .bin/benchstat ## Run BENCH BENCHCOUNT times; compares with bench-base.txt, a copy of an earlier bench-new.txt
-	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) -timeout 2h $(ARGS) ./... | tee bench-new.txt
+# Only packages that have benchmarks: those of all others would be compiled for nothing.
+bench: setup .bin/benchstat ## Run Go benchmarks that match BENCH, BENCHCOUNT times; compares with bench-base.txt, a copy of an earlier bench-new.txt
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) -timeout 2h $(ARGS) \
+	$$(grep -rl '^func Benchmark' --include='*_test.go' --exclude-dir='.?*' . | xargs -n 1 dirname | sort -u) | tee bench-new.txt
 	@.bin/benchstat $$(ls bench-base.txt 2>/dev/null) bench-new.txt
 
 bench-rebuild: setup ## Rebuild REBUILDSTREAMS streams in REBUILDROUNDS rounds, and read beside it; see docs/performance.md

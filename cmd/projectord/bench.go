@@ -81,7 +81,11 @@ where a row could not be, which says why.
 	flags.StringSliceVar(&config.Only, "only", nil, "beginnings of the `names` of rows to measure, with commas between (default all)")
 	flags.BoolVar(&config.Full, "full", false, "measure 10 M events and a cluster too")
 	flags.StringVar(&report, "report", "", "`file` to write the report to, as Markdown")
-	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(bench.Names(), cobra.ShellCompDirectiveNoFileComp))
+	var names []string
+	for _, row := range bench.Rows() {
+		names = append(names, row.Name)
+	}
+	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

@@ -48,12 +48,20 @@ func (e *ConfigError) Error() string { return e.text }
 
 func wrongConfig(format string, args ...any) error { return &ConfigError{fmt.Sprintf(format, args...)} }
 
-// Names returns the names of all rows.
-func Names() (names []string) {
+// Rows returns all rows there are, as they are before anything is measured.
+func Rows() (rows []Row) {
 	for _, r := range catalogue() {
-		names = append(names, r.name)
+		rows = append(rows, unmeasured(r))
 	}
-	return names
+	return rows
+}
+
+// names returns the names of all rows.
+func names() (all []string) {
+	for _, r := range catalogue() {
+		all = append(all, r.name)
+	}
+	return all
 }
 
 // selection returns the rows that are asked for.
@@ -75,7 +83,7 @@ func (c Config) selection() (rows []*row, err error) {
 		if i >= 0 {
 			only = c.Only[i]
 		}
-		return nil, wrongConfig("no row is called %q, nor begins so; there are %s", only, strings.Join(Names(), ", "))
+		return nil, wrongConfig("no row is called %q, nor begins so; there are %s", only, strings.Join(names(), ", "))
 	}
 	return rows, nil
 }

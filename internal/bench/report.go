@@ -34,8 +34,11 @@ type Row struct {
 	// Better is "more" or "less": what the ratio shall be than the goal, or else equal.
 	Better string `json:"better"`
 	// About says what it is.
-	About  string `json:"about"`
-	Rounds int    `json:"rounds"`
+	About string `json:"about"`
+	// Full says that it is measured only where that is asked for.
+	Full bool `json:"full,omitempty"`
+	// Rounds is in how many rounds it was measured.
+	Rounds int `json:"rounds"`
 	// CPU time is in microseconds for each event, or what else is counted, and so are
 	// allocations. Those of Postgres are known where it is a private one.
 	ClientCPU   *float64 `json:"client_cpu_us"`
@@ -62,15 +65,25 @@ func (r *run) report(ctx context.Context) *Report {
 	return report
 }
 
-// sum sums up a row.
-func (r *run) sum(row *row) Row {
-	sum := Row{Name: row.name, Unit: row.unit, About: row.about, Better: "more"}
+// unmeasured is what is known of a row beforehand.
+func unmeasured(row *row) Row {
+	r := Row{Name: row.name, Unit: row.unit, About: row.about, Better: "more", Full: row.full}
 	if row.less {
-		sum.Better = "less"
+		r.Better = "less"
 	}
 	if row.goal != 0 {
-		sum.Goal = &row.goal
+		r.Goal = &row.goal
 	}
+	if row.limit.of != nil {
+		name := row.limit.name()
+		r.Limit = &name
+	}
+	return r
+}
+
+// sum sums up a row.
+func (r *run) sum(row *row) Row {
+	sum := unmeasured(row)
 	t := r.taken[row.of.of]
 	if t.err != nil {
 		sum.Error = t.err.Error()
@@ -103,8 +116,8 @@ func (r *run) samples(m *measure) []sample {
 
 // compare holds the values of a row against its limit, round by round.
 func (r *run) compare(row *row, values []float64, sum *Row) {
-	name, t := row.limit.name(), r.taken[row.limit.of]
-	sum.Limit, sum.Spread = &name, nil
+	t := r.taken[row.limit.of]
+	sum.Spread = nil
 	if t.err != nil && sum.Error == "" {
 		sum.Error = "its limit: " + t.err.Error()
 	}
@@ -194,16 +207,9 @@ func (r *Row) cells() []string {
 	if r.Value != nil {
 		value = human(*r.Value) + " " + r.Unit
 	}
-	limit, goal, verdict := "", "", ""
+	limit, verdict := "", ""
 	if r.Limit != nil {
 		limit = *r.Limit
-	}
-	if r.Goal != nil {
-		goal = "≥ "
-		if r.Better == "less" {
-			goal = "≤ "
-		}
-		goal += strconv.FormatFloat(*r.Goal, 'f', 2, 64)
 	}
 	switch {
 	case r.Error != "":
@@ -214,9 +220,20 @@ func (r *Row) cells() []string {
 		verdict = "MISSED"
 	}
 	return []string{
-		r.Name, value, limit, optional(r.LimitValue, human), optional(r.Ratio, ratio), r.Spread.text(r.Ratio != nil), goal, verdict,
+		r.Name, value, limit, optional(r.LimitValue, human), optional(r.Ratio, ratio), r.Spread.text(r.Ratio != nil), r.GoalText(), verdict,
 		optional(r.ClientCPU, human), optional(r.RedisCPU, human), optional(r.PostgresCPU, human), optional(r.Allocs, human),
 	}
+}
+
+// GoalText writes the goal, such as ≥ 0.60; "" where there is none.
+func (r *Row) GoalText() string {
+	switch {
+	case r.Goal == nil:
+		return ""
+	case r.Better == "less":
+		return "≤ " + ratio(*r.Goal)
+	}
+	return "≥ " + ratio(*r.Goal)
 }
 
 func optional(x *float64, write func(float64) string) string {
@@ -285,7 +302,7 @@ func (r *Report) Markdown(w io.Writer) {
 			line(slices.Repeat([]string{"---"}, len(cells)))
 		}
 	}
-	fmt.Fprintf(w, "\n%s\n\n## The rows\n\n", howToRead)
+	fmt.Fprintf(w, "\n%s\n\n## The rows\n\n", HowToRead)
 	for _, row := range r.Rows {
 		fmt.Fprintf(w, "- **%s**: %s", row.Name, row.About)
 		if row.Error != "" {
@@ -295,8 +312,8 @@ func (r *Report) Markdown(w io.Writer) {
 	}
 }
 
-// howToRead explains the columns.
-const howToRead = `Each row was measured several times, and its limit right before or after it. Value and
+// HowToRead explains the columns of a report.
+const HowToRead = `Each row was measured several times, and its limit right before or after it. Value and
 limit's value are medians over the rounds, the ratio is the median of the ratios of the
 rounds, and the range is from the lowest of those to the highest; without a limit, of the
 values. A wide range means that something else ran on the machine. CPU time is for each

@@ -47,7 +47,7 @@ func appendRows() []*row {
 	}
 	rows = append(rows, &row{
 		name: "append/1", unit: "events/s", of: reading{of: &measure{name: "1 caller", run: appends(1, true)}}, limit: reading{of: script(1)},
-		about: "One caller appends one event after the other; against calls of a script that does nothing.",
+		about: "One caller appends one event after the other, so that nothing can be shared; against calls of a script that does nothing.",
 	})
 	for _, callers := range []int{16, 64, 256, 1024} {
 		alone := &measure{name: fmt.Sprintf("a call each, %d callers", callers), run: appends(callers, false)}

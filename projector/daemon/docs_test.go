@@ -110,8 +110,9 @@ func misuse(args []string) string {
 	return ""
 }
 
-// own are the commands of programs of examples, which the documents show too.
-var own = []string{"add"}
+// own are commands that programs have of their own, which the documents show too: a shop's,
+// and projectord's.
+var own = []string{"add", "bench"}
 
 // isProgram reports whether a word calls a program with the commands of this package.
 func isProgram(word string) bool {
