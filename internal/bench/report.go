@@ -155,8 +155,9 @@ func (sum *Row) spent(samples []sample) {
 	sum.ClientCPU = perUnit(func(s sample) float64 { return micros(s.client) })
 	sum.RedisCPU = perUnit(func(s sample) float64 { return micros(s.redis) })
 	sum.Allocs = perUnit(func(s sample) float64 { return float64(s.allocs) })
-	if samples[0].hasPostgres { // known in one sample, it is in all
-		sum.PostgresCPU = perUnit(func(s sample) float64 { return micros(s.postgres) })
+	// What is less than a tick of its clock is nothing that was done for the row.
+	if cpu := perUnit(func(s sample) float64 { return micros(s.postgres) }); samples[0].hasPostgres && cpu != nil && *cpu > 0 {
+		sum.PostgresCPU = cpu
 	}
 }
 

@@ -211,3 +211,57 @@ func text(r Row) string {
 	b, _ := json.MarshalIndent(r, "", "  ")
 	return string(b)
 }
+
+// There is a round to warm up, which does not count, and then each turns the order around;
+// what is measured once is, at the end.
+func TestRounds(t *testing.T) {
+	var got []string
+	note := func(name string, once bool) *measure {
+		return &measure{name: name, once: once, run: func(context.Context, *lab) (sample, error) {
+			got = append(got, name)
+			return sample{value: float64(len(got))}, nil
+		}}
+	}
+	var told []Progress
+	l := &lab{Config: Config{Progress: func(p Progress) { told = append(told, p) }}}
+	r := newRun(l, []*row{
+		{name: "once", of: reading{of: note("once", true)}},
+		{name: "a", of: reading{of: note("a", false)}, limit: reading{of: note("limit", false)}},
+	})
+	if err := r.rounds(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := "limit a" + strings.Repeat(" limit a a limit", mostRounds/2) + " limit a once"
+	if strings.Join(got, " ") != want || r.counted != mostRounds {
+		t.Errorf("%d rounds: %s", r.counted, strings.Join(got, " "))
+	}
+	if a := r.sum(r.rows[1]); a.Rounds != mostRounds || a.Ratio == nil {
+		t.Error(text(a))
+	}
+	if once := r.sum(r.rows[0]); once.Rounds != 1 {
+		t.Error(text(once))
+	}
+	if last := told[len(told)-1]; told[0].Round != 0 || last.Measure != "once" || last.Round != mostRounds {
+		t.Errorf("it tells %+v", told)
+	}
+}
+
+// What is interrupted reports the rounds that were complete.
+func TestInterrupted(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	calls := 0
+	m := &measure{name: "m", run: func(ctx context.Context, _ *lab) (sample, error) {
+		if calls++; calls == 4 {
+			interrupt()
+		}
+		return sample{value: float64(calls)}, ctx.Err()
+	}}
+	r := newRun(new(lab), []*row{{name: "m", of: reading{of: m}}})
+	if err := r.rounds(ctx); !errors.Is(err, context.Canceled) || !r.ended {
+		t.Errorf("it ended by %v", err)
+	}
+	if got := r.sum(r.rows[0]); *got.Spread != (Spread{2, 3}) || got.Error != "" {
+		t.Error(text(got))
+	}
+}
