@@ -109,12 +109,7 @@ func runBench(ctx context.Context, k *daemon.Kit, config bench.Config, report st
 			return err
 		}
 	}
-	switch {
-	case ctx.Err() != nil && measured != nil:
-		return fmt.Errorf("it was ended after %d complete rounds", measured.Machine.Rounds)
-	case ctx.Err() != nil:
-		return errors.New("it was ended before a round was complete")
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	return measured.Failed()

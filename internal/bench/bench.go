@@ -100,8 +100,8 @@ func (c Config) check() error {
 }
 
 // Run measures. It blocks until all is measured, something that all rows need has failed,
-// or ctx ends; then, too, it returns what was measured until then, beside the error, as
-// soon as a round is complete. What it left on servers that were given it has removed.
+// or ctx ends, which is an [EndedError]; then, too, it returns what was measured in complete
+// rounds, beside the error. What it left on servers that were given it has removed.
 func Run(ctx context.Context, config Config) (*Report, error) {
 	rows, err := config.selection()
 	if err == nil {

@@ -17,6 +17,21 @@ const (
 	pingWithin = 2 * time.Second
 )
 
+// EndedError says that a run was ended before all was measured.
+type EndedError struct {
+	// Rounds is how many rounds were complete.
+	Rounds int
+	err    error
+}
+
+// Error implements error.
+func (e *EndedError) Error() string {
+	return "it was ended after " + plural(e.Rounds, "complete round")
+}
+
+// Unwrap returns the error of the context.
+func (e *EndedError) Unwrap() error { return e.err }
+
 // run is the measuring of some rows.
 type run struct {
 	lab     *lab
@@ -120,7 +135,7 @@ func (r *run) round(ctx context.Context, measures []*measure, at Progress) error
 			t.samples = append(t.samples, s)
 		case ctx.Err() != nil:
 			r.ended = true
-			return ctx.Err()
+			return &EndedError{r.counted, ctx.Err()}
 		default:
 			t.err = fmt.Errorf("%s: %w", m.name, err)
 			if gone := r.gone(ctx); gone != nil {
