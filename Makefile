@@ -25,11 +25,6 @@ STEPS    ?= 1000000
 # How many streams pass through a worker in `make memory`.
 STREAMS ?= 1000000
 
-# What `make bench-rebuild` rebuilds, ten events each, and how often. Redis takes about
-# 4 KiB for each stream.
-REBUILDSTREAMS ?= 100000
-REBUILDROUNDS  ?= 5
-
 # How often `make bench-history` goes through the history of the shop.
 HISTORYROUNDS ?= 3
 
@@ -88,10 +83,8 @@ bench: setup .bin/benchstat ## Run Go benchmarks that match BENCH, BENCHCOUNT ti
 	$$(grep -rl '^func Benchmark' --include='*_test.go' --exclude-dir='.?*' . | xargs -n 1 dirname | sort -u) | tee bench-new.txt
 	@.bin/benchstat $$(ls bench-base.txt 2>/dev/null) bench-new.txt
 
-bench-rebuild: setup ## Rebuild REBUILDSTREAMS streams in REBUILDROUNDS rounds, and read beside it; see docs/performance.md
-	PROJECTORD_BENCH_STREAMS=$(REBUILDSTREAMS) go test -run '^$$' -bench '^Benchmark(Rebuild|ReadsDuringRebuild)$$' \
-	-benchtime $(REBUILDROUNDS)x -timeout 2h $(ARGS) ./projector | tr '\t' '\n'
-	go test -run '^$$' -bench '^BenchmarkLoadLongStream$$' -benchtime 200x $(ARGS) ./aggregates | tr '\t' '\n'
+bench-rebuild: setup ## Rebuild read models, and read beside that, by projectord bench; ARGS adds flags
+	go run ./cmd/projectord bench --only rebuild,reads $(ARGS)
 
 bench-history: setup ## Import and rebuild the carts of a real shop in HISTORYROUNDS rounds, and check what comes out; needs its data, see examples/cart/README.md
 	go test -run '^$$' -bench '^BenchmarkHistory$$' -benchtime $(HISTORYROUNDS)x -timeout 1h $(ARGS) ./examples/cart | tr '\t' '\n'
