@@ -23,6 +23,11 @@ func (l *lab) enoughMemory(ctx context.Context, rows []*row) error {
 	if slices.ContainsFunc(rows, func(r *row) bool { return r.filled }) {
 		need += int64(l.Streams)*streamBytes + int64(l.Events)*perEventBytes
 	}
+	own := int64(0) // one after the other
+	for _, r := range rows {
+		own = max(own, int64(l.scaled(r.own, 0)))
+	}
+	need += own * (streamBytes/cartEvents + perEventBytes)
 	free, known, err := l.freeMemory(ctx)
 	if err != nil || !known || need <= free {
 		return err

@@ -77,4 +77,6 @@ type row struct {
 	// full rows are measured where everything is asked for, and filled ones need the
 	// streams of [filled], which take memory.
 	full, filled bool
+	// own is how many events it has for itself, beside those, as long as it is measured.
+	own int
 }

@@ -3,6 +3,8 @@ package bench
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/projectord/projectord/projector/generations"
@@ -13,40 +15,54 @@ const (
 	growthFlat = 1.2
 	// growthHeld is how many events there are where streams become longer.
 	growthHeld = 200_000
+	// mostEvents is how many events there are at the most unless all is asked for.
+	mostEvents = 1_000_000
 	// growthTimes is how often less than growthMany events are read, to be sure.
 	growthTimes, growthMany = 5, 500_000
 )
 
+// grown is a rebuild of so many events in streams of equal length.
+type grown struct {
+	*measure
+	events, each int
+}
+
+func newGrown(events, each int) grown {
+	name := fmt.Sprintf("rebuild of %s events in streams of %s", count(events), count(each))
+	return grown{&measure{name: name, run: growth(events, each), once: true}, events, each}
+}
+
+// count writes how many there are.
+func count(n int) string { return strings.TrimSuffix(human(float64(n)), ".0") }
+
 func growthRows() []*row {
-	size := func(name string, events, each int) *measure {
-		return &measure{name: "rebuild of " + name, run: growth(events, each), once: true}
+	few, short := newGrown(10_000, cartEvents), newGrown(growthHeld, cartEvents)
+	return slices.Concat(
+		few.rows("events-10k", grown{}),
+		newGrown(100_000, cartEvents).rows("events-100k", few),
+		newGrown(1_000_000, cartEvents).rows("events-1m", few),
+		newGrown(10_000_000, cartEvents).rows("events-10m", few),
+		newGrown(growthHeld, 1).rows("stream-1", short),
+		short.rows("stream-10", grown{}),
+		newGrown(growthHeld, 1000).rows("stream-1k", short),
+		newGrown(growthHeld, 100_000).rows("stream-100k", short),
+	)
+}
+
+// rows are of what that costs, against another one, and of how fast it is.
+func (g grown) rows(name string, against grown) []*row {
+	cost := &row{
+		name: "growth/" + name, unit: "µs/event", less: true, of: reading{of: g.measure}, limit: reading{of: against.measure},
+		about: fmt.Sprintf("One worker builds a generation in Redis hashes, of %s events in streams of %s: what this process and Redis take of processors.", count(g.events), count(g.each)),
 	}
-	var rows []*row
-	add := func(name string, m, first *measure, goal float64, full bool, about string) {
-		limit := reading{}
-		if first != nil {
-			limit.of = first
-		}
-		rows = append(rows, &row{
-			name: "growth/" + name, unit: "µs/event", goal: goal, less: true, full: full, of: reading{of: m}, limit: limit,
-			about: about + " The value is what this process and Redis take of processors.",
-		}, &row{
-			name: "growth/" + name + "/speed", unit: "events/s", full: full, of: reading{m, "speed"}, about: "How fast that is.",
-		})
+	if against.measure != nil && g.each >= against.each { // else there are more documents
+		cost.goal = growthFlat
 	}
-	const total = "One worker builds a generation in Redis hashes, of %s events in streams of ten."
-	first := size("10,000 events", 10_000, cartEvents)
-	add("events-10k", first, nil, 0, false, fmt.Sprintf(total, "10,000"))
-	add("events-100k", size("100,000 events", 100_000, cartEvents), first, growthFlat, false, fmt.Sprintf(total, "100,000"))
-	add("events-1m", size("1 M events", 1_000_000, cartEvents), first, growthFlat, false, fmt.Sprintf(total, "1 M"))
-	add("events-10m", size("10 M events", 10_000_000, cartEvents), first, growthFlat, true, fmt.Sprintf(total, "10 M"))
-	const length = "The same of 200,000 events in streams of %s."
-	short := size("streams of 10", growthHeld, cartEvents)
-	add("stream-1", size("streams of 1", growthHeld, 1), short, 0, false, fmt.Sprintf(length, "one, each of which makes a document"))
-	add("stream-10", short, nil, 0, false, fmt.Sprintf(length, "10"))
-	add("stream-1k", size("streams of 1,000", growthHeld, 1000), short, growthFlat, false, fmt.Sprintf(length, "1,000"))
-	add("stream-100k", size("streams of 100,000", growthHeld, 100_000), short, growthFlat, false, fmt.Sprintf(length, "100,000"))
-	return rows
+	speed := &row{name: cost.name + "/speed", unit: "events/s", of: reading{g.measure, "speed"}, about: "How fast that is."}
+	for _, r := range []*row{cost, speed} {
+		r.full, r.own = g.events > mostEvents, g.events
+	}
+	return []*row{cost, speed}
 }
 
 // growth builds generations of so many events.

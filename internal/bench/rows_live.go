@@ -7,7 +7,7 @@ import (
 )
 
 // liveDuring is how long events are appended at a pace.
-const liveDuring = 2 * time.Second
+const liveDuring = 1500 * time.Millisecond
 
 func liveRows() []*row {
 	var rows []*row

@@ -33,21 +33,17 @@ func memoryRows() []*row {
 			})
 		}
 	}
-	return append(rows, append(workerMemoryRows("worker", 0), workerMemoryRows("worker-10m", manyWeighed)...)...)
+	return append(rows, append(workerMemoryRows("worker", mostEvents), workerMemoryRows("worker-10m", manyWeighed)...)...)
 }
 
-// workerMemoryRows are of a worker that so many events pass through, 0 for as many as the
-// run has.
+// workerMemoryRows are of a worker that so many events pass through.
 func workerMemoryRows(name string, events int) []*row {
-	m := &measure{name: "memory of a worker", run: weighLive(events), once: true}
-	if events > 0 {
-		m.name += fmt.Sprintf(", %d M events", events/1_000_000)
-	}
+	m := &measure{name: fmt.Sprintf("memory of a worker, %d M events", events/1_000_000), run: weighLive(events), once: true}
 	name = "memory/" + name
 	rows := []*row{
 		{
 			name: name + "/heap", unit: "MiB", goal: 1.1, less: true, of: reading{m, "heap"}, limit: reading{m, "heap after a fifth"},
-			about: fmt.Sprintf("What a worker has in use after all events passed through it, of new streams with ten each, where the states it keeps may take %d MiB; against after a fifth of them.", weighedCache>>20),
+			about: fmt.Sprintf("What a worker has in use after %d M events passed through it, of new streams with ten each, where the states it keeps may take %d MiB; against after a fifth of them.", events/1_000_000, weighedCache>>20),
 		},
 		{
 			name: name + "/resident", unit: "MiB", less: true, of: reading{m, "resident"}, limit: reading{m, "resident after a fifth"},
@@ -63,7 +59,7 @@ func workerMemoryRows(name string, events int) []*row {
 		},
 	}
 	for _, r := range rows {
-		r.full = events > 0
+		r.full, r.own = events > mostEvents, events
 	}
 	return rows
 }
@@ -96,11 +92,7 @@ func weighLive(events int) func(context.Context, *lab) (sample, error) {
 			return sample{}, err
 		}
 		defer discard()
-		n := l.Events
-		if events > 0 {
-			n = l.scaled(events, 1)
-		}
-		streams := max(weighings, n/cartEvents)
+		streams := max(weighings, l.scaled(events, 1)/cartEvents)
 		var all weighed
 		var spent told
 		s, err := l.observe(ctx, func(ctx context.Context) (sample, error) {

@@ -20,16 +20,17 @@ func processRows() []*row {
 	for _, kind := range []struct {
 		name, what   string
 		full, filled bool
+		own          int
 		run          func(processes int) func(context.Context, *lab) (sample, error)
 	}{
-		{"rebuild", "build a generation in the hashes of one Redis", false, true, rebuildTogether},
-		{"backlog", "work off what was appended while there was no worker: new streams of ten events, on one Redis", false, false, workOffTogether},
-		{"cluster-rebuild", "build a generation in the hashes of a cluster of three masters, which share the processors", true, false, rebuildCluster},
+		{"rebuild", "build a generation in the hashes of one Redis", false, true, 0, rebuildTogether},
+		{"backlog", "work off what was appended while there was no worker: new streams of ten events, on one Redis", false, false, backlogStreams * cartEvents, workOffTogether},
+		{"cluster-rebuild", "build a generation in the hashes of a cluster of three masters, which share the processors", true, false, 0, rebuildCluster},
 	} {
 		one := &measure{name: kind.name + " by 1 process", run: kind.run(1)}
 		for _, processes := range []int{1, 2, 4} {
 			r := &row{
-				name: fmt.Sprintf("processes/%s-%d", kind.name, processes), unit: "events/s", full: kind.full, filled: kind.filled, of: reading{of: one},
+				name: fmt.Sprintf("processes/%s-%d", kind.name, processes), unit: "events/s", full: kind.full, filled: kind.filled, own: kind.own, of: reading{of: one},
 				about: fmt.Sprintf("%s, each of one worker, %s.", plural(processes, "process"), kind.what),
 			}
 			if processes > 1 {
