@@ -122,6 +122,7 @@ func dial(ctx context.Context, url string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	var greeting bytes.Buffer
 	w := bufio.NewWriter(&greeting)
 	switch {
