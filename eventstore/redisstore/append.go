@@ -26,7 +26,7 @@ const (
 // manyCallAppends is from how many appends on a call of AppendMany ends where a partition
 // does: few enough that those of one lane are encoded and written while the server is busy
 // with those of another.
-const manyCallAppends = 64
+const manyCallAppends = 128
 
 // request is one append on its way to the server.
 type request struct {
@@ -279,21 +279,42 @@ func (s *Store) call(ctx context.Context, batch []*request) {
 		notReplicated, err = err, nil
 	}
 	switch {
-	case err == nil && (len(replies) != 1+len(batch) || replies[0] != int64(len(batch))):
-		err = fmt.Errorf("%w: the append script returned %d values for %d appends", eventstore.ErrOutcomeUnknown, len(replies), len(batch))
-	case err != nil && sent:
+	case err == nil:
+		err = settle(batch, replies)
+	case sent:
 		err = fmt.Errorf("%w: append again with the same event ids: %w", eventstore.ErrOutcomeUnknown, err)
 	}
-	for i, r := range batch {
+	for _, r := range batch {
 		if err != nil {
-			r.outcome.Err = r.failed(redisx.Explain(err))
-			continue
-		}
-		r.outcome = r.result(replies[1+i])
-		if r.outcome.Err == nil && notReplicated != nil {
+			r.outcome = eventstore.Outcome{Err: r.failed(redisx.Explain(err))}
+		} else if r.outcome.Err == nil && notReplicated != nil {
 			r.outcome.Err = r.failed(notReplicated)
 		}
 	}
+}
+
+// settle sets the outcomes of a batch to what the script returned.
+func settle(batch []*request, replies []any) error {
+	for _, r := range batch {
+		r.outcome = r.appended(r.base()+eventstore.Version(len(r.append.Events)), false)
+	}
+	var found, expectedly int64
+	others := 0
+	if len(replies) >= 2 {
+		found, _ = replies[0].(int64)
+		expectedly, _ = replies[1].(int64)
+		for rest := replies[2:]; len(rest) >= 3; rest = rest[3:] {
+			if i, ok := rest[0].(int64); ok && 1 <= i && int(i) <= len(batch) {
+				r := batch[i-1]
+				r.outcome = r.result(rest[1], rest[2])
+				others++
+			}
+		}
+	}
+	if found != int64(len(batch)) || int(expectedly)+others != len(batch) {
+		return fmt.Errorf("%w: the append script found %d appends and returned the outcomes of %d, of %d there were: append again with the same event ids", eventstore.ErrOutcomeUnknown, found, int(expectedly)+others, len(batch))
+	}
+	return nil
 }
 
 // firstKey is where the keys begin in the arguments of EVALSHA.
@@ -302,62 +323,95 @@ const firstKey = 3
 // script returns EVALSHA with the keys and arguments of append.lua for a batch that is
 // ordered by partition. What requests bring is given by address, which needs no memory.
 func (s *Store) script(batch []*request) []any {
-	partitions, texts, last := 0, 0, -1
-	for _, r := range batch {
-		if r.partition != last {
-			partitions, last = partitions+1, r.partition
+	texts := 0
+	var groups []group
+	for from, i := 0, 0; i < len(batch); i++ {
+		texts += len(batch[i].args)
+		if i == len(batch)-1 || batch[i+1].partition != batch[i].partition {
+			groups = append(groups, newGroup(batch[from:i+1]))
+			from = i + 1
 		}
-		texts += len(r.args)
 	}
-	args := make([]any, firstKey, firstKey+1+4*partitions+texts)
-	args[0], args[1], args[2] = "evalsha", appendScript.Hash(), 3*partitions+len(batch)
-	counts := make([]int, 0, partitions)
-	last = -1
-	for _, r := range batch {
-		if r.partition != last {
-			args = append(args, s.keys.Heads(r.partition), s.keys.Log(r.partition), s.keys.Ended(r.partition))
-			counts, last = append(counts, 0), r.partition
-		}
-		counts[len(counts)-1]++
+	args := make([]any, firstKey, firstKey+1+4*len(groups)+texts)
+	args[0], args[1], args[2] = "evalsha", appendScript.Hash(), 3*len(groups)+len(batch)
+	for _, g := range groups {
+		args = append(args, s.keys.Heads(g.partition), s.keys.Log(g.partition), s.keys.Ended(g.partition))
 	}
 	for _, r := range batch {
 		args = append(args, &r.args[0])
 	}
-	args = append(args, partitions)
-	for i := range counts {
-		args = append(args, &counts[i])
+	args = append(args, len(groups))
+	for i := range groups {
+		args = append(args, &groups[i].count)
 	}
-	for _, r := range batch {
-		for i := 1; i < len(r.args); i++ {
-			args = append(args, &r.args[i])
+	for _, g := range groups {
+		for _, r := range g.requests {
+			if g.count > 0 {
+				args = append(args, &r.args[1], &r.args[4], &r.args[3])
+				continue
+			}
+			for i := 1; i < len(r.args); i++ {
+				args = append(args, &r.args[i])
+			}
 		}
 	}
 	return args
 }
 
+// group is the appends of a call that are in one partition.
+type group struct {
+	requests  []*request
+	partition int
+	count     int // how many they are, negative if not all are plain ones, see append.lua
+}
+
+func newGroup(requests []*request) group {
+	g := group{requests: requests, partition: requests[0].partition, count: len(requests)}
+	if !plain(requests) {
+		g.count = -g.count
+	}
+	return g
+}
+
+// fewAppends is up to how many appends of a partition their streams are compared one by one.
+const fewAppends = 16
+
+// plain reports whether appends are what append.lua calls plain ones.
+func plain(requests []*request) bool {
+	var seen map[eventstore.StreamID]struct{}
+	if len(requests) > fewAppends {
+		seen = make(map[eventstore.StreamID]struct{}, len(requests))
+	}
+	for i, r := range requests {
+		if len(r.append.Events) != 1 || !r.tellsVersions() {
+			return false
+		}
+		if seen != nil {
+			seen[r.append.Stream] = struct{}{}
+			continue
+		}
+		for _, other := range requests[:i] {
+			if other.append.Stream == r.append.Stream {
+				return false
+			}
+		}
+	}
+	return seen == nil || len(seen) == len(requests)
+}
+
+// appended is the outcome where the last event has this version.
+func (r *request) appended(last eventstore.Version, duplicate bool) eventstore.Outcome {
+	first := last - eventstore.Version(len(r.append.Events)) + 1
+	return eventstore.Outcome{Appended: eventstore.Appended{First: first, Last: last, Duplicate: duplicate}}
+}
+
 // result translates what the script returned for one append.
-func (r *request) result(reply any) eventstore.Outcome {
+func (r *request) result(code, value any) eventstore.Outcome {
 	a := &r.append
-	appended := func(last eventstore.Version, duplicate bool) eventstore.Outcome {
-		first := last - eventstore.Version(len(a.Events)) + 1
-		return eventstore.Outcome{Appended: eventstore.Appended{First: first, Last: last, Duplicate: duplicate}}
-	}
-	var code, value any
-	switch reply := reply.(type) {
-	case int64:
-		if reply == 0 {
-			return appended(r.base()+eventstore.Version(len(a.Events)), false)
-		}
-		return appended(eventstore.Version(reply), false)
-	case []any:
-		if len(reply) == 2 {
-			code, value = reply[0], reply[1]
-		}
-	}
 	version := func() eventstore.Version { v, _ := value.(int64); return eventstore.Version(v) }
 	switch code {
-	case int64(codeDuplicate):
-		return appended(version(), true)
+	case int64(codeAppended), int64(codeDuplicate):
+		return r.appended(version(), code == int64(codeDuplicate))
 	case int64(codeConflict), int64(codeConflictDeleted):
 		return eventstore.Outcome{Err: &eventstore.ConflictError{
 			Stream: a.Stream, Expected: a.Expected, Actual: version(), Deleted: code == int64(codeConflictDeleted),

@@ -50,12 +50,12 @@ func perSecond(b *testing.B, events int) {
 
 // rounds takes the same number of events several times by each of two ways, one after the
 // other in each round, and reports what the first is in shares of the second: the median
-// over the rounds. Work beside the benchmark meets both alike. The CPU seconds are those
-// of this process and of the server, per event in microseconds.
+// over the rounds, as is all else. Work beside the benchmark meets both alike. The CPU
+// seconds are those of this process and of the server, per event in microseconds.
 func rounds(b *testing.B, client *redis.Client, events int, way, limit func()) {
 	b.Helper()
 	var shares, speeds []float64
-	var used, usedByLimit cpu
+	var costs [4][]float64
 	way()
 	limit()
 	b.ResetTimer()
@@ -64,25 +64,26 @@ func rounds(b *testing.B, client *redis.Client, events int, way, limit func()) {
 		second, limitTook := measure(b, client, limit)
 		shares = append(shares, limitTook.Seconds()/took.Seconds())
 		speeds = append(speeds, float64(events)/took.Seconds())
-		used, usedByLimit = used.plus(first), usedByLimit.plus(second)
+		for i, seconds := range []float64{first.client, first.server, second.client, second.server} {
+			costs[i] = append(costs[i], seconds*1e6/float64(events))
+		}
 	}
-	slices.Sort(shares)
-	slices.Sort(speeds)
-	b.ReportMetric(shares[len(shares)/2], "share")
-	b.ReportMetric(shares[0], "share-min")
-	b.ReportMetric(shares[len(shares)-1], "share-max")
-	b.ReportMetric(speeds[len(speeds)/2], "events/s")
-	each := 1e6 / float64(events*len(shares))
-	b.ReportMetric(used.client*each, "client-us/event")
-	b.ReportMetric(used.server*each, "server-us/event")
-	b.ReportMetric(usedByLimit.client*each, "limit-client-us/event")
-	b.ReportMetric(usedByLimit.server*each, "limit-server-us/event")
+	b.ReportMetric(median(shares), "share")
+	b.ReportMetric(slices.Min(shares), "share-min")
+	b.ReportMetric(slices.Max(shares), "share-max")
+	b.ReportMetric(median(speeds), "events/s")
+	for i, unit := range []string{"client-us/event", "server-us/event", "limit-client-us/event", "limit-server-us/event"} {
+		b.ReportMetric(median(costs[i]), unit)
+	}
+}
+
+func median(of []float64) float64 {
+	slices.Sort(of)
+	return of[len(of)/2]
 }
 
 // cpu is what this process and the server used, in seconds.
 type cpu struct{ client, server float64 }
-
-func (c cpu) plus(d cpu) cpu { return cpu{c.client + d.client, c.server + d.server} }
 
 func cpuNow(b *testing.B, client *redis.Client) cpu {
 	b.Helper()

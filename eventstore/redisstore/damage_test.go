@@ -170,7 +170,7 @@ func TestScenario21WrongTypeOfPartition(t *testing.T) {
 // with it.
 func TestScenario21DamagedHead(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
-		for _, damage := range []string{"", "x", "-1", "1.5", "1e3", "0x10", " 1", "nan", "inf", "d", "t", "5x", "5dd", "5dt", "5D", "d5"} {
+		for _, damage := range []string{"", "x", "-1", "-2", "-3", "1.5", "1e3", "0x10", " 1", "nan", "inf", "d", "t", "5x", "5dd", "5dt", "5D", "d5"} {
 			s := open(t, client, Config{Partitions: 1})
 			broken := cart("broken")
 			if err := client.HSet(t.Context(), s.keys.Heads(0), broken.String(), damage).Err(); err != nil {

@@ -21,9 +21,10 @@ var (
 	truncateScript = redis.NewScript(truncateSource)
 )
 
-// Codes that append.lua returns for what it did not append.
+// Codes that append.lua returns.
 const (
-	codeDuplicate = iota + 1
+	codeAppended = iota
+	codeDuplicate
 	codeConflict
 	codeRefused
 	codeConflictDeleted

@@ -5,20 +5,25 @@
 --           then {ns:p}:s:<stream> of each append, partition by partition, and those
 --           of one stream in order
 -- ARGV[1]   number of partitions, P
--- ARGV[2…]  how many of the appends are in each of them
--- ARGV[P+2…] for each append
---             expected version: -1 any, -2 no stream, -3 stream exists, else the exact
---             version. In front of it stands d where the one event deletes the
---             stream, t where it is its tombstone, which are its last letter in heads
---             then
+-- ARGV[2…]  how many of the appends are in each of them: c where all those are plain ones
+--           (one event each, to different streams, at an exact version or of no
+--           stream), else -c
+-- ARGV[P+2…] for each plain append
+--             expected version: -2 no stream, else the exact version
+--             version of the event
+--             envelope of the event
+--           and for each other
+--             expected version: the same, or -1 any, -3 stream exists. In front of it
+--             stands d where the one event deletes the stream, t where it is its
+--             tombstone, which are its last letter in heads then
 --             number of its events, n; or -n where no versions follow
 --             their envelopes
 --             their versions, if the stream is as expected; they are left out where
 --             the expected version does not tell them, and where the stream ends
 --
--- Returns the number of appends it found, and then for each 0 where it was appended to a
--- stream as expected, the last version where it was appended to one whose head the
--- expected version does not tell, and else a code and a value:
+-- Returns the number of appends, and how many of them were appended to a stream that was
+-- as expected; then for each of the others its place in the call, a code and a value:
+--   0  appended           last version
 --   1  duplicate          last version of the events found, or of the end that the
 --                         stream has already
 --   2  conflict           head of the stream
@@ -31,8 +36,9 @@
 -- write, and every write that can fail (another type of key, no memory left, a
 -- user without the right) goes through pcall and is taken back; see flush.
 --
--- An append with an exact version is compared as text and written with the text it
--- brings: making text of a number costs a tenth of an append, a pattern as much.
+-- Whether a stream is at the version expected is found by comparing texts, and it is
+-- written with the texts that the append brings: making a text of a number and matching a
+-- pattern are what Lua is slow at.
 
 local KEYS, ARGV = KEYS, ARGV
 local call, attempt, sub, format = redis.call, redis.pcall, string.sub, string.format
@@ -105,20 +111,27 @@ local function look_back(at, a, n)
   return found == n and base + n
 end
 
--- Of each append, by its place in the call: its stream, where in ARGV it begins, its
--- events (or -n), the place of the append to the same stream before it, if any, and what
--- heads holds for its stream (false for nothing).
-local names, starts, counts, before, texts = {}, {}, {}, {}, {}
-local replies = {}
+-- Of each append that is no plain one or not as expected, by its place in the call: where
+-- in ARGV its events are, how many they are (or -n), the place of the append to the same
+-- stream before it, if any, and what heads holds for its stream (false for nothing).
+local events_at, counts, before, texts = {}, {}, {}, {}
+-- Of each append, its stream.
+local names = {}
 -- By stream: the place of its last append; how many events the call offers it, where
 -- several appends do.
 local latest, offered = {}, {}
+
+local replies, expectedly = {}, 0
+local function reply(i, code, value)
+  local r = #replies
+  replies[r + 1], replies[r + 2], replies[r + 3] = i, code, value
+end
 
 -- Whether append i must not happen: a code and a value if so. The table known has by
 -- name what recent returned, and what was appended since.
 local known = {}
 local function checked(i, key, name, head, ended, expected, kind)
-  local a, n = starts[i] + 2, math.abs(counts[i])
+  local a, n = events_at[i], math.abs(counts[i])
   if kind ~= '' then
     if kind == ended and (kind == 't' or expected < 0 or head == expected or head == expected + 1) then
       return 1, head
@@ -157,19 +170,35 @@ end
 local partitions = tonumber(ARGV[1])
 local streams = 3 * partitions -- the keys before those of the streams
 
--- The partition at hand, and which of its appends are checked and wait to be written,
--- all to different streams: their places; what goes into heads, name by name; and for
--- those that do not bring their versions, the head before them and what ends the stream.
-local heads_key, log_key, ended_key
-local waiting, plan, fields, bases, kinds = 0, {}, {}, {}, {}
+-- The partition at hand, what heads held for its appends, the first of which is from; and
+-- which of them are checked and wait to be written, all to different streams: their places
+-- and where in ARGV their events are, what goes into heads, name by name; and for those that
+-- do not bring their versions, the head before them and what ends the stream.
+local heads_key, log_key, ended_key, stored, from
+local waiting, plan, places, fields, bases, kinds = 0, {}, {}, {}, {}, {}
 
--- Sets back the head of append i, which failed, and notes the message.
-local function take_back(i, message)
+-- Sets back the head of append i, which failed, and says why.
+local function take_back(i, why)
   local name, text = names[i], texts[i]
+  if text == nil then text = stored[i - from + 1] end
   if text or failed(attempt('HDEL', heads_key, name)) then
     call('HSET', heads_key, name, text or '0')
   end
-  replies[i] = {3, message}
+  reply(i, 3, why)
+end
+
+-- What follows the first event of append i, which is written behind base.
+local function follow(i, a, base, last)
+  local key, name, events = KEYS[streams + i], names[i], math.abs(counts[i])
+  for k = 2, events do
+    call('XADD', key, base and format('%.0f', base + k) or ARGV[a + events + k - 1], 'e', ARGV[a + k - 1])
+  end
+  -- What came before an end may go; where it is not noted, it only takes room.
+  if kinds[i] and base > 0 then attempt('HSET', ended_key, name, format('%.0f', base + 1)) end
+  local at = known[name]
+  if at then
+    for k = 1, events do at[id_of(ARGV[a + k - 1])] = format('%.0f', tonumber(last) - events + k) end
+  end
 end
 
 -- Writes the appends that wait.
@@ -185,55 +214,53 @@ local function flush()
   waiting = 0
   local err = failed(attempt('HSET', heads_key, unpack(fields, 1, 2 * n)))
   if err then
-    for w = 1, n do replies[plan[w]] = {3, 'key ' .. heads_key .. ': ' .. err} end
+    for w = 1, n do reply(plan[w], 3, 'key ' .. heads_key .. ': ' .. err) end
     return
   end
   for w = 1, n do
-    local i, name, head = plan[w], fields[2 * w - 1], fields[2 * w]
-    local key, a, events, base = KEYS[streams + i], starts[i] + 2, counts[i], bases[i]
-    local last, entry = head, ARGV[a + events]
+    local i, a, name, head = plan[w], places[w], fields[2 * w - 1], fields[2 * w]
+    local events, base = counts[i], bases[i]
+    local last, entry = head, head
     if base then
-      events = math.abs(events)
-      last, entry = format('%.0f', base + events), format('%.0f', base + 1)
+      last, entry = format('%.0f', base + math.abs(events)), format('%.0f', base + 1)
+    elseif events then
+      entry = ARGV[a + events]
     end
     local pointer = attempt('XADD', log_key, '*', 's', name, 'v', last)
-    if failed(pointer) then
+    if type(pointer) == 'table' then
       take_back(i, 'key ' .. log_key .. ': ' .. pointer['err'])
     else
-      err = failed(attempt('XADD', key, entry, 'e', ARGV[a]))
-      if err then
+      local added = attempt('XADD', KEYS[streams + i], entry, 'e', ARGV[a])
+      if type(added) == 'table' then
         -- A user who may not delete leaves a pointer without events, which is
         -- found to have nothing behind it.
         attempt('XDEL', log_key, pointer)
-        take_back(i, err)
+        take_back(i, added['err'])
       else
-        for k = 2, events do
-          entry = base and format('%.0f', base + k) or ARGV[a + events + k - 1]
-          call('XADD', key, entry, 'e', ARGV[a + k - 1])
+        if events then
+          follow(i, a, base, last)
+          texts[i] = head
         end
-        texts[i] = head
-        replies[i] = base and base + events or 0
-        -- What came before an end may go; where it is not noted, it only takes room.
-        if kinds[i] and base > 0 then attempt('HSET', ended_key, name, format('%.0f', base + 1)) end
-        local at = known[name]
-        if at then
-          for k = 1, events do at[id_of(ARGV[a + k - 1])] = format('%.0f', tonumber(last) - events + k) end
+        if base then
+          reply(i, 0, base + math.abs(events))
+        else
+          expectedly = expectedly + 1
         end
       end
     end
   end
 end
 
--- Checks append i. Returns what goes into heads when it is written, nil where it must
--- not be.
-local function check(i)
-  local name, expected, kind = names[i], ARGV[starts[i]], ''
+-- Checks append i, of which expected and text are the version that is expected and what
+-- heads holds. Returns what goes into heads when it is written, nil where it must not be.
+local function check(i, expected, text)
+  local name, kind = names[i], ''
   -- Nothing but this script writes heads; what is no number is damage, and
   -- may not stop the script between the writes of other streams.
-  local head, ended = string.match(texts[i] or '0', '^(%d+)([dt]?)$')
+  local head, ended = string.match(text or '0', '^(%d+)([dt]?)$')
   head = tonumber(head)
   if not head then
-    replies[i] = {3, 'ERR the head that ' .. heads_key .. ' holds for it is no number'}
+    reply(i, 3, 'ERR the head that ' .. heads_key .. ' holds for it is no number')
     return nil
   end
   if not tonumber(expected) then
@@ -246,7 +273,7 @@ local function check(i)
     code = 4
   end
   if code then
-    replies[i] = {code, value}
+    reply(i, code, value)
     return nil
   end
   bases[i], kinds[i] = head, kind ~= ''
@@ -256,44 +283,53 @@ end
 local a, to = partitions + 2, 0
 for p = 1, partitions do
   heads_key, log_key, ended_key = KEYS[3 * p - 2], KEYS[3 * p - 1], KEYS[3 * p]
-  local from = to + 1
-  to = to + tonumber(ARGV[p + 1])
-  local behind = #heads_key - 2 -- where the name begins in {ns:p}:s:<stream>
-  for i = from, to do
-    local name, n = sub(KEYS[streams + i], behind), ARGV[a + 1]
-    n = n == '1' and 1 or tonumber(n)
-    names[i], starts[i], counts[i] = name, a, n
-    a = a + 2 + (n > 0 and 2 * n or -n)
-    local j = latest[name]
-    if j then
-      before[i] = j
-      offered[name] = (offered[name] or math.abs(counts[j])) + math.abs(n)
-    end
-    latest[name] = i
-  end
-  local stored = attempt('HMGET', heads_key, unpack(names, from, to))
-  if stored['err'] then
-    for i = from, to do replies[i] = {3, 'WRONGTYPE ' .. heads_key .. ' is not a hash'} end
-  else
+  local count = tonumber(ARGV[p + 1])
+  local behind = #heads_key - 2 -- where in {ns:p}:s:<stream> the name begins
+  local plain = count > 0
+  from = to + 1
+  to = to + math.abs(count)
+  for i = from, to do names[i] = sub(KEYS[streams + i], behind) end
+  stored = attempt('HMGET', heads_key, unpack(names, from, to))
+  local damaged = stored['err'] and 'WRONGTYPE ' .. heads_key .. ' is not a hash'
+  if not plain then
     for i = from, to do
-      local text, expected, j = stored[i - from + 1], ARGV[starts[i]], before[i]
-      if j then
+      local name, n = names[i], tonumber(ARGV[a + 1])
+      local j = latest[name]
+      events_at[i], counts[i], before[i], latest[name] = a + 2, n, j, i
+      if j then offered[name] = (offered[name] or math.abs(counts[j])) + math.abs(n) end
+      a = a + 2 + (n > 0 and 2 * n or -n)
+    end
+  end
+  for i = from, to do
+    local text, at, version = stored[i - from + 1], nil, nil
+    if plain then
+      at, version = a + 2, ARGV[a + 1]
+      a = a + 3
+    else
+      at = events_at[i]
+      version = counts[i] > 0 and ARGV[at + 2 * counts[i] - 1]
+      if before[i] then
         flush()
-        text = texts[j]
+        text = texts[before[i]]
       end
       texts[i] = text
-      local head
-      if counts[i] > 0 and (text == expected or not text and (expected == '-2' or expected == '0')) then
-        head = ARGV[starts[i] + 1 + 2 * counts[i]]
-      else
-        head = check(i)
+    end
+    local expected = ARGV[at - 2]
+    if damaged then
+      reply(i, 3, damaged)
+    else
+      -- A head that is damaged can look like -2.
+      local none = expected == '-2'
+      if not version or text and (text ~= expected or none) or not text and not none and expected ~= '0' then
+        if plain then events_at[i], counts[i] = at, 1 end
+        version = check(i, expected, text)
       end
-      if head then
+      if version then
         waiting = waiting + 1
-        plan[waiting], fields[2 * waiting - 1], fields[2 * waiting] = i, names[i], head
+        plan[waiting], places[waiting], fields[2 * waiting - 1], fields[2 * waiting] = i, at, names[i], version
       end
     end
-    flush()
   end
+  flush()
 end
-return {to, unpack(replies, 1, to)}
+return {to, expectedly, unpack(replies)}
