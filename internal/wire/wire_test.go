@@ -162,6 +162,9 @@ func TestIdleConnections(t *testing.T) {
 	other := get(t, pool)
 	other.Release()
 	c.Discard()
+	if len(pool.idle) != 0 {
+		t.Errorf("%d are idle", len(pool.idle))
+	}
 	testenv.Wait(t, waitLong, func() error {
 		if n := connected(); n != 1 {
 			return fmt.Errorf("%d connections, the client's own among them", n)
@@ -303,26 +306,33 @@ func TestSendWhileRepliesAreOutstanding(t *testing.T) {
 
 // Bytes that came behind the reply of PING would be in a buffer of go-redis, and missed.
 func TestTakeOver(t *testing.T) {
-	for name, reply := range map[string]string{
-		"nothing":     "",
-		"too little":  "PONG\r\n",
-		"more":        "+PONG\r\n-",
-		"another end": "+PONG\r\n+OK\r\n",
+	for reply, taken := range map[string]bool{
+		"":                     false,
+		"PONG\r\n":             false,
+		"+PONG\r\n-":           false,
+		"+PONG\r\n+OK\r\n":     false,
+		"+PONG\r\n":            true,
+		"$1\r\nx\r\n+PONG\r\n": true,
 	} {
 		near, far := net.Pipe()
-		go func() {
-			far.Write([]byte(reply))
-			far.Close()
-		}()
+		go far.Write([]byte(reply))
 		c := &captured{Conn: near}
-		for {
-			if _, err := c.Read(make([]byte, 3)); err != nil {
-				break
+		for at := 0; at < len(reply); {
+			n, err := c.Read(make([]byte, 3))
+			if err != nil {
+				t.Fatal(err)
 			}
+			at += n
 		}
-		if _, err := c.takeOver(); err == nil {
-			t.Errorf("%s: was taken over", name)
+		conn, err := c.takeOver()
+		if taken != (err == nil) || taken && conn != near {
+			t.Errorf("after %q: %v", reply, err)
+		}
+		c.Close() // as go-redis closes its clients' connections
+		if err := near.SetDeadline(time.Time{}); taken != (err == nil) {
+			t.Errorf("after %q and Close: %v", reply, err)
 		}
 		near.Close()
+		far.Close()
 	}
 }
