@@ -12,4 +12,12 @@
 //     arguments and replies. scripts.go loads them.
 //   - append.go decides what goes into a script call, commit.go gathers
 //     concurrent appends, read.go reads, entries.go parses replies.
+//
+// # Connections
+//
+// Events are read by connections of the store's own, which are dialled by the options of
+// the client, its hooks left out: one for each [Store.Read] or [Store.ReadMany] that is
+// waiting for a reply, at most 32 to a server, closed after five seconds without use. A
+// context that ends cuts them. Behind Sentinel each takes one of the client's connections
+// along while it is open, at most half of its PoolSize, which should be 4 or more there.
 package redisstore

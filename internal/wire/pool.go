@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// maxConns is how many connections a pool has at the most: as many as there are
-	// uses at a time.
+	// maxConns is how many connections are lent at a time. There are no more than were
+	// needed at a time.
 	maxConns = 32
 	// maxIdle is how many of them it keeps while nobody uses them, and idleFor how
 	// long.
@@ -23,6 +23,7 @@ const (
 type Pool struct {
 	client *redis.Client
 	turns  chan struct{} // one for each connection that is lent
+	keep   int           // how many may be idle
 
 	mu      sync.Mutex  // protects what follows
 	idle    []*Conn     // the one used last is the last
@@ -31,7 +32,12 @@ type Pool struct {
 
 // NewPool returns a pool of connections to where the client's go.
 func NewPool(client *redis.Client) *Pool {
-	return &Pool{client: client, turns: make(chan struct{}, maxConns)}
+	lend, keep := maxConns, maxIdle
+	if p := client.Options(); p.Addr == failoverAddr {
+		// Each takes one of the client's own along, which others need too.
+		lend, keep = min(lend, max(1, p.PoolSize/2)), min(keep, p.PoolSize/4)
+	}
+	return &Pool{client: client, turns: make(chan struct{}, lend), keep: keep}
 }
 
 // Get lends a connection for a use that ends with ctx, by being cut where need be. Where
@@ -123,7 +129,7 @@ func (p *Pool) takeIdle() *Conn {
 func (p *Pool) put(c *Conn) {
 	c.idle = time.Now()
 	p.mu.Lock()
-	full := len(p.idle) >= maxIdle
+	full := len(p.idle) >= p.keep
 	if !full {
 		p.idle = append(p.idle, c)
 		if p.cleanup == nil {

@@ -59,7 +59,7 @@ func TestFailover(t *testing.T) {
 	sentinel := redis.NewSentinelClient(&redis.Options{Addr: addr})
 	defer sentinel.Close()
 
-	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "main", SentinelAddrs: []string{addr}})
+	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "main", SentinelAddrs: []string{addr}, PoolSize: 20})
 	defer client.Close()
 	testenv.Wait(t, waitLong, func() error { return client.Ping(t.Context()).Err() })
 	pool := NewPool(client)
@@ -98,4 +98,17 @@ func TestFailover(t *testing.T) {
 	}
 	c.Release()
 	lent.Discard()
+}
+
+// What is lent or idle takes at most half of the connections of a client of Sentinels, as
+// long as it has more than one.
+func TestFailoverLeavesConnections(t *testing.T) {
+	for size, want := range map[int][2]int{1: {1, 0}, 2: {1, 0}, 3: {1, 0}, 10: {5, 2}, 1000: {maxConns, maxIdle}} {
+		client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "main", PoolSize: size})
+		pool := NewPool(client)
+		if cap(pool.turns) != want[0] || pool.keep != want[1] {
+			t.Errorf("of %d connections %d may be lent and %d idle", size, cap(pool.turns), pool.keep)
+		}
+		client.Close()
+	}
 }
