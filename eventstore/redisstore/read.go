@@ -34,10 +34,11 @@ const (
 
 // batch is some reads whose commands are sent together.
 type batch struct {
-	reads    []int  // in the order of the replies
-	at       int    // how many of the replies have come
-	count    int    // how many events of each stream it asks for
-	commands []byte // as they are sent
+	reads    []int           // in the order of the replies
+	at       int             // how many of the replies have come
+	count    int             // how many events of each stream it asks for
+	commands []byte          // as they are sent
+	written  <-chan struct{} // closed once they have been, unless nil
 }
 
 // reading is the state of one ReadMany call.
@@ -197,7 +198,7 @@ func (r *reading) exchange(ctx context.Context) (err error) {
 	for ; r.sent < r.waiting; r.sent++ {
 		b := &r.batches[r.sent]
 		r.write(b)
-		if err := r.conn.Send(b.commands, r.sent > 0); err != nil {
+		if b.written, err = r.conn.Send(b.commands, r.sent > 0); err != nil {
 			return err
 		}
 	}
@@ -267,6 +268,9 @@ func (r *reading) lose(ctx context.Context) {
 
 // write writes down the commands of a batch.
 func (r *reading) write(b *batch) {
+	if b.written != nil {
+		<-b.written // those that stand there have been answered
+	}
 	b.commands = b.commands[:0]
 	count := strconv.Itoa(b.count)
 	for _, i := range b.reads[b.at:] {
@@ -610,7 +614,7 @@ func (s *Store) exchange(ctx context.Context, key string, command []byte, entrie
 		}
 	}()
 	entries.reset()
-	if err := conn.Send(command, false); err != nil {
+	if _, err := conn.Send(command, false); err != nil {
 		return err
 	}
 	for !entries.paused {

@@ -35,12 +35,13 @@ func (c *Conn) lend(ctx context.Context) {
 
 // Send writes commands. As long as replies are outstanding the server may wait for them
 // to be read before it reads on, so then it returns at once and writes in the
-// background, and where that fails Read says so. The bytes may be changed once all
+// background, and where that fails Read says so. The bytes must not be changed before
+// written is closed, unless that is nil; it is as soon as all
 // replies have come, or Discard has returned.
-func (c *Conn) Send(commands []byte, outstanding bool) error {
+func (c *Conn) Send(commands []byte, outstanding bool) (written <-chan struct{}, err error) {
 	if !outstanding {
 		c.awaitSent()
-		return c.explain(c.write(commands))
+		return nil, c.explain(c.write(commands))
 	}
 	before, done := c.sent, make(chan struct{})
 	c.sent = done
@@ -56,7 +57,7 @@ func (c *Conn) Send(commands []byte, outstanding bool) error {
 			c.conn.Close() // what waits for the replies must not wait on
 		}
 	}()
-	return nil
+	return done, nil
 }
 
 func (c *Conn) write(b []byte) error {

@@ -53,7 +53,7 @@ func get(t *testing.T, p *Pool) *Conn {
 // a bulk string.
 func ask(t *testing.T, c *Conn, args ...string) string {
 	t.Helper()
-	if err := c.Send(AppendCommand(nil, args...), false); err != nil {
+	if _, err := c.Send(AppendCommand(nil, args...), false); err != nil {
 		t.Fatal(err)
 	}
 	r := bufio.NewReader(c)
@@ -225,7 +225,7 @@ func TestContextEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := testenv.Namespace(t)
-	if err := c.Send(AppendCommand(nil, "BLPOP", key, "0"), false); err != nil {
+	if _, err := c.Send(AppendCommand(nil, "BLPOP", key, "0"), false); err != nil {
 		t.Fatal(err)
 	}
 	failed := make(chan error, 1)
@@ -260,7 +260,7 @@ func TestServerHangs(t *testing.T) {
 	c := get(t, pool)
 	server.Stop()
 	defer server.Continue()
-	if err := c.Send(AppendCommand(nil, "PING"), false); err != nil {
+	if _, err := c.Send(AppendCommand(nil, "PING"), false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Read(make([]byte, 10)); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -278,7 +278,7 @@ func TestSendWhileRepliesAreOutstanding(t *testing.T) {
 	pool.turns <- struct{}{}
 	c.lend(t.Context())
 	for range 2 {
-		if err := c.Send(make([]byte, 1000), true); err != nil {
+		if _, err := c.Send(make([]byte, 1000), true); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -291,7 +291,7 @@ func TestSendWhileRepliesAreOutstanding(t *testing.T) {
 		at += n
 	}
 	// Where that fails, who waits for the replies hears why.
-	if err := c.Send(make([]byte, 1000), true); err != nil {
+	if _, err := c.Send(make([]byte, 1000), true); err != nil {
 		t.Fatal(err)
 	}
 	far.Close()
