@@ -179,6 +179,50 @@ func TestUserWhoMayNotDelete(t *testing.T) {
 	}
 }
 
+// Documents of one call have the fields they were given, whether others have the same ones,
+// others, or none, and whether their hashes were there.
+func TestNamesOfOneCall(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		s := open(t, client, testenv.Namespace(t))
+		want := make(map[string]map[string]string)
+		changes := make([]projector.Change, 12)
+		for i := range changes {
+			changes[i] = change(fmt.Sprint(i), "")
+		}
+		commit(t, s, 1, changes[3])
+		for version := uint64(1); version <= 3; version++ {
+			for i := range changes {
+				c := &changes[i]
+				if version > 1 || i == 3 {
+					c.From = c.To
+				}
+				c.To = projector.Checkpoint{Position: projector.Position{Major: version + 1}, EventID: uuid.New()}
+				c.Document, want[c.Key] = new(projector.Document), make(map[string]string)
+				switch kind := (i + int(version)) % 8; kind {
+				case 0:
+					c.Document, want[c.Key] = nil, nil
+				case 1: // without fields
+				default:
+					for f := range kind / 2 {
+						name, value := fmt.Sprint("f", kind*f), fmt.Sprint(version, i, f)
+						c.Document.SetString(name, value)
+						want[c.Key][name] = value
+					}
+				}
+			}
+			if refused, err := s.Commit(t.Context(), 1, changes); err != nil || refused != nil {
+				t.Fatal(refused, err)
+			}
+			for i := range changes {
+				c := &changes[i]
+				if got, at, err := s.Document(t.Context(), 1, c.Key); err != nil || at != c.To || !maps.Equal(got, want[c.Key]) || (got == nil) != (c.Document == nil) {
+					t.Errorf("document %s is %v at %s, %v; want %v at %s", c.Key, got, at, err, want[c.Key], c.To)
+				}
+			}
+		}
+	})
+}
+
 // A key that holds something else is that document's failure alone, names the
 // key, and is left as it is.
 func TestForeignKeys(t *testing.T) {
