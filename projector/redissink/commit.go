@@ -24,7 +24,7 @@ func (s *Sink) Commit(ctx context.Context, g projector.Generation, changes []pro
 		if d == nil || d.full(width) {
 			n := min(width, len(changes)-i)
 			texts := n * (4 + len(changes[i].Document.Fields())) // about as many as the first has
-			d = &documents{call: call{first: i, keys: make([]string, 0, n), args: make([]any, 0, texts)}, texts: make([]string, 0, texts)}
+			d = &documents{alone: n == 1, call: call{first: i, keys: make([]string, 0, n), args: make([]any, 0, texts)}, texts: make([]string, 0, texts)}
 			all = append(all, d)
 		}
 		d.add(s.key(g, changes[i].Key), &changes[i])
@@ -40,6 +40,7 @@ func (s *Sink) Commit(ctx context.Context, g projector.Generation, changes []pro
 // once for all documents that have the same ones.
 type documents struct {
 	call
+	alone bool // there will be one, which has its names beside its values
 	lists []names
 	texts []string // what args point to
 }
@@ -66,9 +67,16 @@ func (d *documents) add(key string, ch *projector.Change) {
 		d.args = append(d.args, &noDocument)
 		return
 	}
-	d.args = append(d.args, d.names(ch.Document))
 	fields := ch.Document.Fields()
+	if d.alone {
+		d.addTexts("-" + strconv.Itoa(len(fields)))
+	} else {
+		d.args = append(d.args, d.names(ch.Document))
+	}
 	for i := range fields {
+		if d.alone {
+			d.args = append(d.args, &fields[i].Name)
+		}
 		value := fields[i].Value.String()
 		d.addTexts(value)
 		d.bytes += len(fields[i].Name) + len(value)

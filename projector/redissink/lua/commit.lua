@@ -5,7 +5,8 @@
 --       each document: checkpoint it was made from ("<position> <event id>", the empty
 --       string for none), checkpoint to move to (position, event id), the list that
 --       names its fields, from 1, then the fields' values in the order of the list; the
---       list is 0, and nothing follows, where there is no document any more
+--       list is 0, and nothing follows, where there is no document any more; it is -n
+--       where n names and values of the document's own follow, in turn
 --
 -- A hash without a document keeps its checkpoint, from which the next one starts, and
 -- has the field _deleted, so that it differs from a document without fields.
@@ -28,6 +29,14 @@ local keys, args, call, try, unpack = KEYS, ARGV, redis.call, redis.pcall, unpac
 -- checkpoint and the values. Names stand at 7, 9, … up to last - 1.
 local function list_of(last, ...)
   return {row = {'HSET', '', '_position', '', '_event', '', ...}, last = last}
+end
+
+-- The list of one document alone, whose n names and values are ARGV[a…].
+local function own_of(a, n)
+  if 2 * n <= CHUNK then return list_of(6 + 2 * n, unpack(args, a, a + 2 * n - 1)) end
+  local list = list_of(6 + 2 * n)
+  for i = 1, 2 * n do list.row[6 + i] = args[a + i - 1] end
+  return list
 end
 
 -- The fields before that are neither in the list nor the sink's own that stay.
@@ -104,8 +113,7 @@ local function make(key, list, from)
 end
 
 local a = 2
-local ended = list_of(8, '_deleted', '1')
-local lists = {['0'] = ended}
+local lists = {}
 for l = 1, tonumber(args[1]) do
   local n = tonumber(args[a])
   local list = list_of(6 + 2 * n)
@@ -120,16 +128,24 @@ end
 local none = args[a] == '' and try('EXISTS', unpack(keys)) == 0
 
 for k = 1, #keys do
-  local key, from, position, event, list = keys[k], args[a], args[a + 1], args[a + 2], lists[args[a + 3]]
-  local row = list.row
+  local key, from, position, event, which = keys[k], args[a], args[a + 1], args[a + 2], args[a + 3]
+  local list = lists[which]
   a = a + 4
-  row[2], row[4], row[6] = key, position, event
-  if list ~= ended then
+  if list then
+    local row = list.row
     for i = 8, list.last, 2 do
       row[i] = args[a]
       a = a + 1
     end
+  elseif which == '0' then
+    list = list_of(8, '_deleted', '1')
+  else
+    local n = -tonumber(which)
+    list = own_of(a, n)
+    a = a + 2 * n
   end
+  local row = list.row
+  row[2], row[4], row[6] = key, position, event
   if none and from == '' then
     local err = write(key, list)
     if err then answer(k, 2, err, key) end
