@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +22,9 @@ import (
 // benchStreams are loaded or committed per round, by as many at once as a worker has
 // batches in flight.
 const benchStreams, benchChunk, benchInFlight = 100_000, 1000, 4
+
+// benchBatch is how many streams a worker commits at a time.
+const benchBatch = 256
 
 // BenchmarkLoad compares a generation that is loaded and finished with one that is
 // committed to, and with a raw COPY of the same bytes over one connection into a table
@@ -86,6 +93,117 @@ func BenchmarkLoad(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
+}
+
+// BenchmarkCommit compares commits of new documents, in batches of as many streams as a
+// worker has in one, with what Postgres takes for the same rows, over one connection into
+// a table with the same key: by unnest of arrays with nothing but the row, and by COPY.
+// The microseconds of CPU a row are those of the backend.
+func BenchmarkCommit(b *testing.B) {
+	config, err := pgxpool.ParseConfig(testenv.Postgres(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	config.MaxConns = 1
+	pool, err := pgxpool.NewWithConfig(b.Context(), config)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(pool.Close)
+	var changes []projector.Change
+	for i := range benchStreams {
+		changes = append(changes, benchDocument(i))
+	}
+	took, cpu := make(map[string]time.Duration), make(map[string]time.Duration)
+	for b.Loop() {
+		ns := testenv.Namespace(b)
+		s := must(b)(pgsink.New(pool, ns, "m", columns...))
+		if err := s.Begin(b.Context(), 1); err != nil {
+			b.Fatal(err)
+		}
+		measure := func(name string, do func(part []projector.Change) error) {
+			before, start := backendBusy(b, pool), time.Now()
+			for part := range slices.Chunk(changes, benchBatch) {
+				if err := do(part); err != nil {
+					b.Fatal(err)
+				}
+			}
+			took[name] += time.Since(start)
+			cpu[name] += backendBusy(b, pool) - before
+		}
+		measure("Commit", func(part []projector.Change) error {
+			refused, err := s.Commit(b.Context(), 1, part)
+			return errors.Join(append(refused, err)...)
+		})
+		names := `_key, _major, _minor, _event, _deleted, adds, "Odd ""name""", share, open, since`
+		if _, err := pool.Exec(b.Context(), fmt.Sprintf("CREATE TABLE %[1]s.raw (LIKE %[1]s.m_1 INCLUDING ALL) WITH (fillfactor = 50)", ns)); err != nil {
+			b.Fatal(err)
+		}
+		insert := fmt.Sprintf("INSERT INTO %s.raw (%s) SELECT k, 1, 0, e, false, a, 'something to read', 1.0 / (a + 1), a %% 2 = 0, t FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::timestamptz[]) AS u(k, e, a, t)", ns, names)
+		measure("unnest", func(part []projector.Change) error {
+			var keys []string
+			var events [][16]byte
+			var adds []int64
+			var times []time.Time
+			for _, c := range part {
+				keys, events = append(keys, c.Key), append(events, c.To.EventID)
+				adds, times = append(adds, int64(len(adds))), append(times, time.UnixMicro(int64(len(times))))
+			}
+			_, err := pool.Exec(b.Context(), insert, keys, events, adds, times)
+			return err
+		})
+		if _, err := pool.Exec(b.Context(), fmt.Sprintf("TRUNCATE %s.raw", ns)); err != nil {
+			b.Fatal(err)
+		}
+		measure("COPY", func(part []projector.Change) error {
+			conn, err := pool.Acquire(b.Context())
+			if err != nil {
+				return err
+			}
+			defer conn.Release()
+			var text bytes.Buffer
+			for i, c := range part {
+				fmt.Fprintf(&text, "%s\t1\t0\t%s\tf\t%d\tsomething to read\t%g\tt\t2000-01-01 00:00:00Z\n", c.Key, c.To.EventID, i, 1/float64(i+1))
+			}
+			_, err = conn.Conn().PgConn().CopyFrom(b.Context(), &text, fmt.Sprintf("COPY %s.raw (%s) FROM STDIN", ns, names))
+			return err
+		})
+		if _, err := pool.Exec(b.Context(), "DROP SCHEMA "+ns+" CASCADE"); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name := range took {
+		b.ReportMetric(benchStreams*float64(b.N)/took[name].Seconds(), name+"-rows/s")
+		b.ReportMetric(float64(cpu[name].Microseconds())/benchStreams/float64(b.N), name+"-µs-cpu/row")
+	}
+	b.ReportMetric(took["unnest"].Seconds()/took["Commit"].Seconds(), "x-unnest")
+	b.ReportMetric(took["COPY"].Seconds()/took["Commit"].Seconds(), "x-COPY")
+	b.ReportMetric(0, "ns/op")
+}
+
+// backendBusy returns the CPU time that the backend of a pool's only connection has taken;
+// 0 where it is elsewhere, or not on Linux.
+func backendBusy(b *testing.B, pool *pgxpool.Pool) time.Duration {
+	b.Helper()
+	var pid int
+	if err := pool.QueryRow(b.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {
+		b.Fatal(err)
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// Behind the name, fields 11 and 12 are the times, in hundredths of a second.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	var ticks time.Duration
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ticks += time.Duration(n)
+	}
+	return ticks * 10 * time.Millisecond
 }
 
 func must(b *testing.B) func(*pgsink.Sink, error) *pgsink.Sink {
