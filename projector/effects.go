@@ -25,7 +25,7 @@ type Effects struct {
 
 const (
 	// fewRows are found faster one by one than by a map.
-	fewRows = 8
+	fewRows = 16
 	// fewCells is how many columns of a row have their cells allocated with those of
 	// others.
 	fewCells = 2
@@ -80,7 +80,7 @@ func (f *Effects) find(key string) *Row {
 // add adds a row that is not there.
 func (f *Effects) add(key string) *Row {
 	if len(f.spareRows) == 0 {
-		n := min(max(len(f.rows), 4), 256)
+		n := min(max(len(f.rows)/2, 4), 256)
 		f.spareRows, f.spareCells = make([]Row, n), make([]Cell, n*fewCells)
 		f.rows = slices.Grow(f.rows, n)
 	}
@@ -93,7 +93,7 @@ func (f *Effects) add(key string) *Row {
 	case f.byKey != nil:
 		f.byKey[key] = r
 	case len(f.rows) > fewRows:
-		f.byKey = make(map[string]*Row, 4*fewRows)
+		f.byKey = make(map[string]*Row, 2*fewRows)
 		for _, r := range f.rows {
 			f.byKey[r.key] = r
 		}
