@@ -68,6 +68,28 @@ func (c *stateCache) take(s eventstore.StreamID, at Checkpoint) *warmState {
 	return &w
 }
 
+// takeBefore returns the state of a stream if it is one of before a position, else nil,
+// and leaves it where it is. A state that is returned leaves the cache.
+func (c *stateCache) takeBefore(s eventstore.StreamID, head Position) *warmState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w, ok := c.states.Peek(s)
+	if !ok || w.at.Position.Compare(head) >= 0 {
+		return nil
+	}
+	c.states.Remove(s)
+	c.hits++
+	return &w
+}
+
+// misled takes note that states of takeBefore were not those of the read model.
+func (c *stateCache) misled(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hits -= uint64(n)
+	c.misses += uint64(n)
+}
+
 // put keeps a state.
 func (c *stateCache) put(s eventstore.StreamID, w warmState) {
 	if c == nil || w.bytes > c.limit {

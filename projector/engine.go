@@ -25,6 +25,8 @@ type engine struct {
 	afresh bool
 	// deadline is how long an event may take, 0 for ever.
 	deadline time.Duration
+	// told says that who claims the streams keeps skips up to date.
+	told bool
 	// handling has a place for each stream that a reactor may handle at a time,
 	// over all batches. Only reactors need it.
 	handling chan struct{}
@@ -37,34 +39,105 @@ type took struct {
 	load, fold, commit time.Duration
 }
 
+// add adds the times of what was done again.
+func (t *took) add(more took) {
+	t.load += more.load
+	t.fold += more.fold
+	t.commit += more.commit
+}
+
 // project loads the checkpoints of streams, applies the events behind them and
 // commits, and notes in the foldings what became of each. Streams that stand at
 // their heads already are not read. An error is one of the store, the sink or the
 // context, or a [*hungError], after which the foldings are not to be used.
 func (e *engine) project(ctx context.Context, streams []*folding) (t took, err error) {
+	behind, t, err := e.prepare(ctx, streams)
+	if err != nil {
+		return t, err
+	}
+	more, err := e.finish(ctx, behind, t.fold)
+	t.add(more)
+	return t, err
+}
+
+// prepare is the part of project that leaves everything as it is, except where a
+// reactor's handlers are called. It returns the streams that may have something to commit.
+func (e *engine) prepare(ctx context.Context, streams []*folding) (behind []*folding, t took, err error) {
 	start := time.Now()
-	behind, err := e.load(ctx, streams)
+	behind, err = e.load(ctx, streams)
 	t.load = time.Since(start)
 	if err != nil || len(behind) == 0 {
-		return t, err
+		return nil, t, err
 	}
 	start = time.Now()
 	err = e.fold(ctx, behind)
 	t.fold = time.Since(start)
 	if err != nil {
-		return t, err
+		return nil, t, err
 	}
-	e.keepSnapshots(ctx, behind, t.fold)
-	start = time.Now()
+	// What is wrong may be the guess.
+	again := only(behind, func(f *folding) bool { return f.guessed > 0 && f.halted != nil })
+	if len(again) == 0 {
+		return behind, t, nil
+	}
+	behind = only(behind, func(f *folding) bool { return f.guessed == 0 || f.halted == nil })
+	e.unguess(again)
+	rest, more, err := e.prepare(ctx, again)
+	t.add(more)
+	return append(behind, rest...), t, err
+}
+
+// finish commits what was prepared, in a time that tells what snapshots are worth.
+func (e *engine) finish(ctx context.Context, behind []*folding, folded time.Duration) (t took, err error) {
+	if len(behind) == 0 {
+		return t, nil
+	}
+	e.keepSnapshots(ctx, behind, folded)
+	start := time.Now()
 	err = e.commit(ctx, behind)
 	t.commit = time.Since(start)
+	if err != nil {
+		return t, err
+	}
+	again := only(behind, func(f *folding) bool { return f.guessed > 0 && f.refused != nil })
+	if len(again) == 0 {
+		return t, nil
+	}
+	e.unguess(again)
+	more, err := e.project(ctx, again)
+	t.add(more)
 	return t, err
 }
 
-// load loads the checkpoints, except of fresh streams, and returns the streams that are
-// to be read.
+// guess takes the state that was kept of a stream for that of its read model, without
+// asking the sink, if that can be: somebody may have got on with the stream since, or the
+// sink may have lost it, and then the commit is refused. So it is done only where there is
+// something to commit.
+func (e *engine) guess(f *folding) bool {
+	if e.warm == nil || !f.pointed || f.until > 0 || e.Projection.incremental() {
+		return false
+	}
+	w := e.warm.takeBefore(f.stream, PositionOf(f.head))
+	if w == nil {
+		return false
+	}
+	f.warm, f.from, f.to, f.guessed = w, w.at, w.at, f.head
+	return true
+}
+
+// unguess makes foldings as they were before their checkpoints were guessed. The states
+// that misled are gone, so that the sink is asked next time.
+func (e *engine) unguess(streams []*folding) {
+	e.warm.misled(len(streams))
+	for _, f := range streams {
+		*f = folding{stream: f.stream, head: f.guessed, again: f.again, pointed: f.pointed, causes: f.causes}
+	}
+}
+
+// load loads the checkpoints, except of fresh streams and those that can be guessed, and
+// returns the streams that are to be read.
 func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, error) {
-	if err := e.ask(ctx, only(streams, func(f *folding) bool { return !f.fresh })); err != nil {
+	if err := e.ask(ctx, only(streams, func(f *folding) bool { return !f.fresh && !e.guess(f) })); err != nil {
 		return nil, err
 	}
 	var behind, still []*folding
@@ -74,7 +147,7 @@ func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, erro
 		}
 		ahead := f.from.Position.Compare(PositionOf(f.head))
 		if f.again || ahead < 0 || ahead > 0 && f.registered {
-			if !e.Projection.incremental() {
+			if f.guessed == 0 && !e.Projection.incremental() {
 				f.warm = e.warm.take(f.stream, f.from)
 			}
 			behind = append(behind, f)
@@ -85,8 +158,10 @@ func (e *engine) load(ctx context.Context, streams []*folding) ([]*folding, erro
 	if err := e.anchored(ctx, still); err != nil || len(behind) == 0 {
 		return nil, err
 	}
-	if err := e.skips.refresh(ctx); err != nil {
-		return nil, err
+	if !e.told {
+		if err := e.skips.refresh(ctx); err != nil {
+			return nil, err
+		}
 	}
 	for _, f := range behind {
 		f.skips = e.skips.of(f.stream)

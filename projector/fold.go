@@ -22,7 +22,10 @@ type folding struct {
 	registered bool
 	// fresh says that nothing is taken to have been applied, without asking. A commit
 	// is refused where that is not so.
-	fresh   bool
+	fresh bool
+	// guessed is the head where from is what was kept of the stream, and the sink was not
+	// asked; 0 where it was.
+	guessed eventstore.Version
 	from    Checkpoint // where the read model stands
 	to      Checkpoint // the last event applied
 	state   any

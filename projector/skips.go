@@ -11,19 +11,62 @@ import (
 
 // skipList is what was skipped by hand for a projection. A nil list is empty.
 //
-// It is loaded when work begins, and before a batch where there are more: an event
-// that was skipped since belongs to a stream that was parked, so whoever has that
-// stream now claimed it after the skip, and looks after that.
+// It is loaded when work begins, and for a batch where there are more: an event that was
+// skipped since belongs to a stream that was parked, so whoever has that stream now
+// claimed it after the skip, and looks after that, or is told with the claim.
 type skipList struct {
 	log        *lease.Log
 	projection string
 	every      time.Duration // it is not looked at again before, where nobody claims streams; 0 for always
+	// partition tells a stream's. Only [skipList.hear] needs it.
+	partition func(stream string) int
 
 	loading sync.Mutex // one at a time, so that a late one cannot bring back an older list
 	mu      sync.Mutex
 	streams map[string]map[eventstore.Version]bool // guarded by mu; the inner maps do not change
 	events  int                                    // guarded by mu
 	looked  time.Time                              // when it was looked at last, where every is not 0; guarded by mu
+	edition int                                    // guarded by mu; how often the list was loaded
+	known   map[int]int                            // guarded by mu; by partition, how many are in the list
+	heard   map[int]int                            // guarded by mu; and how many there are
+}
+
+// hear takes note of how many there are in some partitions, counted after streams of
+// theirs were claimed, and loads the list if there are more than it has. Where it
+// fails, [skipList.freshen] does that.
+func (s *skipList) hear(ctx context.Context, counts map[int]int) error {
+	s.mu.Lock()
+	for p, n := range counts {
+		if n > s.heard[p] {
+			if s.heard == nil {
+				s.heard = make(map[int]int)
+			}
+			s.heard[p] = n
+		}
+	}
+	s.mu.Unlock()
+	return s.freshen(ctx)
+}
+
+// freshen loads the list if there are more than it has, as far as was heard.
+func (s *skipList) freshen(ctx context.Context) error {
+	s.mu.Lock()
+	stale := false
+	for p, n := range s.heard {
+		stale = stale || n > s.known[p]
+	}
+	s.mu.Unlock()
+	if !stale {
+		return nil
+	}
+	return s.load(ctx)
+}
+
+// current tells which edition of the list there is.
+func (s *skipList) current() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.edition
 }
 
 // refresh loads the list if there are more than is known of.
@@ -61,6 +104,7 @@ func (s *skipList) load(ctx context.Context) error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
 	streams := make(map[string]map[eventstore.Version]bool)
+	known := make(map[int]int)
 	events := 0
 	for skipped, err := range s.log.Skipped(ctx, s.projection) {
 		if err != nil {
@@ -70,11 +114,15 @@ func (s *skipList) load(ctx context.Context) error {
 			streams[skipped.Stream] = make(map[eventstore.Version]bool)
 		}
 		streams[skipped.Stream][eventstore.Version(skipped.Version)] = true
+		if s.partition != nil {
+			known[s.partition(skipped.Stream)]++
+		}
 		events++
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.streams, s.events = streams, events
+	s.streams, s.events, s.known = streams, events, known
+	s.edition++
 	return nil
 }
 

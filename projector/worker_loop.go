@@ -75,7 +75,8 @@ func newLoop(w *Worker, s *served, m *lease.Member) *loop {
 	l := &loop{
 		engine: engine{
 			Assignment: a, store: w.config.Store, warm: s.cache, kept: s.kept,
-			skips:    &skipList{log: w.config.Log, projection: a.Projection.Name()},
+			skips:    &skipList{log: w.config.Log, projection: a.Projection.Name(), partition: w.keys.Partition},
+			told:     true,
 			deadline: w.config.Deadline, handling: make(chan struct{}, w.config.Handlers),
 		},
 		log: w.config.Log, member: m, partition: w.keys.Partition, capacity: w.config.Capacity,

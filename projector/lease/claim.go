@@ -63,39 +63,58 @@ type Claimed struct {
 // The error wraps [ErrFenced] when the session is dead. After any other error
 // some claims may have been granted; claiming again finds out.
 func (m *Member) Claim(ctx context.Context, claims []Claim) ([]Claimed, error) {
+	claimed, _, err := m.claim(ctx, claims, "")
+	return claimed, err
+}
+
+// ClaimFor is [Member.Claim] that also counts, in the same round trip and after the
+// claims were decided, how many events the projection leaves out in each partition
+// concerned; see [Log.Skipped]. What was skipped before a stream could be claimed is
+// counted then.
+func (m *Member) ClaimFor(ctx context.Context, projection string, claims []Claim) (claimed []Claimed, skipped map[int]int, err error) {
+	return m.claim(ctx, claims, projection)
+}
+
+func (m *Member) claim(ctx context.Context, claims []Claim, projection string) ([]Claimed, map[int]int, error) {
 	if err := m.session.Err(); err != nil || len(claims) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, c := range claims {
 		if len(c.Pointers) == 0 {
-			return nil, fmt.Errorf("lease: claiming %s: there are no pointers", c.Stream)
+			return nil, nil, fmt.Errorf("lease: claiming %s: there are no pointers", c.Stream)
 		}
 	}
 	batches := m.log.batches(len(claims), func(i int) (string, int) { return claims[i].Stream, len(claims[i].Pointers) })
 	calls := make([]call, len(batches))
 	for i, b := range batches {
 		calls[i] = m.claimCall(b, claims)
+		if projection != "" {
+			calls[i].count = m.log.keys.Skipped(b.partition, projection)
+		}
 	}
 	replies, err := m.log.run(ctx, "claiming", m.log.scripts.claim, calls)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	claimed := make([]Claimed, len(claims))
+	claimed, skipped := make([]Claimed, len(claims)), make(map[int]int)
 	for i, b := range batches {
 		if err := m.fenced(b.partition, replies[i]); err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		if counted := calls[i].counted; counted != nil {
+			skipped[b.partition] = max(skipped[b.partition], int(counted.Val()))
 		}
 		verdicts, ok := replies[i].([]any)
 		if !ok || len(verdicts) != len(b.items) {
-			return nil, strange("claiming", replies[i])
+			return nil, nil, strange("claiming", replies[i])
 		}
 		for k, item := range b.items {
 			if claimed[item], err = parseClaimed(claims[item], verdicts[k]); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 	}
-	return claimed, nil
+	return claimed, skipped, nil
 }
 
 func (m *Member) claimCall(b *batch, claims []Claim) call {

@@ -15,6 +15,10 @@ type call struct {
 	partition int
 	keys      []string
 	args      []any
+	// count is the key of a hash of the partition whose fields are counted when the
+	// script is done, on the same connection; "" for none. counted is the answer.
+	count   string
+	counted *redis.IntCmd
 }
 
 // run makes calls of a script in one round trip and returns their replies. It
@@ -36,6 +40,9 @@ func (l *Log) once(ctx context.Context, doing string, script *redis.Script, call
 	replies := make([]any, len(calls))
 	for i, cmd := range cmds {
 		reply, err := cmd.Result()
+		if counted := calls[i].counted; err == nil && counted != nil {
+			err = counted.Err()
+		}
 		if err != nil {
 			return nil, l.failed(doing, calls[i].partition, err)
 		}
@@ -64,6 +71,7 @@ func (l *Log) load(ctx context.Context, script *redis.Script, calls []call, cmds
 	}
 	for k, cmd := range l.evaluate(ctx, script, again) {
 		cmds[unknown[k]] = cmd
+		calls[unknown[k]].counted = again[k].counted
 	}
 	return nil
 }
@@ -74,6 +82,9 @@ func (l *Log) evaluate(ctx context.Context, script *redis.Script, calls []call) 
 	cmds := make([]*redis.Cmd, len(calls))
 	for i, c := range calls {
 		cmds[i] = script.EvalSha(ctx, pipe, c.keys, c.args...)
+		if c.count != "" {
+			calls[i].counted = pipe.HLen(ctx, c.count)
+		}
 	}
 	pipe.Exec(ctx)
 	return cmds

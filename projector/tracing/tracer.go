@@ -63,10 +63,13 @@ func (t *Tracer) follow(a projector.Advance, c projector.Cause) {
 		if s.IsZero() {
 			continue
 		}
-		if whole.IsZero() {
+		// Loading begins beside the claim.
+		if whole.IsZero() || s.Begin.Before(whole.Begin) {
 			whole.Begin = s.Begin
 		}
-		whole.End = s.End
+		if s.End.After(whole.End) {
+			whole.End = s.End
+		}
 	}
 	ctx := origin(context.Background(), c.Correlation, trace.SpanID{})
 	appended := trace.Link{SpanContext: trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceOf(c.Correlation), SpanID: spanOf(c.Event)})}
