@@ -1,0 +1,106 @@
+package projector_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/keyspace"
+	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/projector"
+)
+
+// asked is a sink that counts the checkpoints it is asked for.
+type asked struct {
+	projector.Sink
+	n atomic.Int64
+}
+
+func (s *asked) Checkpoints(ctx context.Context, g projector.Generation, keys []string) ([]projector.Checkpoint, []error, error) {
+	s.n.Add(int64(len(keys)))
+	return s.Sink.Checkpoints(ctx, g, keys)
+}
+
+// A worker that has the state of a stream goes on from there without asking the sink, and
+// where the document is another one by now, that is made right.
+func TestGoesOnFromKeptStates(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	sink, tells := &asked{Sink: f.sink}, new(watcher)
+	f.start("w", through(sink), observed(tells))
+	h := make(history)
+	h.append(f, 1, 1)
+	h.wait(f)
+	f.settled()
+	before := sink.n.Load()
+	h.append(f, 1, 2)
+	h.wait(f)
+	f.settled()
+	if n := sink.n.Load() - before; n != 0 {
+		t.Errorf("the sink was asked for %d checkpoints; the state was kept", n)
+	}
+
+	// Somebody deletes the document, and later the stream grows.
+	key := keyspace.Document(f.store.Namespace()+":totals", 1, cart(1).ID())
+	if n, err := f.client.Del(t.Context(), key).Result(); n != 1 || err != nil {
+		t.Fatalf("deleting %s: %d, %v", key, n, err)
+	}
+	h.append(f, 1, 4)
+	h.wait(f)
+	f.settled()
+	if told := seen[projector.Conflict](tells); len(told) != 0 {
+		t.Errorf("of a state that was too old was told %+v", told)
+	}
+
+	// It is deleted again, and the stream is announced as it is.
+	if err := f.client.Del(t.Context(), key).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.log().Announce(t.Context(), []string{cart(1).String()}); err != nil {
+		t.Fatal(err)
+	}
+	h.wait(f)
+	f.settled()
+}
+
+// hasty is a store that cannot read streams at first, as those of somebody else may be
+// while they are changed.
+type hasty struct {
+	eventstore.Reader
+	left atomic.Int64
+}
+
+func (s *hasty) ReadMany(ctx context.Context, reads []eventstore.StreamRead, visit func(int, *eventstore.Recorded) error) ([]error, error) {
+	if s.left.Add(-1) < 0 {
+		return s.Reader.ReadMany(ctx, reads, visit)
+	}
+	failed := make([]error, len(reads))
+	for i, r := range reads {
+		failed[i] = &eventstore.EventError{Stream: r.Stream, Version: 1, Err: fmt.Errorf("%w: read before it was claimed", eventstore.ErrHole)}
+	}
+	return failed, nil
+}
+
+// What was wrong with a stream before it was claimed is no reason to park it.
+func TestNotParkedForWhatWasReadAhead(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedRedis(t))
+	tells := new(watcher)
+	store := &hasty{Reader: f.store}
+	store.left.Store(1)
+	h := make(history)
+	h.append(f, 1, 1, 2)
+	f.start("w", observed(tells), func(c *projector.WorkerConfig) { c.Store, c.Attempts = store, 1 })
+	testenv.Wait(t, waitLong, func() error {
+		if len(seen[projector.Settled](tells)) == 0 && len(seen[projector.ParkedStream](tells)) == 0 {
+			return errors.New("it is not settled")
+		}
+		return nil
+	})
+	h.wait(f)
+	f.parked(0)
+	f.settled()
+}
