@@ -22,8 +22,9 @@ SEED     ?=
 KIND     ?=
 STEPS    ?= 1000000
 
-# How many streams pass through a worker in `make memory`.
+# How many streams pass through a worker in `make memory`, and how many events each has.
 STREAMS ?= 1000000
+EVENTS  ?= 1
 
 # How often `make bench-history` goes through the history of the shop.
 HISTORYROUNDS ?= 3
@@ -63,7 +64,7 @@ chaos: setup ## Break workers and servers by the thousand: KILLS, STALLS, RESTAR
 	PROJECTORD_LEASE_STEPS=$(STEPS) go test -v -count 1 -timeout 2h -run '^TestProtocol$$' ./projector/lease
 
 memory: setup ## Pass STREAMS through a worker and print its memory; Redis takes 5 KiB for each
-	PROJECTORD_TEST_STREAMS=$(STREAMS) go test -v -count 1 -timeout 2h -run '^TestScenario34_WorkerMemory$$' $(ARGS) ./projector
+	PROJECTORD_TEST_STREAMS=$(STREAMS) PROJECTORD_TEST_EVENTS=$(EVENTS) go test -v -count 1 -timeout 2h -run '^TestScenario34_WorkerMemory$$' $(ARGS) ./projector
 
 acceptance: setup ## Rebuild and trim the carts of a real shop under fire, and restart its workers; needs its data, see examples/cart/README.md
 	PROJECTORD_TEST_ACCEPTANCE=1 go test -v -count 1 -timeout 30m -parallel 1 -run '^(TestRebuildUnderFire|TestRemoval|TestRollingRestart)$$/^UCI$$' $(ARGS) ./examples/cart

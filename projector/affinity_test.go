@@ -194,11 +194,14 @@ func TestBatchesInFlight(t *testing.T) {
 	})
 }
 
-// streamsVariable is how many streams TestScenario34_WorkerMemory has; `make memory`
-// sets it.
-const streamsVariable = "PROJECTORD_TEST_STREAMS"
+// streamsVariable is how many streams TestScenario34_WorkerMemory has, and eventsVariable
+// how many events each of them; `make memory` sets them.
+const (
+	streamsVariable = "PROJECTORD_TEST_STREAMS"
+	eventsVariable  = "PROJECTORD_TEST_EVENTS"
+)
 
-// tenths is a sink that tells when another tenth of all documents went through it.
+// tenths is a sink that tells when another tenth of all events went through it.
 type tenths struct {
 	projector.Sink
 	all    int64
@@ -208,7 +211,12 @@ type tenths struct {
 
 func (s *tenths) Commit(ctx context.Context, g projector.Generation, changes []projector.Change) ([]error, error) {
 	refused, err := s.Sink.Commit(ctx, g, changes)
-	some := int64(len(changes))
+	some := int64(0)
+	for i, c := range changes {
+		if err == nil && (refused == nil || refused[i] == nil) {
+			some += int64(c.To.Position.Major - c.From.Position.Major)
+		}
+	}
 	if n := s.n.Add(some); n*10/s.all > (n-some)*10/s.all {
 		s.passed(n)
 	}
@@ -231,7 +239,7 @@ func resident() string {
 // Scenario 34: many streams pass through a worker, and the memory it takes for
 // their states stays within its bound.
 func TestScenario34_WorkerMemory(t *testing.T) {
-	const limit = 1 << 20
+	const limit, perAppend = 1 << 20, 10
 	streams := 130_000
 	if text := os.Getenv(streamsVariable); text != "" {
 		var err error
@@ -239,10 +247,20 @@ func TestScenario34_WorkerMemory(t *testing.T) {
 			t.Fatalf("%s is %q; want a number from 10000, which fill the cache", streamsVariable, text)
 		}
 	}
+	events := 1
+	if text := os.Getenv(eventsVariable); text != "" {
+		var err error
+		if events, err = strconv.Atoi(text); err != nil || events < 1 {
+			t.Fatalf("%s is %q; want a number from 1", eventsVariable, text)
+		}
+	}
 	f := newFixture(t, sharedRedis(t))
 	f.p = newTotals(func(s *total, e added) { s.add(e.Qty) })
-	sink := &tenths{Sink: f.sink, all: int64(streams), passed: func(n int64) {
-		t.Logf("after %d streams: %s resident", n, resident())
+	sink := &tenths{Sink: f.sink, all: int64(streams) * int64(events), passed: func(n int64) {
+		var now runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&now)
+		t.Logf("after %d events: the heap has %d KiB, %s are resident", n, now.HeapAlloc>>10, resident())
 	}}
 	w, _ := f.worker("w", through(sink), func(c *projector.WorkerConfig) { c.CacheBytes = limit })
 	var before, after runtime.MemStats
@@ -250,28 +268,42 @@ func TestScenario34_WorkerMemory(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	var appending errgroup.Group
 	appending.Go(func() error {
-		for start := 0; start < streams; start += 1000 {
-			var appends []eventstore.StreamAppend
-			for i := start; i < min(start+1000, streams); i++ {
-				appends = append(appends, eventstore.StreamAppend{Stream: cart(i), Events: []eventstore.Event{event("added", added{1})}})
+		for left := events; left > 0; left -= perAppend {
+			expected := eventstore.NoStream
+			if left < events {
+				expected = eventstore.Exact(eventstore.Version(events - left))
 			}
-			for _, o := range f.store.AppendMany(t.Context(), appends) {
-				if o.Err != nil {
-					return o.Err
+			one := make([]eventstore.Event, min(left, perAppend))
+			for i := range one {
+				one[i] = event("added", added{1})
+			}
+			for start := 0; start < streams; start += 1000 {
+				var appends []eventstore.StreamAppend
+				for i := start; i < min(start+1000, streams); i++ {
+					appends = append(appends, eventstore.StreamAppend{Stream: cart(i), Expected: expected, Events: slices.Clone(one)})
+				}
+				for _, o := range f.store.AppendMany(t.Context(), appends) {
+					if o.Err != nil {
+						t.Error(o.Err)
+						return o.Err
+					}
 				}
 			}
 		}
 		return nil
 	})
 	full := false
-	testenv.Wait(t, waitLong+time.Duration(streams)*time.Millisecond, func() error {
+	testenv.Wait(t, waitLong+time.Duration(streams)*time.Duration(events)*time.Millisecond, func() error {
 		s := w.Status()[0]
+		if t.Failed() {
+			return nil // to append
+		}
 		if s.CachedBytes > limit {
 			t.Fatalf("the states take %d bytes; %d are allowed", s.CachedBytes, limit)
 		}
 		full = full || s.CachedBytes > limit/2
-		if done := sink.n.Load(); done < int64(streams) {
-			return fmt.Errorf("%d of %d streams went through", done, streams)
+		if done := sink.n.Load(); done < sink.all {
+			return fmt.Errorf("%d of %d events went through", done, sink.all)
 		}
 		l, err := projector.MeasureLag(t.Context(), f.log(), projector.Assignment{Projection: f.p, Sink: f.sink})
 		if err == nil && (l.Pointers > 0 || s.CachedStates == 0) {
@@ -284,12 +316,12 @@ func TestScenario34_WorkerMemory(t *testing.T) {
 	}
 	f.settled()
 	for i := 0; i < streams; i += 500 {
-		f.want(cart(i), 1)
+		f.want(cart(i), slices.Repeat([]int64{1}, events)...)
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	grown := int64(after.HeapAlloc) - int64(before.HeapAlloc)
-	t.Logf("%d streams went through: the heap grew by %d KiB, %s are resident", streams, grown>>10, resident())
+	t.Logf("%d streams of %d events went through: the heap grew by %d KiB, %s are resident", streams, events, grown>>10, resident())
 	if !full || grown > 16*limit {
 		t.Errorf("the heap grew by %d KiB, the cache was full: %t", grown>>10, full)
 	}
