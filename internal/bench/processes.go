@@ -92,8 +92,8 @@ func (c *carts) buildBy(ctx context.Context, name string, processes int) (g proj
 }
 
 // workOff has processes work off what was appended while there was no worker: carts that
-// are new. The namespace has none before.
-func (c *carts) workOff(ctx context.Context, name string, streams, processes int) (took time.Duration, spent told, err error) {
+// are new. The namespace has none before. prepared is called when they are there.
+func (c *carts) workOff(ctx context.Context, name string, streams, processes int, prepared func() error) (took time.Duration, spent told, err error) {
 	w, kill, err := c.workers(ctx, name, 0, processes)
 	defer kill()
 	if err != nil {
@@ -102,6 +102,9 @@ func (c *carts) workOff(ctx context.Context, name string, streams, processes int
 	group, err := c.follow(ctx, w.model)
 	if err == nil {
 		err = c.fill(ctx, streams, cartEvents)
+	}
+	if err == nil {
+		err = prepared()
 	}
 	begun := time.Now()
 	if err == nil {

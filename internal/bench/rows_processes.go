@@ -96,9 +96,20 @@ func workOffTogether(processes int) func(context.Context, *lab) (sample, error) 
 		}
 		defer discard()
 		streams := l.scaled(backlogStreams, 10)
-		return l.apart(ctx, streams*cartEvents, func(ctx context.Context) (time.Duration, told, error) {
-			return c.workOff(ctx, "backlog", streams, processes)
+		var before time.Duration
+		s, err := l.apart(ctx, streams*cartEvents, func(ctx context.Context) (time.Duration, told, error) {
+			return c.workOff(ctx, "backlog", streams, processes, func() (err error) {
+				before, err = redisCPU(ctx, l.redis)
+				return err
+			})
 		})
+		if err != nil {
+			return sample{}, err
+		}
+		// What was appended before is not the workers'.
+		after, err := redisCPU(ctx, l.redis)
+		s.redis = after - before
+		return s, err
 	}
 }
 

@@ -96,11 +96,11 @@ type weighed []told
 
 // weighWorker has events pass through a worker, which is a process of its own. They are of
 // streams that are new, so that what it kept of each would add up.
-func (c *carts) weighWorker(ctx context.Context, name string, streams int) (all weighed, spent told, err error) {
+func (c *carts) weighWorker(ctx context.Context, name string, streams int) (all weighed, err error) {
 	w, kill, err := c.workers(ctx, name, weighedCache, 1)
 	defer kill()
 	if err != nil {
-		return nil, told{}, err
+		return nil, err
 	}
 	group, err := c.follow(ctx, w.model)
 	if err == nil {
@@ -120,10 +120,10 @@ func (c *carts) weighWorker(ctx context.Context, name string, streams int) (all 
 		}
 	}
 	if err == nil {
-		spent, err = w.end()
+		_, err = w.end()
 	}
 	if err == nil {
 		err = c.check(ctx, w.model, 1)
 	}
-	return all, spent, err
+	return all, err
 }
