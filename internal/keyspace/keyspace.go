@@ -29,6 +29,8 @@
 //	{ns:p}:backfilled:<group>   hash    how far that has come
 //	{ns:p}:checkpoints:<group>  hash  stream → checkpoint, of effects
 //	{ns:p}:snapshot:<def>:<stream>  string  a state that the stream's events add up to
+//	{ns:p}:info            hash    stream → what is to be known of it, in a balancer's namespace
+//	{ns:p}:numbers         string  the last number given in one, to an announcement or owner
 //	<model>:<id>           hash    a document, or row, of generation 1
 //	<model>@<gen>:<id>     hash    a document of a later generation
 //
@@ -54,6 +56,11 @@ const (
 	MaxPartitions = 1024
 	// Layout is the version of the key layout written to the meta hash.
 	Layout = 1
+	// LayoutBalancer is written there in its place in the namespace of a balancer, which
+	// no event store can be in.
+	LayoutBalancer = "balancer-1"
+	// MetaLayout is the field of a namespace's settings with the version of the layout.
+	MetaLayout = "layout"
 	// MetaPartitions is the field of a namespace's settings that says how many
 	// partitions it has.
 	MetaPartitions = "partitions"
@@ -199,6 +206,14 @@ func (n *Namespace) Backfill(partition int, group string) string {
 func (n *Namespace) Backfilled(partition int, group string) string {
 	return n.tags[partition] + ":backfilled:" + group
 }
+
+// Info returns the key of what is to be known of a partition's streams, where they are
+// announced to be handed out and have no events.
+func (n *Namespace) Info(partition int) string { return n.tags[partition] + ":info" }
+
+// Numbers returns the key of the last number that was given to an announcement, or to an
+// owner, of such streams.
+func (n *Namespace) Numbers(partition int) string { return n.tags[partition] + ":numbers" }
 
 // Skipped returns the key of a partition's events that a projection leaves out,
 // in all its generations.

@@ -56,4 +56,11 @@
 // group stands. [Group.Retry] and [Group.Skip] end a parking. [Log.Tend] trims the
 // logs, in one process by its [Role]. A group that the server lost is made anew by
 // [Log.Group], pointers that it lost by [Log.Announce].
+//
+// # Streams without events
+//
+// A registry is usually that of an event store, whose appends raise heads and leave
+// pointers. Where there are no events, [Log.Enter] does both, with some bytes that are to
+// be known of a stream; [Member.Entries] tells them to the session that has it, and
+// [Member.Finish] takes the stream out of the registry. projector/balancer is made of that.
 package lease

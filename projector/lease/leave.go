@@ -17,12 +17,26 @@ const leftSuffix = ".left"
 // it kept. The error wraps [ErrFenced] when the session is dead; after any other error some
 // streams may be given back.
 func (m *Member) Leave(ctx context.Context, claims []Claim) error {
+	return m.leave(ctx, claims, true)
+}
+
+// HandBack is [Member.Leave] for a session that goes on, and wants others to have the
+// streams of these claims. The word that it leaves in the log may come to itself: see
+// [Member.Wake]. Whatever sweeps next takes them over, which may be the session itself.
+func (m *Member) HandBack(ctx context.Context, claims []Claim) error {
+	if len(claims) == 0 {
+		return m.session.Err()
+	}
+	return m.leave(ctx, claims, false)
+}
+
+func (m *Member) leave(ctx context.Context, claims []Claim, ending bool) error {
 	if err := m.session.Err(); err != nil {
 		return err
 	}
 	batches := m.log.batches(len(claims), func(i int) (string, int) { return claims[i].Stream, len(claims[i].Pointers) })
 	for _, p := range m.session.partitions {
-		if !slices.ContainsFunc(batches, func(b *batch) bool { return b.partition == p }) {
+		if ending && !slices.ContainsFunc(batches, func(b *batch) bool { return b.partition == p }) {
 			batches = append(batches, &batch{partition: p})
 		}
 	}
@@ -38,8 +52,11 @@ func (m *Member) Leave(ctx context.Context, claims []Claim) error {
 		}
 		calls[i] = call{
 			partition: b.partition,
-			keys:      []string{keys.Sessions(b.partition), keys.Log(b.partition), keys.Leases(b.partition, m.group.name), keys.Draining(b.partition)},
+			keys:      []string{keys.Sessions(b.partition), keys.Log(b.partition), keys.Leases(b.partition, m.group.name)},
 			args:      args,
+		}
+		if ending {
+			calls[i].keys = append(calls[i].keys, keys.Draining(b.partition))
 		}
 	}
 	replies, err := m.log.run(ctx, "leaving", m.log.scripts.leave, calls)

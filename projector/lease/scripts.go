@@ -18,6 +18,7 @@ type scriptSet struct {
 	sweep, reap, trim, walked            *redis.Script
 	fill, take, done, throttle, sessions *redis.Script
 	follow, outset, leave                *redis.Script
+	enter, entries                       *redis.Script
 }
 
 // protocol is the scripts as they are.
@@ -61,6 +62,8 @@ func newScripts(change func(name, source string) string) *scriptSet {
 		follow:    script("follow"),
 		outset:    script("outset"),
 		leave:     script("session", "leave"),
+		enter:     script("enter"),
+		entries:   script("session", "entries"),
 	}
 }
 

@@ -55,6 +55,17 @@ type Settled struct {
 // [Member.Claim] it takes any number of streams in one round trip and answers in
 // their order; the errors are alike.
 func (m *Member) Settle(ctx context.Context, settlements []Settlement) ([]Settled, error) {
+	return m.settle(ctx, settlements, false)
+}
+
+// Finish is [Member.Settle] for streams that were put into the registry by [Log.Enter], and
+// takes them out of it together with what is to be known of them. Their version is the head
+// that [Member.Entries] told, or 0 where it told none.
+func (m *Member) Finish(ctx context.Context, settlements []Settlement) ([]Settled, error) {
+	return m.settle(ctx, settlements, true)
+}
+
+func (m *Member) settle(ctx context.Context, settlements []Settlement, finish bool) ([]Settled, error) {
 	if err := m.session.Err(); err != nil || len(settlements) == 0 {
 		return nil, err
 	}
@@ -64,6 +75,9 @@ func (m *Member) Settle(ctx context.Context, settlements []Settlement) ([]Settle
 	calls := make([]call, len(batches))
 	for i, b := range batches {
 		calls[i] = m.settleCall(b, settlements)
+		if finish {
+			calls[i].keys = append(calls[i].keys, m.log.keys.Info(b.partition))
+		}
 	}
 	replies, err := m.log.run(ctx, "settling", m.log.scripts.settle, calls)
 	if err != nil {

@@ -6,7 +6,7 @@
 -- KEYS[1]  {ns:p}:sessions
 -- KEYS[2]  {ns:p}:log
 -- KEYS[3]  {ns:p}:leases:<group>
--- KEYS[4]  {ns:p}:draining
+-- KEYS[4]  {ns:p}:draining, or nothing where the session goes on
 -- ARGV[1]  group
 -- ARGV[2]  session
 -- ARGV     for each stream: name, number of pointers, then the pointers
@@ -21,7 +21,7 @@ if not alive(me) then return 0 end
 
 -- A session that leaves is no longer counted upon to read (sweep.lua). It knows of that
 -- itself, which the letter says.
-redis.pcall('HSETNX', KEYS[4], me, NOW .. 's')
+if KEYS[4] then redis.pcall('HSETNX', KEYS[4], me, NOW .. 's') end
 
 local names, moved = {}, {}
 

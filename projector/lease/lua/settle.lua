@@ -4,6 +4,7 @@
 -- KEYS[2]  {ns:p}:log
 -- KEYS[3]  {ns:p}:leases:<group>
 -- KEYS[4]  {ns:p}:heads
+-- KEYS[5]  {ns:p}:info, where the streams shall leave the registry with that, or nothing
 -- ARGV[1]  group
 -- ARGV[2]  session
 -- ARGV     for each stream: name, committed version, number of pointers, then
@@ -46,4 +47,12 @@ for i = 1, #names do
 end
 if #dropped > 0 then redis.call('HDEL', KEYS[3], unpack(dropped)) end
 acknowledge(group, done)
+if KEYS[5] and #dropped > 0 then
+  redis.call('HDEL', KEYS[4], unpack(dropped))
+  redis.call('HDEL', KEYS[5], unpack(dropped))
+  -- A stream may be leased for weeks, and its pointer keeps trim from all behind it.
+  for i = 1, #done, ARGUMENTS do
+    redis.call('XDEL', KEYS[2], unpack(done, i, math.min(i + ARGUMENTS - 1, #done)))
+  end
+end
 return replies
