@@ -150,6 +150,9 @@ func (s *Store) createOrLoad(ctx context.Context) (int, error) {
 	if err != nil || partitions < 1 || partitions > keyspace.MaxPartitions {
 		return 0, fmt.Errorf("key %s says there are %q partitions, which is no number from 1 to %d", key, stored[0], keyspace.MaxPartitions)
 	}
+	if stored[1] == keyspace.LayoutBalancer {
+		return 0, fmt.Errorf("key %s says that it is the namespace of a balancer, which has no events: give the store another one", key)
+	}
 	if layout := stored[1]; layout != strconv.Itoa(keyspace.Layout) {
 		return 0, fmt.Errorf("key %s says its layout is version %s, this program knows version %d: use the version of projectord that created it, or a newer one", key, layout, keyspace.Layout)
 	}

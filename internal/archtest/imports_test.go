@@ -60,6 +60,7 @@ var mayImport = map[string][]string{
 	"projector":             {"eventstore", "snapshots", "projector/generations", "projector/lease", "internal/keyspace", backoff, lru, sync, uuid, xxhash},
 	"projector/sinktest":    {"projector", "eventstore", uuid},
 	"projector/lease":       {"eventstore", "internal/keyspace", "internal/redisx", goredis, redsync, uuid, msgpack},
+	"projector/balancer":    {"projector/lease", "internal/keyspace", "internal/redisx", goredis},
 	"projector/generations": {"internal/keyspace", "internal/redisx", goredis},
 	"projector/redissink":   {"projector", "projector/generations", "eventstore", "internal/keyspace", "internal/redisx", goredis, uuid},
 

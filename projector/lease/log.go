@@ -59,6 +59,9 @@ func (l *Log) Client() redis.UniversalClient { return l.client }
 // Partitions returns how many partitions there are.
 func (l *Log) Partitions() int { return l.keys.Partitions() }
 
+// PartitionOf returns the partition of a stream.
+func (l *Log) PartitionOf(stream string) int { return l.keys.Partition(stream) }
+
 // all returns the numbers of all partitions.
 func (l *Log) all() []int {
 	all := make([]int, l.Partitions())

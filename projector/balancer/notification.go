@@ -1,0 +1,57 @@
+package balancer
+
+import "strconv"
+
+// Kind says what a [Notification] tells.
+type Kind uint8
+
+const (
+	// Assigned says that the stream is this worker's now, and nobody else's, until it
+	// finishes it, hands it back, or is told that it is disowned.
+	Assigned Kind = 1 + iota
+	// Expired says that the stream's worker has died, and that this worker, and no other,
+	// may [Worker.Claim] it. It comes only where the configuration has OfferExpired;
+	// otherwise such a stream is assigned.
+	Expired
+	// Disowned says that the stream is not this worker's any more, and why. Whoever works
+	// on it stops.
+	Disowned
+	// Terminated is the last notification: the worker has ended, everything it had is
+	// others', and the channel is closed behind it. Err is why, nil after [Worker.Close]
+	// and [Worker.Drain].
+	Terminated
+)
+
+// String returns the name in lower case.
+func (k Kind) String() string {
+	names := [...]string{Assigned: "assigned", Expired: "expired", Disowned: "disowned", Terminated: "terminated"}
+	if int(k) < len(names) && names[k] != "" {
+		return names[k]
+	}
+	return "Kind(" + strconv.Itoa(int(k)) + ")"
+}
+
+// Notification tells a worker what became of a stream.
+type Notification struct {
+	Kind Kind
+	// Assignment is the stream's. With [Expired] it has the stream alone; with [Terminated]
+	// it is empty.
+	Assignment
+	// Err is why, with [Disowned] and [Terminated].
+	Err error
+}
+
+// Assignment is a stream that a worker has.
+type Assignment struct {
+	Stream string
+	// Info is that of the stream's last announcement. It is not to be changed.
+	Info []byte
+	// Number is that of the announcement. Later ones of a stream have higher numbers.
+	Number uint64
+	// Token grows from one assignment of a stream to the next, whoever has it: a fencing
+	// token. Where what a worker writes is kept with the token, and a write with a lower
+	// one is refused, a worker that was stuck cannot write behind its successor.
+	Token uint64
+	// TakenOver says that a worker that died, or handed it back, had the stream before.
+	TakenOver bool
+}

@@ -1,0 +1,315 @@
+package balancer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/projectord/projectord/projector/lease"
+)
+
+// Worker is given streams. Its methods are safe for concurrent use.
+//
+// It goes on whatever happens to Redis: while a session lives its streams are its own; when
+// the session dies all of them are disowned, and a new one begins as soon as Redis answers.
+// It ends by [Worker.Close] and [Worker.Drain], or when another process has its name.
+type Worker struct {
+	balancer *Balancer
+	config   WorkerConfig
+	name     *lease.Name
+	logger   *slog.Logger
+	metrics  Metrics
+
+	life       context.Context // ends when everything was given back
+	end        context.CancelFunc
+	background sync.WaitGroup // what runs until life ends
+	closing    sync.Once      // begins the end
+	closed     chan struct{}  // the channel is closed, and all has ended that could be waited for
+	closeErr   error          // what could not be given back; set before closed is
+	changed    chan struct{}  // there may be room, or nothing left; one is enough to be told
+	requested  chan struct{}  // there are requests
+
+	mu       sync.Mutex // guards all below
+	out      chan Notification
+	queue    []Notification   // what out has no room for, in order
+	inc      *incarnation     // nil between two sessions
+	streams  map[string]*held // what the worker has, and is offered
+	requests []*request       // of the settler
+	quiet    bool             // no more streams are wanted
+	over     bool             // nothing can be done any more, and soon out is closed
+	ended    bool             // out is closed
+	trouble  error            // why no streams come, nil where they can
+}
+
+// state is what can be done with a stream.
+type state uint8
+
+const (
+	offered state = iota // there is no lease yet
+	owned
+	busy // one goroutine is about to claim it, to finish it or to hand it back
+)
+
+// held is a stream of an incarnation. Its fields are guarded by the worker's mutex.
+type held struct {
+	Assignment
+	inc       *incarnation
+	partition int
+	pointers  []string
+	state     state
+	request   *request // the last one, which may be under way
+	doubtful  bool     // what became of its pointers is not known
+	given     bool     // it was disowned already, and is on its way to others
+	since     time.Time
+	progress  time.Time // when it was seen to get on last
+	context   context.Context
+	cancel    context.CancelCauseFunc // of context; nil where nobody asked for that
+}
+
+// Join makes a worker, which begins to be given streams. The context bounds the joining and
+// nothing else; the worker lives until it is closed. A name that is taken is waited for a
+// little longer than a TTL, so that a process that was restarted gets its own back; then
+// the error wraps [lease.ErrNameTaken].
+func (b *Balancer) Join(ctx context.Context, config WorkerConfig) (*Worker, error) {
+	config = config.withDefaults()
+	if err := config.validate(); err != nil {
+		return nil, fmt.Errorf("balancer: joining: %w", err)
+	}
+	name, err := lease.AcquireName(ctx, b.client, lease.NameConfig{
+		Namespace: b.Namespace(), Given: config.Name, Getenv: config.Getenv, TTL: config.TTL,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("balancer: joining: %w", err)
+	}
+	w := &Worker{
+		balancer: b, config: config, name: name, metrics: config.Metrics,
+		logger:  config.Logger.With("balancer", b.Namespace(), "worker", name.String()),
+		closed:  make(chan struct{}),
+		changed: make(chan struct{}, 1), requested: make(chan struct{}, 1),
+		// An assignment and a loss of each stream, and the last word.
+		out:     make(chan Notification, 2*config.Capacity+1),
+		streams: make(map[string]*held),
+	}
+	w.life, w.end = context.WithCancel(context.WithoutCancel(ctx))
+	inc, err := w.begin(ctx)
+	if err != nil {
+		w.end()
+		name.Release(context.WithoutCancel(ctx)) // it would be taken for a TTL
+		return nil, fmt.Errorf("balancer: joining: %w", err)
+	}
+	w.background.Go(func() { w.name.Run(w.life) })
+	w.background.Go(func() { w.run(inc) })
+	w.background.Go(w.settle)
+	w.background.Go(w.mind)
+	w.background.Go(func() {
+		b.log.Tend(w.life, lease.TendConfig{TTL: config.TTL, Failed: w.failed})
+	})
+	return w, nil
+}
+
+// ID returns the worker's name.
+func (w *Worker) ID() string { return w.name.String() }
+
+// Notifications returns the channel that tells the worker what it has. It has room for all
+// that can be told of the streams that fit into the capacity: nothing is ever dropped, and
+// nothing waits for the reader but the streams that it does not read of, which are part of
+// the capacity. After [Terminated] it is closed.
+func (w *Worker) Notifications() <-chan Notification { return w.out }
+
+// Err returns nil while the worker can be given streams, else why not: Redis does not
+// answer, or the worker has ended. The worker goes on trying until it is closed.
+func (w *Worker) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.over:
+		return fmt.Errorf("balancer: worker %s: %w", w.ID(), ErrClosed)
+	case w.trouble == nil && w.inc != nil:
+		return w.inc.session.Err()
+	}
+	return w.trouble
+}
+
+// Held returns what the worker has, in the order of the names.
+func (w *Worker) Held() []Assignment {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []Assignment
+	for _, h := range w.streams {
+		if w.has(h) {
+			all = append(all, h.Assignment)
+		}
+	}
+	slices.SortFunc(all, func(a, b Assignment) int { return strings.Compare(a.Stream, b.Stream) })
+	return all
+}
+
+// Holds reports whether the stream is the worker's at this moment. It goes by the clock and
+// asks nobody, so it is right also in a process that was stuck, before Disowned comes.
+func (w *Worker) Holds(stream string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h := w.streams[stream]
+	return h != nil && w.has(h)
+}
+
+// has reports whether a stream of the map is the worker's; w.mu is held.
+func (w *Worker) has(h *held) bool {
+	return h.Token > 0 && !h.given && !w.over && h.inc == w.inc && w.inc.session.Err() == nil
+}
+
+// Context returns a context that ends when the stream is not the worker's any more, with
+// the reason as its cause. Of one that the worker does not have it has ended already, with
+// an [ErrNotHeld].
+func (w *Worker) Context(stream string) context.Context {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h := w.streams[stream]
+	if h == nil || !w.has(h) {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		cancel(w.notHeld(stream))
+		return ctx
+	}
+	if h.cancel == nil {
+		h.context, h.cancel = context.WithCancelCause(context.Background())
+	}
+	return h.context
+}
+
+// Progress says that the work on a stream gets on, which matters where the configuration
+// has Idle. The error wraps [ErrNotHeld] where the stream is not the worker's.
+func (w *Worker) Progress(stream string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h := w.streams[stream]
+	if h == nil || !w.has(h) {
+		return w.notHeld(stream)
+	}
+	h.progress = time.Now()
+	return nil
+}
+
+func (w *Worker) notHeld(stream string) error {
+	return fmt.Errorf("balancer: worker %s, stream %q: %w", w.ID(), stream, ErrNotHeld)
+}
+
+// told adds a notification; w.mu is held. It never blocks. At the end there is only the
+// last word to be said.
+func (w *Worker) told(n Notification) {
+	if w.over {
+		return
+	}
+	w.queue = append(w.queue, n)
+	w.pass()
+}
+
+// pass fills the channel from the queue, and leaves a place for the last word; w.mu is
+// held. Only this sends, and the last word.
+func (w *Worker) pass() {
+	if w.ended {
+		return
+	}
+	n := 0
+	for n < len(w.queue) && len(w.out) < cap(w.out)-1 {
+		w.out <- w.queue[n]
+		n++
+	}
+	w.queue = slices.Delete(w.queue, 0, n)
+}
+
+// room returns how many more streams may be asked for; w.mu is held. Each takes a part of
+// the capacity, and two places in the channel: it may be lost before it is read of.
+func (w *Worker) room() int {
+	granted := 0
+	if w.inc != nil {
+		granted = w.inc.granted
+	}
+	capacity := w.config.Capacity
+	places := 2*capacity - len(w.out) - len(w.queue) - len(w.streams)
+	return max(0, min(capacity-len(w.streams)-granted, places/2-granted))
+}
+
+// change says that there may be room; w.mu need not be held.
+func (w *Worker) change() {
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+// counted tells the metrics how many streams there are; w.mu is held.
+func (w *Worker) counted() { w.metrics.Held(len(w.streams), w.config.Capacity) }
+
+// drop forgets a stream; w.mu is held.
+func (w *Worker) drop(h *held, why error) {
+	if w.streams[h.Stream] == h {
+		delete(w.streams, h.Stream)
+	}
+	if h.cancel != nil {
+		h.cancel(why)
+	}
+	w.counted()
+	w.change()
+}
+
+// disown tells that a stream was lost; w.mu is held. What was never told of needs no word.
+func (w *Worker) disown(h *held, why error) {
+	if !w.unsaid(h.Stream) {
+		w.told(Notification{Kind: Disowned, Assignment: h.Assignment, Err: why})
+	}
+	w.metrics.Add(EventDisowned, 1)
+}
+
+// unsaid takes back the notification of a stream that is in the queue still, and reports
+// whether there was one; w.mu is held.
+func (w *Worker) unsaid(stream string) bool {
+	before := len(w.queue)
+	w.queue = slices.DeleteFunc(w.queue, func(n Notification) bool {
+		return n.Stream == stream && (n.Kind == Assigned || n.Kind == Expired)
+	})
+	return len(w.queue) < before
+}
+
+// failed notes what will be tried again.
+func (w *Worker) failed(err error) {
+	if w.life.Err() != nil {
+		return
+	}
+	w.metrics.Add(EventFailed, 1)
+	w.logger.Warn("something failed and is tried again", "error", err)
+}
+
+// backoff is the waits of something that is tried again.
+type backoff struct {
+	retry Retry
+	next  time.Duration
+}
+
+// wait waits, or until ctx ends.
+func (b *backoff) wait(ctx context.Context) {
+	b.next = min(max(b.retry.Initial, b.next), b.retry.Max)
+	pause(ctx, b.next)
+	b.next *= 2
+}
+
+func (b *backoff) reset() { b.next = 0 }
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// isOver reports whether an error says that the session is at its end, which needs no word.
+func isOver(err error) bool {
+	return errors.Is(err, lease.ErrFenced) || errors.Is(err, lease.ErrStopped) || errors.Is(err, lease.ErrNameLost)
+}
