@@ -180,8 +180,7 @@ type Status struct {
 	// Number is that of its last announcement.
 	Number uint64
 	// Session is the one that has it: the name of a worker, a dot and some random
-	// characters. It is empty where no worker has the stream, and may be one that has
-	// died until another takes over.
+	// characters. It is empty where no worker that lives has the stream.
 	Session string
 }
 
@@ -190,8 +189,15 @@ type Status struct {
 // about 256 and changes nothing. An error ends the sequence.
 func (b *Balancer) Streams(ctx context.Context) iter.Seq2[Status, error] {
 	return func(yield func(Status, error) bool) {
+		lives := make(map[string]bool)
 		for p := range b.log.Partitions() {
 			for r, err := range b.group.Registry(ctx, p) {
+				if err == nil {
+					err = b.look(ctx, lives, r.Session)
+				}
+				if !lives[r.Session] {
+					r.Session = ""
+				}
 				s := Status{Announcement: Announcement{Stream: r.Stream, Info: r.Info}, Number: r.Head, Session: r.Session}
 				if !yield(s, err) || err != nil {
 					return
@@ -199,6 +205,21 @@ func (b *Balancer) Streams(ctx context.Context) iter.Seq2[Status, error] {
 			}
 		}
 	}
+}
+
+// look finds out whether a session lives that it has not met before.
+func (b *Balancer) look(ctx context.Context, lives map[string]bool, session string) error {
+	if _, known := lives[session]; known || session == "" {
+		return nil
+	}
+	sessions, err := b.log.Live(ctx)
+	for _, s := range sessions {
+		lives[s.Name] = true
+	}
+	if !lives[session] {
+		lives[session] = false // known to be dead
+	}
+	return err
 }
 
 // Sessions returns the sessions of workers that live, in the order of their names.

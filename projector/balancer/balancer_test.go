@@ -1,6 +1,13 @@
 package balancer_test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -62,6 +69,18 @@ func TestAnnouncedAgain(t *testing.T) {
 			t.Error("after all there is", s, len(w.Notifications()))
 		}
 	})
+}
+
+// A stream can be finished by the context that ends with it.
+func TestFinishByItsContext(t *testing.T) {
+	b := open(t, testenv.Embedded(t), 0)
+	w := join(t, b, balancer.WorkerConfig{Capacity: 500})
+	announce(t, b, names(500)...)
+	for stream := range assigned(t, w, 500) {
+		if err := w.Finish(w.Context(stream), stream); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // A stream that is handed back goes to another worker, and is not finished.
@@ -154,4 +173,175 @@ func TestBadInput(t *testing.T) {
 			t.Errorf("%s: worker %s joined", name, w.ID())
 		}
 	}
+}
+
+// Every key that comes about is documented, with its type.
+func TestKeys(t *testing.T) {
+	text, err := os.ReadFile("../../docs/reference/keys.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Balancers\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	client := testenv.Redis(t)
+	b := open(t, client, 3)
+	documented := make(map[string]*regexp.Regexp)
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([a-z]+) \\|").FindAllStringSubmatch(section, -1) {
+		pattern := regexp.QuoteMeta(m[1])
+		for name, shape := range map[string]string{`\{ns\}`: `\{` + b.Namespace() + `\}`, `\{ns:p\}`: `\{` + b.Namespace() + `:\d\}`, "<name>": "pod", "<role>": "janitor", "<group>": "workers"} {
+			pattern = strings.ReplaceAll(pattern, name, shape)
+		}
+		documented[m[2]+" "+m[1]] = regexp.MustCompile("^" + m[2] + " " + pattern + "$")
+	}
+	seen := map[string]bool{"hash {ns}:walks": true} // TestGroupLost has it
+	w := join(t, b, balancer.WorkerConfig{Name: "pod", Capacity: 20})
+	announce(t, b, names(20)...)
+	owned(t, 20, w)
+	testenv.Wait(t, waitLong, func() error { return client.Get(t.Context(), "{"+b.Namespace()+"}:role:janitor").Err() })
+	for _, key := range keysOf(t, client, b) {
+		what := client.Type(t.Context(), key).Val() + " " + key
+		found := false
+		for name, pattern := range documented {
+			if pattern.MatchString(what) {
+				seen[name], found = true, true
+			}
+		}
+		if !found {
+			t.Errorf("the %s is not documented", what)
+		}
+	}
+	for name := range documented {
+		if !seen[name] {
+			t.Errorf("the %s is documented, and did not come about", name)
+		}
+	}
+}
+
+var (
+	codeInTable = regexp.MustCompile("`([A-Za-z]+(?:\\.[A-Za-z]+)?)`")
+	holeRow     = regexp.MustCompile(`(?m)^\| (\d+) \| .* \| (.*) \|$`)
+	testName    = regexp.MustCompile("`(Test[A-Za-z0-9_]+)`")
+)
+
+// The guide's tables name tests and identifiers that there are, and a test for each hole.
+func TestGuideTables(t *testing.T) {
+	text, err := os.ReadFile("../../docs/guides/balancer.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := make(map[string]bool)
+	for _, path := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			declared(known, d)
+		}
+	}
+	holes := holeRow.FindAllStringSubmatch(string(text), -1)
+	if len(holes) != 32 {
+		t.Errorf("the guide has %d holes", len(holes))
+	}
+	for i, m := range holes {
+		tests := testName.FindAllStringSubmatch(m[2], -1)
+		if m[1] != strconv.Itoa(i+1) || len(tests) == 0 {
+			t.Errorf("row %d of the holes is %s", i+1, m[0])
+		}
+		for _, name := range tests {
+			if !known[name[1]] {
+				t.Errorf("there is no %s", name[1])
+			}
+		}
+	}
+	_, calls, _ := strings.Cut(string(text), "| theirs | ours |")
+	calls, _, _ = strings.Cut(calls, "\n\n")
+	for row := range strings.Lines(calls) {
+		cells := strings.Split(row, " | ")
+		for _, m := range codeInTable.FindAllStringSubmatch(cells[len(cells)-1], -1) {
+			if !known[m[1]] && !strings.HasPrefix(m[1], "POD") {
+				t.Errorf("the guide names %s, which there is not", m[1])
+			}
+		}
+	}
+}
+
+// declared notes what a declaration declares: names, methods and fields as Type.Name.
+func declared(known map[string]bool, d ast.Decl) {
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		name := d.Name.Name
+		if d.Recv != nil {
+			of := d.Recv.List[0].Type
+			if star, ok := of.(*ast.StarExpr); ok {
+				of = star.X
+			}
+			name = of.(*ast.Ident).Name + "." + name
+		}
+		known[name] = true
+	case *ast.GenDecl:
+		for _, s := range d.Specs {
+			switch s := s.(type) {
+			case *ast.ValueSpec:
+				for _, n := range s.Names {
+					known[n.Name] = true
+				}
+			case *ast.TypeSpec:
+				known[s.Name.Name] = true
+				fields, _ := s.Type.(*ast.StructType)
+				if fields == nil {
+					continue
+				}
+				for _, f := range fields.Fields.List {
+					for _, n := range f.Names {
+						known[s.Name.Name+"."+n.Name] = true
+						known[n.Name] = true // as in: whose Info
+					}
+				}
+			}
+		}
+	}
+}
+
+// What Redis has lost of who has what is found, and everything is handed out anew.
+func TestGroupLost(t *testing.T) {
+	client := testenv.Redis(t)
+	for name, lose := range map[string]func(key string) error{
+		"Group":   func(key string) error { return client.XGroupDestroy(t.Context(), key, "workers").Err() },
+		"Log":     func(key string) error { return client.Del(t.Context(), key).Err() },
+		"Pending": func(key string) error { return client.XAck(t.Context(), key, "workers", first(t, client, key)).Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, client, 0)
+			w := join(t, b, balancer.WorkerConfig{Capacity: 20, TTL: shortTTL})
+			announce(t, b, names(10)...)
+			assigned(t, w, 10)
+			if err := lose(logKey(b, 0)); err != nil {
+				t.Fatal(err)
+			}
+			for range 10 {
+				wantErr(t, nextOf(t, w, balancer.Disowned).Err, balancer.ErrGroupLost)
+			}
+			for stream := range assigned(t, w, 10) {
+				mustFinish(t, w, stream)
+			}
+			if s := statuses(t, b); len(s) > 0 {
+				t.Error("left are", s)
+			}
+		})
+	}
+}
+
+// first returns the id of the first entry of a log.
+func first(t *testing.T, client redis.UniversalClient, key string) string {
+	t.Helper()
+	entries, err := client.XRangeN(t.Context(), key, "-", "+", 1).Result()
+	if err != nil || len(entries) == 0 {
+		t.Fatal("the log has no entry", err)
+	}
+	return entries[0].ID
 }

@@ -71,7 +71,7 @@ func TestClose(t *testing.T) {
 				w := join(t, b, balancer.WorkerConfig{Capacity: n})
 				owned(t, n, w)
 				end(t, w)
-				for _, left := range drained(t, w)[:] {
+				for _, left := range drained(t, w) {
 					if left.Kind == balancer.Assigned {
 						t.Fatal("after the end there is", left.Kind, left.Stream)
 					}
@@ -83,6 +83,11 @@ func TestClose(t *testing.T) {
 				wantErr(t, w.Err(), balancer.ErrClosed)
 				if w.Holds("session-1") || len(w.Held()) != 0 || w.Context("session-1").Err() == nil {
 					t.Error("after the end streams are held")
+				}
+				for _, s := range statuses(t, b) {
+					if s.Session != "" {
+						t.Fatal("after the end there is", s)
+					}
 				}
 				other := join(t, b, balancer.WorkerConfig{Capacity: n})
 				assigned(t, other, n)

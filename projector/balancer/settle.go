@@ -96,7 +96,11 @@ func (w *Worker) request(ctx context.Context, what what, doing string, streams [
 		select {
 		case err = <-c:
 		case <-ctx.Done():
-			err = ctx.Err()
+			select {
+			case err = <-c: // it may be the stream's own context, which ends with it
+			default:
+				err = ctx.Err()
+			}
 		}
 		if err != nil {
 			errs = append(errs, w.cannot(doing, streams[i], err))
@@ -184,12 +188,12 @@ func (w *Worker) finish(inc *incarnation, requests []*request) {
 		case settled[i].Result != lease.Behind:
 			// Not being its own any more it was finished before, and the reply lost: from a
 			// session that lives nobody takes a lease.
+			r.answer(nil)
 			if known {
 				w.drop(h, w.notHeld(h.Stream))
 				w.metrics.Add(EventFinished, 1)
 				w.metrics.Finished(time.Since(h.since))
 			}
-			r.answer(nil)
 		case err != nil:
 			if known {
 				h.state = owned
@@ -241,6 +245,7 @@ func (w *Worker) giveBack(inc *incarnation, requests []*request) (again bool) {
 		case err == nil && known:
 			w.unsaid(h.Stream)
 			w.metrics.Add(EventHandedBack, 1)
+			r.answer(nil) // before its context ends
 			w.drop(h, w.notHeld(h.Stream))
 		case err != nil && known:
 			h.doubtful = true
