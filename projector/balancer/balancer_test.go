@@ -83,23 +83,30 @@ func TestFinishByItsContext(t *testing.T) {
 	}
 }
 
-// A stream that is handed back goes to another worker, and is not finished.
+// Streams that are handed back go to another worker, not back to the same, and are not
+// finished.
 func TestHandBack(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		const n = 30
 		b := open(t, client, 0)
-		one := join(t, b, balancer.WorkerConfig{Capacity: 1})
-		announce(t, b, "cart")
-		first := assigned(t, one, 1)["cart"]
-		two := join(t, b, balancer.WorkerConfig{Capacity: 1})
-		if err := one.HandBack(t.Context(), "cart"); err != nil {
-			t.Fatal(err)
+		one := join(t, b, balancer.WorkerConfig{Capacity: 2 * n, TTL: waitLong})
+		announce(t, b, names(n)...)
+		before := assigned(t, one, n)
+		two := join(t, b, balancer.WorkerConfig{Capacity: n, TTL: waitLong})
+		for stream, first := range before {
+			if err := one.HandBack(t.Context(), stream); err != nil {
+				t.Fatal(err)
+			}
+			second := nextOf(t, two, balancer.Assigned)
+			if second.Stream != stream || !second.TakenOver || second.Token <= first.Token || one.Holds(stream) || !two.Holds(stream) {
+				t.Fatal("handed back it was assigned as", second)
+			}
+			wantErr(t, one.Finish(t.Context(), stream), balancer.ErrNotHeld)
 		}
-		second := assigned(t, two, 1)["cart"]
-		if !second.TakenOver || second.Token <= first.Token || one.Holds("cart") || !two.Holds("cart") {
-			t.Error("handed back it was assigned as", second)
+		if len(one.Notifications()) > 0 {
+			t.Error("the worker was told of", len(one.Notifications()))
 		}
-		wantErr(t, one.Finish(t.Context(), "cart"), balancer.ErrNotHeld)
-		mustFinish(t, two, "cart")
+		mustFinish(t, two, names(n)...)
 	})
 }
 
@@ -116,6 +123,25 @@ func TestHandBackAlone(t *testing.T) {
 		t.Error("handed back it is held")
 	}
 	assigned(t, w, 1)
+}
+
+// A worker that hands back all the time takes over all the same.
+func TestHandBackAllTheTime(t *testing.T) {
+	client := testenv.Redis(t)
+	b := open(t, client, 0)
+	announce(t, b, names(6)...)
+	died(t, b, client, 5)
+	w := join(t, b, balancer.WorkerConfig{TTL: shortTTL})
+	times := make(map[string]int)
+	for enough := 0; enough < 6; {
+		n := nextOf(t, w, balancer.Assigned)
+		if times[n.Stream]++; times[n.Stream] == 3 {
+			enough++
+		}
+		if err := w.HandBack(t.Context(), n.Stream); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // What Open refuses.

@@ -96,6 +96,35 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// What the channel has no room for is told later, in order, and the end waits for no room.
+func TestChannelIsFull(t *testing.T) {
+	b := open(t, testenv.Embedded(t), 0)
+	w := join(t, b, balancer.WorkerConfig{Capacity: 1})
+	announce(t, b, "cart")
+	owned(t, 1, w)
+	const times = 20
+	fill := func() {
+		for range times { // each time it is assigned anew
+			announce(t, b, "cart")
+			mustFinish(t, w, "cart")
+		}
+	}
+	fill()
+	last := uint64(0)
+	for range times + 1 {
+		n := nextOf(t, w, balancer.Assigned)
+		if n.Token <= last {
+			t.Error("tokens come as", n.Token, "after", last)
+		}
+		last = n.Token
+	}
+	fill()
+	mustClose(t, w)
+	if all := drained(t, w); len(all) != 1 {
+		t.Error("after the end there are", len(all))
+	}
+}
+
 // A reader that is slow gets what was lost and the last word, in order.
 func TestCloseSlowReader(t *testing.T) {
 	b := open(t, testenv.Embedded(t), 0)

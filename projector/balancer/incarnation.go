@@ -22,7 +22,7 @@ type incarnation struct {
 	broken  chan error // why it cannot go on, one is enough
 	granted int        // streams that reads may bring; guarded by the worker's mutex
 	// shy says until when a partition is left to others, because something of it was handed
-	// back to them; guarded by the worker's mutex.
+	// back to them, and is there until it was swept after that; guarded by the worker's mutex.
 	shy map[int]time.Time
 }
 

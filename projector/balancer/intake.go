@@ -195,6 +195,9 @@ func (in *intake) sweep(ctx context.Context, p, n int) (int, error) {
 		return 0, nil
 	}
 	w := in.worker
+	w.mu.Lock()
+	delete(in.inc.shy, p)
+	w.mu.Unlock()
 	before, _ := in.known(p)
 	swept, err := in.inc.member.Sweep(ctx, p, min(n, w.config.RecoveryCount))
 	if err != nil {

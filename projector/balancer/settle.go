@@ -232,7 +232,9 @@ func (w *Worker) giveBack(inc *incarnation, requests []*request) (again bool) {
 	w.mu.Lock()
 	for i, r := range requests {
 		claims[i] = lease.Claim{Stream: r.held.Stream, Pointers: slices.Clone(r.held.pointers)}
-		inc.shy[r.held.partition] = time.Now().Add(w.config.TTL)
+		if _, shy := inc.shy[r.held.partition]; !shy { // else it might never sweep
+			inc.shy[r.held.partition] = time.Now().Add(w.config.TTL)
+		}
 	}
 	w.mu.Unlock()
 	err := inc.member.HandBack(w.life, claims)
