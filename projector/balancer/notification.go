@@ -7,7 +7,8 @@ type Kind uint8
 
 const (
 	// Assigned says that the stream is this worker's now, and nobody else's, until it
-	// finishes it, hands it back, or is told that it is disowned.
+	// finishes it, hands it back, or is told that it is disowned. Who reads late may read of
+	// one that was lost meanwhile: [Worker.Context] knows.
 	Assigned Kind = 1 + iota
 	// Expired says that the stream's worker has died, and that this worker, and no other,
 	// may [Worker.Claim] it. It comes only where the configuration has OfferExpired;
