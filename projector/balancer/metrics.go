@@ -19,8 +19,8 @@ const (
 )
 
 // Metrics is told what a worker does. Its methods are called by several goroutines at once,
-// and delay the worker until they return. They are never told the name of a stream: as a
-// label it would make a metric for each.
+// and delay the worker until they return; they call nothing of it. They are never told the
+// name of a stream: as a label it would make a metric for each.
 type Metrics interface {
 	// Add counts.
 	Add(event Event, n int)
