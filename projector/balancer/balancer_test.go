@@ -362,6 +362,38 @@ func TestGroupLost(t *testing.T) {
 	}
 }
 
+// Streams that no worker can come upon are found, and others are left alone.
+func TestHeal(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		b := open(t, client, 2)
+		w := join(t, b, balancer.WorkerConfig{Capacity: 3})
+		announce(t, b, "held-1", "held-2", "held-3")
+		assigned(t, w, 3)
+		announce(t, b, names(20)...)
+		if n, err := b.Heal(t.Context()); n != 0 || err != nil {
+			t.Error("of healthy streams were healed", n, err)
+		}
+		lost := 0
+		for p := range b.Partitions() {
+			m := stranger(t, b, client, waitLong)
+			batch, err := m.Read(t.Context(), []int{p}, 5, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, q := range batch.Pointers {
+				if err := client.XAck(t.Context(), logKey(b, p), "workers", q.ID).Err(); err != nil {
+					t.Fatal(err)
+				}
+				lost++
+			}
+		}
+		if n, err := b.Heal(t.Context()); n != lost || err != nil {
+			t.Error("of", lost, "streams were healed", n, err)
+		}
+		assigned(t, join(t, b, balancer.WorkerConfig{Capacity: 20}), 20)
+	})
+}
+
 // first returns the id of the first entry of a log.
 func first(t *testing.T, client redis.UniversalClient, key string) string {
 	t.Helper()

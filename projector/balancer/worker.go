@@ -106,6 +106,7 @@ func (b *Balancer) Join(ctx context.Context, config WorkerConfig) (*Worker, erro
 	w.background.Go(func() { w.run(inc) })
 	w.background.Go(w.settle)
 	w.background.Go(w.mind)
+	w.background.Go(w.heal)
 	w.background.Go(func() {
 		b.log.Tend(w.life, lease.TendConfig{TTL: config.TTL, Failed: w.failed})
 	})
