@@ -66,7 +66,7 @@ type reading struct {
 	late  eventstore.Version // what this reply began with, if that is a gap; what else is in it is passed over
 	seen  int                // how many events there were in the batch
 	bytes int                // how many bytes they had
-	usual int                // bytes an event has, by the batches before
+	usual int                // bytes an event has, by the batches before and the reads before this
 }
 
 // gap says that a read found a later event than the one it was to go on with.
@@ -75,7 +75,7 @@ type gap struct {
 	found eventstore.Version
 }
 
-var readings = sync.Pool{New: func() any { return &reading{usual: usualBytes} }}
+var readings = sync.Pool{New: func() any { return new(reading) }}
 
 // ReadMany implements [eventstore.Reader].
 func (s *Store) ReadMany(ctx context.Context, reads []eventstore.StreamRead, visit func(int, *eventstore.Recorded) error) ([]error, error) {
@@ -114,6 +114,8 @@ func (s *Store) together(reads []eventstore.StreamRead) [][]int {
 
 func (r *reading) start(s *Store, visit func(int, *eventstore.Recorded) error, reads []eventstore.StreamRead) {
 	r.store, r.visit, r.reads, r.failed = s, visit, reads, nil
+	// Finding it out anew takes batches that ask for far too little.
+	r.usual = int(s.usual.Load())
 	r.next = r.next[:0]
 	for _, read := range reads {
 		r.next = append(r.next, max(read.From, 1))
@@ -124,6 +126,7 @@ func (r *reading) start(s *Store, visit func(int, *eventstore.Recorded) error, r
 
 func (r *reading) release() {
 	r.hangUp()
+	r.store.usual.Store(int64(r.usual))
 	r.store, r.visit, r.reads, r.failed, r.todo, r.event = nil, nil, nil, nil, nil, eventstore.Recorded{}
 	r.entries.onEntry, r.entries.onRefused, r.entries.onEnd = nil, nil, nil
 	readings.Put(r)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -52,6 +53,7 @@ type Store struct {
 	keys   *keyspace.Namespace
 	queues []commitQueue // by lane
 	pools  pools         // what reads go by
+	usual  atomic.Int64  // bytes an event has, as the last read found
 }
 
 var _ eventstore.Store = (*Store)(nil)
@@ -70,6 +72,7 @@ func Open(ctx context.Context, client redis.UniversalClient, config Config) (*St
 		config.ReplicaTimeout = time.Second
 	}
 	s := &Store{config: config, client: client}
+	s.usual.Store(usualBytes)
 	if err := s.open(ctx); err != nil {
 		return nil, fmt.Errorf("opening namespace %q: %w", config.Namespace, err)
 	}
