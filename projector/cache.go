@@ -68,6 +68,15 @@ func (c *stateCache) take(s eventstore.StreamID, at Checkpoint) *warmState {
 	return &w
 }
 
+// position returns the version of the state of a stream, 0 where it is not known, and
+// leaves it where it is.
+func (c *stateCache) position(s eventstore.StreamID) eventstore.Version {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w, _ := c.states.Peek(s)
+	return eventstore.Version(w.at.Position.Major)
+}
+
 // takeBefore returns the state of a stream if it is one of before a position, else nil,
 // and leaves it where it is. A state that is returned leaves the cache.
 func (c *stateCache) takeBefore(s eventstore.StreamID, head Position) *warmState {

@@ -60,8 +60,8 @@ func (e *engine) project(ctx context.Context, streams []*folding) (t took, err e
 	return t, err
 }
 
-// prepare is the part of project that leaves everything as it is, except where a
-// reactor's handlers are called. It returns the streams that may have something to commit.
+// prepare is the part of project before anything is committed. It returns the streams that
+// may have something to commit.
 func (e *engine) prepare(ctx context.Context, streams []*folding) (behind []*folding, t took, err error) {
 	start := time.Now()
 	behind, err = e.load(ctx, streams)
@@ -295,26 +295,34 @@ func (e *engine) read(ctx context.Context, streams []*folding) error {
 }
 
 func (e *engine) apply(ctx context.Context, streams []*folding, w *watch) error {
-	reads := make([]eventstore.StreamRead, len(streams))
-	for i, f := range streams {
-		reads[i] = eventstore.StreamRead{Stream: f.stream, From: f.start(e.Projection)}
-	}
-	failed, err := e.store.ReadMany(ctx, reads, func(i int, r *eventstore.Recorded) error {
+	visit := func(i int, r *eventstore.Recorded) error {
 		if err := w.begin(i, r.Version); err != nil {
 			return err
 		}
 		defer w.end()
 		return streams[i].take(e.Projection, r)
-	})
-	if err != nil {
-		return err
+	}
+	outcomes := make([]error, len(streams))
+	reads, of := make([]eventstore.StreamRead, 0, len(streams)), make([]int, 0, len(streams))
+	for i, f := range streams {
+		from := f.start(e.Projection)
+		if events := f.readBefore(from); events != nil {
+			outcomes[i] = each(events, func(r *eventstore.Recorded) error { return visit(i, r) })
+			continue
+		}
+		reads, of = append(reads, eventstore.StreamRead{Stream: f.stream, From: from}), append(of, i)
+	}
+	if len(reads) > 0 {
+		failed, err := e.store.ReadMany(ctx, reads, func(i int, r *eventstore.Recorded) error { return visit(of[i], r) })
+		if err != nil {
+			return err
+		}
+		for i, err := range failed {
+			outcomes[of[i]] = err
+		}
 	}
 	for i, f := range streams {
-		var err error
-		if failed != nil {
-			err = failed[i]
-		}
-		f.end(e.Projection, err)
+		f.end(e.Projection, outcomes[i])
 	}
 	return nil
 }

@@ -26,6 +26,9 @@ type folding struct {
 	// guessed is the head where from is what was kept of the stream, and the sink was not
 	// asked; 0 where it was.
 	guessed eventstore.Version
+	// ahead are events of the stream that were read before it was claimed, from the one
+	// at the kept state on. They serve a guess, once.
+	ahead   []eventstore.Recorded
 	from    Checkpoint // where the read model stands
 	to      Checkpoint // the last event applied
 	state   any

@@ -24,9 +24,8 @@ type Advance struct {
 	// Causes are what the events came from, in their order, at most [MaxCauses].
 	Causes []Cause
 	// Claim is when the stream was claimed; zero where the worker had it already. Load,
-	// Fold and Commit are those of the batch it was in; see [Batch]. Loading and folding
-	// go on beside the claim, except for a [Reactor]; Commit comes after all. A stage that
-	// the batch did not come to is zero.
+	// Fold and Commit are those of the batch it was in; see [Batch]. A stage that the
+	// batch did not come to is zero.
 	Claim, Load, Fold, Commit Period
 	// Events is how many were applied, up to version To; of those that came with others
 	// of the batch too.

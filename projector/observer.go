@@ -44,7 +44,8 @@ type Disowned struct {
 }
 
 // Conflict says that a commit was refused by the compare-and-set: somebody else
-// had got on with the stream.
+// had got on with the stream. That a state which was kept turned out to be too old is no
+// conflict.
 type Conflict struct {
 	Assignment
 	*RefusedError

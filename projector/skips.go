@@ -26,7 +26,6 @@ type skipList struct {
 	streams map[string]map[eventstore.Version]bool // guarded by mu; the inner maps do not change
 	events  int                                    // guarded by mu
 	looked  time.Time                              // when it was looked at last, where every is not 0; guarded by mu
-	edition int                                    // guarded by mu; how often the list was loaded
 	known   map[int]int                            // guarded by mu; by partition, how many are in the list
 	heard   map[int]int                            // guarded by mu; and how many there are
 }
@@ -60,13 +59,6 @@ func (s *skipList) freshen(ctx context.Context) error {
 		return nil
 	}
 	return s.load(ctx)
-}
-
-// current tells which edition of the list there is.
-func (s *skipList) current() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.edition
 }
 
 // refresh loads the list if there are more than is known of.
@@ -122,7 +114,6 @@ func (s *skipList) load(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.streams, s.events, s.known = streams, events, known
-	s.edition++
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,13 +27,11 @@ func (l *loop) work(life context.Context, tasks []*task) error {
 	if err := l.skips.freshen(life); err != nil {
 		return err
 	}
-	ahead := l.readAhead(life, tasks)
-	if err := l.claim(life, tasks); err != nil {
-		ahead.cancel()
+	reading := l.readAhead(life, tasks)
+	err := l.claim(life, tasks)
+	ahead := <-reading
+	if err != nil {
 		return err
-	}
-	if l.skips.current() != ahead.edition {
-		ahead = nil // it did not know of all that is skipped
 	}
 	var own []*task
 	var settlements []lease.Settlement
@@ -82,88 +79,6 @@ func (l *loop) work(life context.Context, tasks []*task) error {
 		}
 	}
 	return nil
-}
-
-// ahead is the reading of streams that may turn out to be others'. That does no harm, as
-// nothing is committed before the streams are claimed, and it saves a round trip.
-type ahead struct {
-	foldings map[*task]*folding
-	edition  int // of what is skipped
-	began    time.Time
-	cancel   context.CancelFunc
-
-	done   chan struct{} // closed once the rest is there
-	behind []*folding
-	took   took
-	err    error
-}
-
-// readAhead begins to read the streams of tasks. Of a reactor it reads none: its handlers
-// are called for streams that are the session's.
-func (l *loop) readAhead(life context.Context, tasks []*task) *ahead {
-	ctx, cancel := context.WithCancel(life)
-	a := &ahead{
-		foldings: make(map[*task]*folding, len(tasks)), edition: l.skips.current(),
-		began: time.Now(), cancel: cancel, done: make(chan struct{}),
-	}
-	var streams []*folding
-	if _, ok := l.Projection.(*Reactor); !ok {
-		for _, t := range tasks {
-			if !t.stream.IsZero() {
-				f := l.folding(t)
-				a.foldings[t] = f
-				streams = append(streams, f)
-			}
-		}
-	}
-	if len(streams) == 0 {
-		cancel()
-		return a
-	}
-	l.background.Go(func() {
-		defer cancel()
-		defer close(a.done)
-		a.behind, a.took, a.err = l.prepare(ctx, streams)
-	})
-	return a
-}
-
-// prepared is prepare for streams that are the session's now, which may have been read
-// ahead.
-func (l *loop) prepared(life context.Context, tasks []*task, ahead *ahead) (foldings, behind []*folding, took took, err error) {
-	foldings = make([]*folding, len(tasks))
-	if ahead == nil || len(ahead.foldings) == 0 {
-		for i, t := range tasks {
-			foldings[i] = l.folding(t)
-		}
-		behind, took, err = l.prepare(life, foldings)
-		return foldings, behind, took, err
-	}
-	<-ahead.done
-	if hung := new(hungError); errors.As(ahead.err, &hung) && !slices.ContainsFunc(tasks, func(t *task) bool { return t.stream == hung.stream }) {
-		return l.prepared(life, tasks, nil)
-	}
-	if ahead.err != nil {
-		return nil, nil, ahead.took, ahead.err
-	}
-	mine := make(map[*folding]bool, len(tasks))
-	var again []*folding
-	for i, t := range tasks {
-		f := ahead.foldings[t]
-		if f.halted != nil {
-			// Somebody else may have been at work on it then.
-			f = l.folding(t)
-			again = append(again, f)
-		}
-		foldings[i], mine[f] = f, true
-	}
-	behind, took = only(ahead.behind, func(f *folding) bool { return mine[f] }), ahead.took
-	if len(again) > 0 {
-		rest, more, failed := l.prepare(life, again)
-		took.add(more)
-		behind, err = append(behind, rest...), failed
-	}
-	return foldings, behind, took, err
 }
 
 // claim asks for the streams of the pointers that came.
@@ -216,22 +131,19 @@ func (l *loop) folding(t *task) *folding {
 	return f
 }
 
-// bring applies and commits the events of streams, which may have been read ahead. The
-// foldings are in the order of the tasks.
-func (l *loop) bring(life context.Context, tasks []*task, ahead *ahead) ([]*folding, error) {
+// bring applies and commits the events of streams, some of which may have been read
+// ahead. The foldings are in the order of the tasks.
+func (l *loop) bring(life context.Context, tasks []*task, ahead ahead) ([]*folding, error) {
 	if len(tasks) == 0 {
 		return nil, nil
 	}
+	foldings := make([]*folding, len(tasks))
+	for i, t := range tasks {
+		foldings[i] = l.folding(t)
+		foldings[i].ahead = ahead[t.stream]
+	}
 	began := time.Now()
-	if ahead != nil {
-		began = ahead.began
-	}
-	foldings, behind, took, err := l.prepared(life, tasks, ahead)
-	if err == nil {
-		more, failed := l.finish(life, behind, took.fold)
-		took.add(more)
-		err = failed
-	}
+	took, err := l.project(life, foldings)
 	if hung := new(hungError); errors.As(err, &hung) {
 		return l.bringApart(life, tasks, hung)
 	}

@@ -63,13 +63,10 @@ func (t *Tracer) follow(a projector.Advance, c projector.Cause) {
 		if s.IsZero() {
 			continue
 		}
-		// Loading begins beside the claim.
-		if whole.IsZero() || s.Begin.Before(whole.Begin) {
+		if whole.IsZero() {
 			whole.Begin = s.Begin
 		}
-		if s.End.After(whole.End) {
-			whole.End = s.End
-		}
+		whole.End = s.End
 	}
 	ctx := origin(context.Background(), c.Correlation, trace.SpanID{})
 	appended := trace.Link{SpanContext: trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceOf(c.Correlation), SpanID: spanOf(c.Event)})}
