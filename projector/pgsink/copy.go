@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/projectord/projectord/projector"
 )
@@ -105,10 +106,11 @@ var (
 
 // send copies rows, given their places, into a table, all or none. It returns how many
 // came to be there.
-func (c *copied) send(ctx context.Context, conn *pgx.Conn, table pgx.Identifier, columns []string, part []int) (int64, error) {
+func (c *copied) send(ctx context.Context, conn *pgx.Conn, table pgx.Identifier, columns []string, part []int) (_ int64, err error) {
+	var tag pgconn.CommandTag
 	if tracer, ok := conn.Config().Tracer.(pgx.CopyFromTracer); ok {
 		ctx = tracer.TraceCopyFromStart(ctx, conn, pgx.TraceCopyFromStartData{TableName: table, ColumnNames: columns})
-		defer tracer.TraceCopyFromEnd(ctx, conn, pgx.TraceCopyFromEndData{})
+		defer func() { tracer.TraceCopyFromEnd(ctx, conn, pgx.TraceCopyFromEndData{CommandTag: tag, Err: err}) }()
 	}
 	rows := []io.Reader{bytes.NewReader(copyHead)}
 	for first := 0; first < len(part); {
@@ -125,7 +127,7 @@ func (c *copied) send(ctx context.Context, conn *pgx.Conn, table pgx.Identifier,
 		quoted[i] = pgx.Identifier{name}.Sanitize()
 	}
 	statement := fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT binary)", table.Sanitize(), strings.Join(quoted, ", "))
-	tag, err := conn.PgConn().CopyFrom(ctx, io.MultiReader(rows...), statement)
+	tag, err = conn.PgConn().CopyFrom(ctx, io.MultiReader(rows...), statement)
 	return tag.RowsAffected(), err
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
@@ -19,17 +20,20 @@ import (
 	"github.com/projectord/projectord/projector/pgsink"
 )
 
-// copies counts how often was copied, beside the batches.
+// copies counts how often was copied, beside the batches, and keeps what came of the last.
 type copies struct {
 	batches
-	n atomic.Int64
+	n    atomic.Int64
+	last atomic.Pointer[pgx.TraceCopyFromEndData]
 }
 
 func (c *copies) TraceCopyFromStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceCopyFromStartData) context.Context {
 	c.n.Add(1)
 	return ctx
 }
-func (c *copies) TraceCopyFromEnd(context.Context, *pgx.Conn, pgx.TraceCopyFromEndData) {}
+func (c *copies) TraceCopyFromEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceCopyFromEndData) {
+	c.last.Store(&data)
+}
 
 func connectCounted(t *testing.T) (*pgxpool.Pool, *copies) {
 	t.Helper()
@@ -110,6 +114,29 @@ func TestCommitCopiesNewDocuments(t *testing.T) {
 			// What was made counts as made.
 			commit(1, changes, 1, 1)
 		})
+	}
+}
+
+// A tracer is told how many rows were copied, and why none were.
+func TestCommitCopyTraced(t *testing.T) {
+	pool, counted := connectCounted(t)
+	s, changes := open(t, pool), many(100)
+	begin(t, s)
+	for _, want := range []struct {
+		rows  int64
+		state string
+	}{{100, ""}, {0, "23505"}} {
+		if refused, err := s.Commit(t.Context(), 1, changes); err != nil || refused != nil {
+			t.Fatal(refused, err)
+		}
+		var state string
+		last, reply := counted.last.Load(), new(pgconn.PgError)
+		if errors.As(last.Err, &reply) {
+			state = reply.Code
+		}
+		if n := last.CommandTag.RowsAffected(); n != want.rows || state != want.state {
+			t.Errorf("traced are %d rows and %v; want %d and SQLSTATE %q", n, last.Err, want.rows, want.state)
+		}
 	}
 }
 
