@@ -85,10 +85,14 @@ func (c *documentCommit) write(ctx context.Context, part []int) error {
 // copy copies the documents of changes, where there are many and all of them start from
 // nothing. It reports whether that was done: where it was not, none was copied. It takes
 // Postgres half of what it takes to look first, for each row, whether that is there. Where
-// one is, the primary key says so, and the rows are compared one by one; so it is where a
-// trigger left rows out.
+// one is, the primary key says so, which leaves an error in the log of Postgres, and the
+// rows are compared one by one; so it is where a trigger left rows out. Where the table takes
+// no COPY they are from then on.
 func (c *documentCommit) copy(ctx context.Context, part []int) (made bool, err error) {
 	if len(part) < copyRows || slices.ContainsFunc(part, func(i int) bool { return !c.changes[i].From.IsZero() }) {
+		return false, nil
+	}
+	if _, not := c.uncopied.Load(c.g); not {
 		return false, nil
 	}
 	rows := documents{columns: c.columns}
@@ -107,10 +111,14 @@ func (c *documentCommit) copy(ctx context.Context, part []int) (made bool, err e
 			return err
 		}
 		defer conn.Release()
-		copied, err = rows.send(ctx, conn.Conn(), c.tableName(c.g), rows.names(), good)
+		copied, err = rows.send(ctx, conn.Conn(), c.tableName(c.g), c.copiedColumns(), good)
 		return err
 	})
-	if pgerr.In(err, "23505") {
+	switch {
+	case pgerr.In(err, "23505"):
+		return false, nil
+	case takesNoCopy(err):
+		c.uncopied.Store(c.g, nil)
 		return false, nil
 	}
 	return int(copied) == len(good), err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/projectord/projectord/internal/pgerr"
 	"github.com/projectord/projectord/projector"
 )
 
@@ -104,13 +106,19 @@ var (
 	copyTail = []byte{0xff, 0xff}
 )
 
-// send copies rows, given their places, into a table, all or none. It returns how many
-// came to be there.
-func (c *copied) send(ctx context.Context, conn *pgx.Conn, table pgx.Identifier, columns []string, part []int) (_ int64, err error) {
-	var tag pgconn.CommandTag
-	if tracer, ok := conn.Config().Tracer.(pgx.CopyFromTracer); ok {
-		ctx = tracer.TraceCopyFromStart(ctx, conn, pgx.TraceCopyFromStartData{TableName: table, ColumnNames: columns})
-		defer func() { tracer.TraceCopyFromEnd(ctx, conn, pgx.TraceCopyFromEndData{CommandTag: tag, Err: err}) }()
+// send copies rows, given their places, into columns of a table, all or none. It returns
+// how many came to be there.
+//
+// Bytes say nothing of their type: Postgres would take those of a bigint for a float or
+// a numeric, and store another value. So the same round trip begins with a query that
+// fails where a column has become of another type than these. The lock it takes is kept
+// until the rows are there, and no column changes meanwhile.
+func (c *copied) send(ctx context.Context, conn *pgx.Conn, table pgx.Identifier, columns []definition, part []int) (int64, error) {
+	names, quoted, same := make([]string, len(columns)), make([]string, len(columns)), make([]string, len(columns))
+	for i, column := range columns {
+		names[i], quoted[i] = column.name, pgx.Identifier{column.name}.Sanitize()
+		// Arrays of two types are never compared, while a bigint is with a numeric.
+		same[i] = fmt.Sprintf("ARRAY[%s] = NULL::%s[]", quoted[i], column.kind)
 	}
 	rows := []io.Reader{bytes.NewReader(copyHead)}
 	for first := 0; first < len(part); {
@@ -122,13 +130,34 @@ func (c *copied) send(ctx context.Context, conn *pgx.Conn, table pgx.Identifier,
 		first = next
 	}
 	rows = append(rows, bytes.NewReader(copyTail))
-	quoted := make([]string, len(columns))
-	for i, name := range columns {
-		quoted[i] = pgx.Identifier{name}.Sanitize()
+	statements := fmt.Sprintf("SELECT FROM %[1]s WHERE %[2]s; COPY %[1]s (%[3]s) FROM STDIN (FORMAT binary)",
+		table.Sanitize(), strings.Join(same, " AND "), strings.Join(quoted, ", "))
+	tracer, traced := conn.Config().Tracer.(pgx.CopyFromTracer)
+	if traced {
+		ctx = tracer.TraceCopyFromStart(ctx, conn, pgx.TraceCopyFromStartData{TableName: table, ColumnNames: names})
 	}
-	statement := fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT binary)", table.Sanitize(), strings.Join(quoted, ", "))
-	tag, err = conn.PgConn().CopyFrom(ctx, io.MultiReader(rows...), statement)
+	tag, err := conn.PgConn().CopyFrom(ctx, io.MultiReader(rows...), statements)
+	if traced {
+		tracer.TraceCopyFromEnd(ctx, conn, pgx.TraceCopyFromEndData{CommandTag: tag, Err: err})
+	}
+	switch {
+	case !takesNoCopy(err):
+	case pgerr.In(err, otherType):
+		err = fmt.Errorf("%w (a column of table %s is no longer of the type it was made with: give it that type again, or rebuild the projection into a new generation)", err, table.Sanitize())
+	default:
+		err = fmt.Errorf("%w (switch row-level security off for table %s until it is loaded)", err, table.Sanitize())
+	}
 	return tag.RowsAffected(), err
+}
+
+// otherType is what Postgres answers where there is no operator for two types.
+const otherType = "42883"
+
+// takesNoCopy reports whether send failed because a column is of another type, or for
+// row-level security. An error of a trigger says where it comes from.
+func takesNoCopy(err error) bool {
+	reply := new(pgconn.PgError)
+	return errors.As(err, &reply) && (reply.Code == otherType || reply.Code == "0A000") && reply.Where == ""
 }
 
 // documents are the rows of documents.
@@ -138,16 +167,9 @@ type documents struct {
 	fields  []*projector.Field // of the last one, by their columns
 }
 
-// names returns the columns of the rows.
-func (d *documents) names() []string {
-	names := []string{"_key", "_major", "_minor", "_event", deletedColumn}
-	if len(d.columns) == 0 {
-		return append(names, "document")
-	}
-	for _, c := range d.columns {
-		names = append(names, c.Name)
-	}
-	return names
+// copiedColumns are those of the rows of documents.
+func (s *Sink) copiedColumns() []definition {
+	return append([]definition{{"_key", "text", ""}}, s.definitions()...)
 }
 
 // add adds what a change comes to, or says why its document cannot be stored. There is a

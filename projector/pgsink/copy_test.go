@@ -177,6 +177,151 @@ func TestCommitCopyWhereSomeAreThere(t *testing.T) {
 	}
 }
 
+// Where a column has become of another type, many documents are what few would be, and
+// are not copied again before Begin.
+func TestCommitCopyOtherType(t *testing.T) {
+	for name, c := range map[string]struct {
+		typed            bool
+		column, is, will string
+	}{
+		"Numeric":   {true, "adds", "bigint", "numeric"},
+		"Float":     {true, "adds", "bigint", "double precision"},
+		"OfFloat":   {true, "share", "double precision", "numeric"},
+		"NoZone":    {true, "since", "timestamptz", "timestamp"},
+		"JSON":      {false, "document", "jsonb", "json"},
+		"OfOurs":    {true, "_minor", "bigint", "numeric"},
+		"Character": {true, "open", "boolean", "text"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pool, counted := connectCounted(t)
+			ns := testenv.Namespace(t)
+			var declared []pgsink.Column
+			if c.typed {
+				declared = columns
+			}
+			s, err := pgsink.New(pool, ns, "m", declared...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			alter := "ALTER TABLE %s.m_%d ALTER COLUMN %s TYPE %s USING %[3]s::%[4]s"
+			begin(t, s)
+			if err := s.Begin(t.Context(), 2); err != nil {
+				t.Fatal(err)
+			}
+			run(t, pool, "DROP VIEW "+ns+".m", fmt.Sprintf(alter, ns, 1, c.column, c.will), fmt.Sprintf(alter, ns, 2, c.column, c.will))
+			changes := many(200)
+			commit := func(g projector.Generation, part []projector.Change, want int64) {
+				t.Helper()
+				before := counted.n.Load()
+				refused, err := s.Commit(t.Context(), g, part)
+				if err := errors.Join(append(refused, err)...); err != nil {
+					t.Fatal(err)
+				}
+				if n := counted.n.Load() - before; n != want {
+					t.Errorf("%d documents took %d copies; want %d", len(part), n, want)
+				}
+			}
+			commit(1, changes[:100], 1)
+			commit(1, changes[100:], 0)
+			for part := range slices.Chunk(changes, 50) {
+				commit(2, part, 0)
+			}
+			query(t, pool, "200 0", fmt.Sprintf("SELECT (SELECT count(*) FROM %[1]s.m_1) || ' ' || (SELECT count(*) FROM (SELECT to_jsonb(a) FROM %[1]s.m_1 a EXCEPT SELECT to_jsonb(b) FROM %[1]s.m_2 b) x)", ns))
+			if err := s.Begin(t.Context(), 1); err == nil {
+				t.Error("Begin takes the table as it is")
+			}
+			run(t, pool, "DELETE FROM "+ns+".m_1", fmt.Sprintf(alter, ns, 1, c.column, c.is))
+			begin(t, s)
+			commit(1, changes, 1)
+		})
+	}
+}
+
+// Where a column has become of another type meanwhile, nothing is loaded.
+func TestLoadOtherType(t *testing.T) {
+	documents := func(pool *pgxpool.Pool, ns string) (projector.Loader, error) {
+		return pgsink.New(pool, ns, "m", columns...)
+	}
+	effects := func(pool *pgxpool.Pool, ns string) (projector.Loader, error) {
+		return pgsink.NewDelta(pool, ns, "m", counts...)
+	}
+	for name, c := range map[string]struct {
+		open              func(pool *pgxpool.Pool, ns string) (projector.Loader, error)
+		change            projector.Change
+		table, altered    string
+		column, was, will string
+	}{
+		"Documents":   {documents, many(3)[2], "m_2", "m_2", "adds", "bigint", "numeric"},
+		"NoZone":      {documents, many(3)[2], "m_2", "m_2", "since", "timestamptz", "timestamp"},
+		"Effects":     {effects, effect("1", projector.Checkpoint{}, 1, adds("row", 1)), "m@2", "m@2", "a0", "bigint", "numeric"},
+		"Checkpoints": {effects, effect("1", projector.Checkpoint{}, 1, nil), "_m_2", "_checkpoints", "_major", "bigint", "double precision"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pool, ns := connect(t), testenv.Namespace(t)
+			s, err := c.open(pool, ns)
+			if err != nil {
+				t.Fatal(err)
+			}
+			beginLoad(t, s)
+			alter := "ALTER TABLE " + pgx.Identifier{ns, c.altered}.Sanitize() + " ALTER COLUMN " + c.column + " TYPE "
+			run(t, pool, alter+c.will)
+			refused, err := s.Load(t.Context(), 2, "1", []projector.Change{c.change})
+			if refused != nil {
+				t.Errorf("Load refused %v", refused)
+			}
+			wantError(t, err, c.table, "is no longer of the type", "rebuild")
+			run(t, pool, alter+c.was)
+			load(t, s, "1", c.change)
+			finish(t, s)
+		})
+	}
+}
+
+// A table with row-level security takes no COPY: its rows are compared.
+func TestCommitCopyRowSecurity(t *testing.T) {
+	ns, role := testenv.Namespace(t), "owner_"+testenv.Namespace(t)
+	admin, counted := connectCounted(t)
+	run(t, admin, "CREATE ROLE "+role)
+	t.Cleanup(func() {
+		for _, s := range []string{"DROP OWNED BY " + role + " CASCADE", "DROP ROLE " + role} {
+			if _, err := admin.Exec(context.Background(), s); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	config := admin.Config()
+	config.ConnConfig.RuntimeParams["role"] = role
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	s, err := pgsink.New(pool, ns, "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := pgsink.New(admin, ns, "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin(t, first)
+	run(t, admin, "GRANT USAGE ON SCHEMA "+ns+" TO "+role)
+	for _, does := range []string{"OWNER TO " + role, "ENABLE ROW LEVEL SECURITY", "FORCE ROW LEVEL SECURITY"} {
+		run(t, admin, "ALTER TABLE "+ns+".m_1 "+does)
+	}
+	run(t, admin, "CREATE POLICY everything ON "+ns+".m_1 USING (true) WITH CHECK (true)")
+	for part := range slices.Chunk(many(300), 100) {
+		refused, err := s.Commit(t.Context(), 1, part)
+		if err := errors.Join(append(refused, err)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	query(t, admin, "300", "SELECT count(*) FROM "+ns+".m_1")
+	if n := counted.n.Load(); n != 1 {
+		t.Errorf("a COPY was tried %d times; want once", n)
+	}
+}
+
 // Documents that a trigger leaves out do not count as made.
 func TestCommitCopyLeftOut(t *testing.T) {
 	pool := connect(t)

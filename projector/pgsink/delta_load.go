@@ -124,6 +124,7 @@ func (s *Delta) copyCheckpoints(ctx context.Context, tx pgx.Tx, g projector.Gene
 		rows.end()
 		all[n] = n
 	}
-	_, err := rows.send(ctx, tx.Conn(), s.partitionName(g), []string{"projection", "stream", "_major", "_minor", "_event"}, all)
+	columns := []definition{{"projection", "text", ""}, {"stream", "text", ""}, {"_major", "bigint", ""}, {"_minor", "bigint", ""}, {"_event", "uuid", ""}}
+	_, err := rows.send(ctx, tx.Conn(), s.partitionName(g), columns, all)
 	return err
 }

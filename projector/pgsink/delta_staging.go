@@ -53,16 +53,13 @@ func (s *Delta) stage(ctx context.Context, tx pgx.Tx, g projector.Generation, ch
 	if len(all) == 0 {
 		return nil
 	}
-	var names []string
-	for _, c := range s.staged() {
-		names = append(names, c.name)
-	}
+	columns := s.staged()
 	number := fmt.Sprintf("%0*x", chunkWidth, chunk)
 	var copies copied
 	places := make([]int, len(all))
 	var cells []*projector.Cell
 	for n, row := range all {
-		copies.begin(len(names))
+		copies.begin(len(columns))
 		copies.text(number)
 		copies.text(row.Key())
 		cells = s.cells(cells[:0], row)
@@ -83,7 +80,7 @@ func (s *Delta) stage(ctx context.Context, tx pgx.Tx, g projector.Generation, ch
 		copies.end()
 		places[n] = n
 	}
-	_, err := copies.send(ctx, tx.Conn(), s.stagingName(g), names, places)
+	_, err := copies.send(ctx, tx.Conn(), s.stagingName(g), columns, places)
 	return err
 }
 

@@ -45,7 +45,7 @@ func (s *Sink) Load(ctx context.Context, g projector.Generation, chunk string, c
 		}
 	}
 	l.write = func(ctx context.Context, tx pgx.Tx, _ int64, part []int) error {
-		_, err := all.send(ctx, tx.Conn(), s.tableName(g), all.names(), part)
+		_, err := all.send(ctx, tx.Conn(), s.tableName(g), s.copiedColumns(), part)
 		return err
 	}
 	return l.run(ctx)

@@ -3,6 +3,7 @@ package pgsink
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -15,6 +16,9 @@ import (
 // belongs to the caller.
 type Sink struct {
 	model // without columns where the document is one jsonb column
+	// uncopied has the generations whose tables turned out to take no COPY. They are
+	// tried again after Begin.
+	uncopied sync.Map
 }
 
 // What it is besides a [projector.Sink].
@@ -35,7 +39,7 @@ func New(pool *pgxpool.Pool, namespace, model string, columns ...Column) (*Sink,
 	if err != nil {
 		return nil, err
 	}
-	return &Sink{m}, nil
+	return &Sink{model: m}, nil
 }
 
 // Takes implements [projector.Sink].
@@ -61,6 +65,7 @@ func (s *Sink) Begin(ctx context.Context, g projector.Generation) error {
 	if err != nil {
 		return fmt.Errorf("pgsink: preparing %s: %w", s.target(g), explain(err))
 	}
+	s.uncopied.Delete(g)
 	return nil
 }
 
