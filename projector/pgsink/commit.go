@@ -3,6 +3,7 @@ package pgsink
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -71,9 +72,14 @@ func (c *documentCommit) write(ctx context.Context, part []int) error {
 		return err
 	}
 	// What is left was not written: see why.
+	return c.settle(ctx, maps.Values(at))
+}
+
+// settle refuses those of the changes that are not what is there.
+func (c *documentCommit) settle(ctx context.Context, stays iter.Seq[int]) error {
 	var refused map[int]error
 	err := again(ctx, func() (err error) {
-		refused, err = c.judge(ctx, c.pool, c.checkpoints(c.g), maps.Values(at))
+		refused, err = c.judge(ctx, c.pool, c.checkpoints(c.g), stays)
 		return err
 	})
 	for i, err := range refused {
@@ -86,8 +92,7 @@ func (c *documentCommit) write(ctx context.Context, part []int) error {
 // nothing. It reports whether that was done: where it was not, none was copied. It takes
 // Postgres half of what it takes to look first, for each row, whether that is there. Where
 // one is, the primary key says so, which leaves an error in the log of Postgres, and the
-// rows are compared one by one; so it is where a trigger left rows out. Where the table takes
-// no COPY they are from then on.
+// rows are compared one by one. Where the table takes no COPY they are from then on.
 func (c *documentCommit) copy(ctx context.Context, part []int) (made bool, err error) {
 	if len(part) < copyRows || slices.ContainsFunc(part, func(i int) bool { return !c.changes[i].From.IsZero() }) {
 		return false, nil
@@ -96,12 +101,12 @@ func (c *documentCommit) copy(ctx context.Context, part []int) (made bool, err e
 		return false, nil
 	}
 	rows := documents{columns: c.columns}
-	var good []int
+	var good, places []int // among the changes, and among the rows
 	for n, i := range part {
 		if err := rows.add(&c.changes[i]); err != nil {
 			c.refuse(i, err)
 		} else {
-			good = append(good, n)
+			good, places = append(good, i), append(places, n)
 		}
 	}
 	var copied int64
@@ -111,7 +116,7 @@ func (c *documentCommit) copy(ctx context.Context, part []int) (made bool, err e
 			return err
 		}
 		defer conn.Release()
-		copied, err = rows.send(ctx, conn.Conn(), c.tableName(c.g), c.copiedColumns(), good)
+		copied, err = rows.send(ctx, conn.Conn(), c.tableName(c.g), c.copiedColumns(), places)
 		return err
 	})
 	switch {
@@ -120,8 +125,11 @@ func (c *documentCommit) copy(ctx context.Context, part []int) (made bool, err e
 	case takesNoCopy(err):
 		c.uncopied.Store(c.g, nil)
 		return false, nil
+	case err != nil || int(copied) == len(good):
+		return err == nil, err
 	}
-	return int(copied) == len(good), err
+	// A trigger left rows out. To insert the rows now would have it called again for each.
+	return true, c.settle(ctx, slices.Values(good))
 }
 
 // send sends both statements in one round trip, and takes the keys they wrote out of

@@ -322,7 +322,7 @@ func TestCommitCopyRowSecurity(t *testing.T) {
 	}
 }
 
-// Documents that a trigger leaves out do not count as made.
+// Documents that a trigger leaves out do not count as made, and it is called once for each.
 func TestCommitCopyLeftOut(t *testing.T) {
 	pool := connect(t)
 	ns := testenv.Namespace(t)
@@ -332,7 +332,8 @@ func TestCommitCopyLeftOut(t *testing.T) {
 	}
 	begin(t, s)
 	run(t, pool,
-		"CREATE FUNCTION "+ns+".leave() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW._key = '7' THEN RETURN NULL; END IF; RETURN NEW; END $$",
+		"CREATE TABLE "+ns+".calls (key text)",
+		"CREATE FUNCTION "+ns+".leave() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO "+ns+".calls VALUES (NEW._key); IF NEW._key = '7' THEN RETURN NULL; END IF; RETURN NEW; END $$",
 		"CREATE TRIGGER leave BEFORE INSERT ON "+ns+".stock_1 FOR EACH ROW EXECUTE FUNCTION "+ns+".leave()")
 	changes := many(100)
 	refused, err := s.Commit(t.Context(), 1, changes)
@@ -344,6 +345,7 @@ func TestCommitCopyLeftOut(t *testing.T) {
 			t.Errorf("document %d: %v", i, err)
 		}
 	}
+	query(t, pool, "100 100", "SELECT count(*) || ' ' || count(DISTINCT key) FROM "+ns+".calls")
 }
 
 // Several that commit the same new documents at once, in other orders, come to one of each.
