@@ -18,6 +18,14 @@
 // The document is either one column, document jsonb, or has a typed column per
 // field, see [Column].
 //
+// Where 64 documents or more are committed that are all new, they are written by COPY. If
+// one of them is there after all, Postgres refuses that, logs one ERROR of a duplicate key
+// with the statement, and the rows are compared one by one: nothing is wrong then. Tables
+// with row-level security take no COPY, so it is tried once after Begin, which logs one
+// ERROR as well, and not again; likewise where a column was given another type since. The
+// owner of a table with BEFORE INSERT triggers has to reckon with it that they are called
+// again for a row when a commit is repeated, also where the row is there.
+//
 // When a stream is deleted its row stays for the checkpoint, because the stream may be
 // created anew and goes on from there. The document's columns are NULL then, and the
 // view does not show the row; it does not show _deleted either. As with all that is
