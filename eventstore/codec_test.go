@@ -556,3 +556,71 @@ func TestOwnDecoder(t *testing.T) {
 		}
 	}
 }
+
+// Types whose decoders are given to the library.
+type (
+	registered     struct{ Name, Currency string }
+	registeredLate struct{ Name, Currency string }
+	holdsBoth      struct {
+		First registered
+		Late  registeredLate
+	}
+)
+
+// What the library is told of a type by msgpack.Register holds wherever the type stands:
+// a field that is missing gets a default, a text is normalised; also where the type was
+// decoded before.
+func TestRegisteredDecoder(t *testing.T) {
+	register := func(v any) {
+		typ := reflect.TypeOf(v)
+		msgpack.Register(v,
+			func(e *msgpack.Encoder, v reflect.Value) error {
+				return e.EncodeMap(map[string]any{"Name": v.Field(0).String(), "Currency": v.Field(1).String()})
+			},
+			func(d *msgpack.Decoder, v reflect.Value) error {
+				fields, err := d.DecodeMap()
+				if err != nil {
+					return err
+				}
+				into := reflect.New(typ).Elem()
+				name, _ := fields["Name"].(string)
+				into.Field(0).SetString(strings.ToLower(name))
+				into.Field(1).SetString("EUR")
+				if currency, ok := fields["Currency"].(string); ok {
+					into.Field(1).SetString(currency)
+				}
+				v.Set(into)
+				return nil
+			})
+	}
+	codec := eventstore.MsgPack{}
+	data := []byte("\x81\xa4Name\xa3TEA")
+	both := []byte("\x82\xa5First\x81\xa4Name\xa3TEA\xa4Late\x81\xa4Name\xa3TEA")
+	register(registered{})
+	var before holdsBoth
+	if err := codec.Unmarshal(both, &before); err != nil || before != (holdsBoth{registered{"tea", "EUR"}, registeredLate{"TEA", ""}}) {
+		t.Errorf("before the second is registered: %+v, %v", before, err)
+	}
+	register(registeredLate{})
+	var first registered
+	if err := codec.Unmarshal(data, &first); err != nil || first != (registered{"tea", "EUR"}) {
+		t.Errorf("registered before: %+v, %v", first, err)
+	}
+	var late registeredLate
+	if err := codec.Unmarshal(data, &late); err != nil || late != (registeredLate{"tea", "EUR"}) {
+		t.Errorf("registered late: %+v, %v", late, err)
+	}
+}
+
+// A type that holds itself in many places is walked once for each.
+type thicket struct {
+	A, B, C, D, E, F, G, H, I, J, K, L []thicket
+	N                                  int8
+}
+
+func TestRecursiveType(t *testing.T) {
+	var got thicket
+	if err := (eventstore.MsgPack{}).Unmarshal([]byte("\x82\xa1A\x91\x81\xa1N\x05\xa1N\x07"), &got); err != nil || got.N != 7 || len(got.A) != 1 || got.A[0].N != 5 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}

@@ -24,7 +24,7 @@ func checkPayload(b []byte, most int, s *shape) error {
 	if len(b) > most {
 		return fmt.Errorf("%d bytes, more than %d", len(b), most)
 	}
-	g := guard{b: b, budget: budgetOf(b)}
+	g := guard{b: b, budget: uint64(len(b))*maxAmplification + 4096}
 	if err := g.value(s, 1); err != nil {
 		return fmt.Errorf("at byte %d: %w", g.i, err)
 	}
@@ -33,9 +33,6 @@ func checkPayload(b []byte, most int, s *shape) error {
 	}
 	return nil
 }
-
-// budgetOf returns how many bytes of memory the sequences of a payload may claim.
-func budgetOf(b []byte) uint64 { return uint64(len(b))*maxAmplification + 4096 }
 
 type guard struct {
 	b      []byte

@@ -24,7 +24,6 @@ type shape struct {
 	byName   map[string]*shape // struct fields
 	inOrder  []field           // struct fields, for structs stored as arrays
 	noExt    bool              // an extension must not stand here
-	plan     *plan             // of structs that are decoded without the library
 }
 
 // at returns the shape of element i of a sequence.
@@ -78,9 +77,6 @@ func shapeOf(t reflect.Type) *shape {
 		return s.(*shape)
 	}
 	s := makeShape(t, make(map[reflect.Type]*shape))
-	if p := planOf(t, s); p != nil {
-		s.plan = p
-	}
 	shapes.Store(t, s)
 	return s
 }
@@ -128,10 +124,6 @@ func makeShape(t reflect.Type, seen map[reflect.Type]*shape) *shape {
 type field struct {
 	name  string
 	shape *shape
-	index []int // by which reflection finds it
-	// special says that the library does not decode it as values of its type are
-	// decoded elsewhere, or has to make what it is in.
-	special bool
 }
 
 // addFields adds the fields of a struct type and of those embedded in it, in the
@@ -143,7 +135,7 @@ func (s *shape) addFields(t reflect.Type, seen map[reflect.Type]*shape) {
 		if tag[0] == "-" || !f.IsExported() && !f.Anonymous {
 			continue
 		}
-		own := field{name: tag[0], shape: makeShape(f.Type, seen), index: f.Index, special: len(tag) > 1 && slices.Contains(tag[1:], "intern")}
+		own := field{name: tag[0], shape: makeShape(f.Type, seen)}
 		if own.name == "" {
 			own.name = f.Name
 		}
@@ -176,10 +168,6 @@ func (s *shape) embedded(f reflect.StructField, options []string, seen map[refle
 	}
 	in := &shape{byName: make(map[string]*shape, inner.NumField())}
 	in.addFields(inner, seen)
-	for i := range in.inOrder {
-		in.inOrder[i].index = append(slices.Clone(f.Index), in.inOrder[i].index...)
-		in.inOrder[i].special = in.inOrder[i].special || f.Type.Kind() == reflect.Pointer
-	}
 	hides := func(f field) bool { _, taken := s.byName[f.name]; return taken }
 	if slices.Contains(options, "inline") {
 		return slices.DeleteFunc(in.inOrder, hides)
