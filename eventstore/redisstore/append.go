@@ -33,8 +33,8 @@ type request struct {
 	append    eventstore.StreamAppend
 	ends      eventstore.Ended // what the one event makes of the stream; Live for all others
 	partition int
-	args      []string // what append.lua takes for it: the stream's key, then its part of ARGV
-	bytes     int      // of all events
+	args      []text // what append.lua takes for it: the stream's key, then its part of ARGV
+	bytes     int    // of all events
 	outcome   eventstore.Outcome
 	done      chan struct{} // closed when outcome is set; nil under AppendMany
 }
@@ -52,7 +52,7 @@ func (s *Store) Append(ctx context.Context, stream eventstore.StreamID, expected
 	r.partition = s.keys.Partition(stream.String())
 	t := takeTexts()
 	err := s.encode(r, t, time.Now())
-	t.cut()
+	t.give()
 	t.release()
 	if err != nil {
 		return eventstore.Appended{}, err
@@ -84,7 +84,9 @@ func (r *request) failed(err error) error {
 // AppendMany implements [eventstore.Appender].
 func (s *Store) AppendMany(ctx context.Context, appends []eventstore.StreamAppend) []eventstore.Outcome {
 	now := time.Now()
-	requests := make([]request, len(appends))
+	kept := requestsPool.Get().(*[]request)
+	requests := slices.Grow(*kept, len(appends))[:len(appends)]
+	defer release(&requestsPool, kept, requests)
 	good := make([]*request, 0, len(appends))
 	for i, a := range appends {
 		r := &requests[i]
@@ -117,6 +119,22 @@ func (s *Store) AppendMany(ctx context.Context, appends []eventstore.StreamAppen
 	return outcomes
 }
 
+// maxKept is up to how many elements memory is kept for another use.
+const maxKept = 4096
+
+var (
+	requestsPool = sync.Pool{New: func() any { return new([]request) }}
+	argsPool     = sync.Pool{New: func() any { return new([]any) }}
+)
+
+// release keeps what was taken from a pool, empty, and without what it refers to.
+func release[E any](pool *sync.Pool, kept *[]E, used []E) {
+	clear(used)
+	if *kept = used[:0]; cap(used) <= maxKept {
+		pool.Put(kept)
+	}
+}
+
 // callEach encodes requests, which are ordered by partition, and sends them, one call after
 // another. Those of a call are encoded just before it, while the server is busy with the
 // call of another lane.
@@ -125,21 +143,19 @@ func (s *Store) callEach(ctx context.Context, rs []*request, now time.Time) {
 	defer t.release()
 	batch, bytes := make([]*request, 0, min(len(rs), maxCallAppends)), 0
 	send := func() {
-		t.cut()
+		t.lend()
 		if len(batch) > 0 {
 			s.call(ctx, batch)
 		}
+		t.clear()
 		batch, bytes = batch[:0], 0
 	}
 	for i, r := range rs {
-		if len(batch) == maxCallAppends || len(batch) >= manyCallAppends && r.partition != rs[i-1].partition {
+		if len(batch) == maxCallAppends || len(batch) >= manyCallAppends && r.partition != rs[i-1].partition || bytes+r.payload() > maxCallBytes {
 			send()
 		}
 		if r.outcome.Err = s.encode(r, t, now); r.outcome.Err != nil {
 			continue
-		}
-		if len(batch) > 0 && bytes+r.bytes > maxCallBytes {
-			send()
 		}
 		batch, bytes = append(batch, r), bytes+r.bytes
 	}
@@ -149,7 +165,7 @@ func (s *Store) callEach(ctx context.Context, rs []*request, now time.Time) {
 // byPartition returns requests partition by partition, and those of one partition in the
 // order they have.
 func (s *Store) byPartition(rs []*request) []*request {
-	if len(rs) < 2 {
+	if slices.IsSortedFunc(rs, func(a, b *request) int { return a.partition - b.partition }) {
 		return rs
 	}
 	next := make([]int, s.keys.Partitions()+1)
@@ -185,6 +201,16 @@ func (r *request) check() error {
 		return r.refused("%d events in one append, more than %d: split it", len(a.Events), eventstore.MaxAppendEvents)
 	}
 	return nil
+}
+
+// payload is about how many bytes the events of an append will have, which is not known
+// before they are encoded.
+func (r *request) payload() int {
+	bytes := 0
+	for i := range r.append.Events {
+		bytes += len(r.append.Events[i].Data)
+	}
+	return bytes
 }
 
 // fewEvents is up to how many events of an append their ids are compared one by one.
@@ -265,7 +291,9 @@ func (s *Store) lane(r *request) int { return r.partition % len(s.queues) }
 // and sets every outcome.
 func (s *Store) call(ctx context.Context, batch []*request) {
 	batch = s.byPartition(batch)
-	args := s.script(batch)
+	kept := argsPool.Get().(*[]any)
+	args := s.script(*kept, batch)
+	defer release(&argsPool, kept, args)
 	var replies []any
 	sent := false
 	err := redisx.Retry(ctx, func() (err error) {
@@ -320,9 +348,9 @@ func settle(batch []*request, replies []any) error {
 // firstKey is where the keys begin in the arguments of EVALSHA.
 const firstKey = 3
 
-// script returns EVALSHA with the keys and arguments of append.lua for a batch that is
+// script adds to args EVALSHA with the keys and arguments of append.lua for a batch that is
 // ordered by partition. What requests bring is given by address, which needs no memory.
-func (s *Store) script(batch []*request) []any {
+func (s *Store) script(args []any, batch []*request) []any {
 	texts := 0
 	var groups []group
 	for from, i := 0, 0; i < len(batch); i++ {
@@ -332,8 +360,8 @@ func (s *Store) script(batch []*request) []any {
 			from = i + 1
 		}
 	}
-	args := make([]any, firstKey, firstKey+1+4*len(groups)+texts)
-	args[0], args[1], args[2] = "evalsha", appendScript.Hash(), 3*len(groups)+len(batch)
+	args = slices.Grow(args, firstKey+1+4*len(groups)+texts)
+	args = append(args, "evalsha", appendScript.Hash(), 3*len(groups)+len(batch))
 	for _, g := range groups {
 		args = append(args, s.keys.Heads(g.partition), s.keys.Log(g.partition), s.keys.Ended(g.partition))
 	}

@@ -1,9 +1,12 @@
 package redisstore
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +111,53 @@ func anyAppend(t *testing.T, r *rand.Rand, streams []eventstore.StreamID, offere
 	return a, eventstore.Live
 }
 
+// AppendMany uses the memory of a call again for the next, also where calls are ended by
+// what their events weigh, and for events that are refused in between. Each stream has
+// the events that were meant for it.
+func TestCallsShareMemory(t *testing.T) {
+	t.Parallel()
+	s := open(t, testenv.StartRedis(t).Client(t), Config{Partitions: 3})
+	want := map[eventstore.StreamID][]eventstore.Event{}
+	for round := range 4 {
+		var appends []eventstore.StreamAppend
+		for i := range 3 * maxCallAppends {
+			events := newEvents(1 + (i+round)%3)
+			for k := range events {
+				size := 10
+				if i%50 < 3 && round%2 == 0 {
+					size = maxCallBytes / 4
+				}
+				events[k].Data = bytes.Repeat([]byte{byte(i), byte(i >> 8), byte(round), byte(k)}, size/4)
+			}
+			stream := cart(i)
+			a := eventstore.StreamAppend{Stream: stream, Expected: eventstore.Exact(eventstore.Version(len(want[stream]))), Events: events}
+			if i%37 == 5 {
+				a.Events = append(slices.Clone(events), events[0])
+			} else {
+				want[stream] = append(want[stream], events...)
+			}
+			appends = append(appends, a)
+		}
+		for i, o := range s.AppendMany(t.Context(), appends) {
+			if refused := i%37 == 5; refused != errors.Is(o.Err, eventstore.ErrInvalidEvent) || !refused && o.Err != nil {
+				t.Fatalf("round %d, %s: %v", round, appends[i].Stream, o.Err)
+			}
+		}
+	}
+	for stream, events := range want {
+		holds(t, s, stream, events...)
+		for e, err := range s.Read(t.Context(), stream, eventstore.Range{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(e.Data, events[e.Version-1].Data) {
+				t.Errorf("%s@%d has other data than were appended", stream, e.Version)
+			}
+		}
+	}
+	whole(t, s)
+}
+
 func encoded(t *testing.T, s *Store, a eventstore.StreamAppend, ends eventstore.Ended) *request {
 	t.Helper()
 	r := &request{append: a, ends: ends, partition: s.keys.Partition(a.Stream.String())}
@@ -119,7 +169,7 @@ func encoded(t *testing.T, s *Store, a eventstore.StreamAppend, ends eventstore.
 		}
 	}
 	texts.end(r)
-	texts.cut()
+	texts.give()
 	return r
 }
 

@@ -20,4 +20,7 @@
 // waiting for a reply, at most 32 to a server, closed after five seconds without use. A
 // context that ends cuts them. Behind Sentinel each takes one of the client's connections
 // along while it is open, at most half of its PoolSize, which should be 4 or more there.
+//
+// Appends go by the client, and by its hooks. The memory of a script call's arguments is
+// used again for the next, so a hook that wants them for longer than the call takes a copy.
 package redisstore

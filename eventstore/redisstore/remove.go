@@ -42,7 +42,7 @@ func (s *Store) end(ctx context.Context, how eventstore.Ended, stream eventstore
 	t.begin(s, r)
 	if err = t.add(r, &event); err == nil {
 		t.end(r)
-		t.cut()
+		t.give()
 	}
 	t.release()
 	if err != nil {

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 
@@ -8,13 +9,20 @@ import (
 	"github.com/projectord/projectord/internal/keyspace"
 )
 
-// texts gathers what append.lua takes for requests, so that those of one call share two
-// allocations: the bytes, and the strings that are cut out of them.
+// text is an argument of append.lua. go-redis takes it by address, which needs no memory.
+type text []byte
+
+// MarshalBinary implements [encoding.BinaryMarshaler].
+func (t *text) MarshalBinary() ([]byte, error) { return *t, nil }
+
+// texts gathers what append.lua takes for requests, so that those of one call share their
+// memory, and calls that follow each other use the same.
 type texts struct {
 	buf  []byte
 	ends []int // in buf, of each text
 	of   []*request
-	upto []int // in ends, of each of those requests
+	upto []int  // in ends, of each of those requests
+	cuts []text // what lend gave
 }
 
 // maxKeptTexts bounds the buffers that are kept for another use.
@@ -33,6 +41,7 @@ func (t *texts) release() {
 	}
 }
 
+// clear begins anew. What was lent is not to be used any more.
 func (t *texts) clear() {
 	clear(t.of)
 	t.buf, t.ends, t.of, t.upto = t.buf[:0], t.ends[:0], t.of[:0], t.upto[:0]
@@ -96,17 +105,28 @@ func (t *texts) drop() {
 	}
 }
 
-// cut gives every request its texts and begins anew.
-func (t *texts) cut() {
-	all, strings, from := string(t.buf), make([]string, len(t.ends)), 0
+// lend gives every request its texts, until t is cleared.
+func (t *texts) lend() {
+	t.cuts = slices.Grow(t.cuts[:0], len(t.ends))[:len(t.ends)]
+	t.cut(t.buf, t.cuts)
+}
+
+// give gives every request its texts for good, and begins anew.
+func (t *texts) give() {
+	t.cut(slices.Clone(t.buf), make([]text, len(t.ends)))
+	t.clear()
+}
+
+// cut gives every request its part of cuts, and cuts their parts of buf.
+func (t *texts) cut(buf []byte, cuts []text) {
+	from := 0
 	for i, end := range t.ends {
-		strings[i] = all[from:end]
+		cuts[i] = buf[from:end:end]
 		from = end
 	}
 	from = 0
 	for i, r := range t.of {
-		r.args = strings[from:t.upto[i]:t.upto[i]]
+		r.args = cuts[from:t.upto[i]:t.upto[i]]
 		from = t.upto[i]
 	}
-	t.clear()
 }
