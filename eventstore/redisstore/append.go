@@ -261,10 +261,15 @@ func (s *Store) encode(r *request, t *texts, now time.Time) error {
 	return nil
 }
 
+// lastVersion is the last version there can be: numbers of Lua are not exact beyond it.
+const lastVersion = 1<<53 - 1
+
 // tellsVersions reports whether it is known which versions the events will have, if they
-// are appended to the stream that is expected.
+// are appended to the stream that is expected. Those that would go beyond the last version
+// there can be are left to the script, which refuses them.
 func (r *request) tellsVersions() bool {
-	return r.ends == eventstore.Live && (r.append.Expected >= 0 || r.append.Expected == eventstore.NoStream)
+	expected := r.append.Expected
+	return r.ends == eventstore.Live && (0 <= expected && expected <= lastVersion-eventstore.MaxAppendEvents || expected == eventstore.NoStream)
 }
 
 // base is the version before those.
@@ -308,7 +313,7 @@ func (s *Store) call(ctx context.Context, batch []*request) {
 	}
 	switch {
 	case err == nil:
-		err = settle(batch, replies)
+		err = s.settle(batch, replies)
 	case sent:
 		err = fmt.Errorf("%w: append again with the same event ids: %w", eventstore.ErrOutcomeUnknown, err)
 	}
@@ -322,7 +327,7 @@ func (s *Store) call(ctx context.Context, batch []*request) {
 }
 
 // settle sets the outcomes of a batch to what the script returned.
-func settle(batch []*request, replies []any) error {
+func (s *Store) settle(batch []*request, replies []any) error {
 	for _, r := range batch {
 		r.outcome = r.appended(r.base()+eventstore.Version(len(r.append.Events)), false)
 	}
@@ -334,7 +339,7 @@ func settle(batch []*request, replies []any) error {
 		for rest := replies[2:]; len(rest) >= 3; rest = rest[3:] {
 			if i, ok := rest[0].(int64); ok && 1 <= i && int(i) <= len(batch) {
 				r := batch[i-1]
-				r.outcome = r.result(rest[1], rest[2])
+				r.outcome = s.result(r, rest[1], rest[2])
 				others++
 			}
 		}
@@ -434,8 +439,9 @@ func (r *request) appended(last eventstore.Version, duplicate bool) eventstore.O
 }
 
 // result translates what the script returned for one append.
-func (r *request) result(code, value any) eventstore.Outcome {
+func (s *Store) result(r *request, code, value any) eventstore.Outcome {
 	a := &r.append
+	key := string(r.args[0])
 	version := func() eventstore.Version { v, _ := value.(int64); return eventstore.Version(v) }
 	switch code {
 	case int64(codeAppended), int64(codeDuplicate):
@@ -448,8 +454,14 @@ func (r *request) result(code, value any) eventstore.Outcome {
 		return eventstore.Outcome{Err: r.failed(fmt.Errorf("%w at version %d: nothing can follow, use another id", eventstore.ErrTombstoned, version()))}
 	case int64(codeNoStream):
 		return eventstore.Outcome{Err: r.failed(eventstore.ErrNoStream)}
+	case int64(codeStreamDamaged):
+		return eventstore.Outcome{Err: r.failed(fmt.Errorf("key %s: the stream is damaged: only the first of the events could be stored, but its head counts all of them (append nothing more to it, see \"History changed\" in the runbook): %w", key, redisx.ReplyError(fmt.Sprint(value))))}
+	case int64(codeRefusedByHeads):
+		key = s.keys.Heads(r.partition)
+	case int64(codeRefusedByLog):
+		key = s.keys.Log(r.partition)
 	}
-	return eventstore.Outcome{Err: r.failed(fmt.Errorf("key %s: %w", r.args[0], redisx.Explain(redisx.ReplyError(fmt.Sprint(value)))))}
+	return eventstore.Outcome{Err: r.failed(fmt.Errorf("key %s: %w", key, redisx.Explain(redisx.ReplyError(fmt.Sprint(value)))))}
 }
 
 // evaluator is a client, or one connection of it.

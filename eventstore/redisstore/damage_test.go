@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -136,7 +138,10 @@ func TestScenario21WrongTypeOfPartition(t *testing.T) {
 					}
 					holds(t, s, stream, appends[i].Events...)
 				} else {
-					names(t, name, o.Err, key, "WRONGTYPE", stream.String())
+					names(t, name, o.Err, key, "WRONGTYPE", stream.String(), "delete or rename")
+					if other := s.keys.Stream(stream.String()); o.Err != nil && strings.Contains(o.Err.Error(), other) {
+						t.Errorf("%s: the advice is about key %s too: %v", name, other, o.Err)
+					}
 					holds(t, s, stream)
 				}
 			}
@@ -207,6 +212,135 @@ func TestScenario21DamagedHead(t *testing.T) {
 	})
 }
 
+// A head that is larger than any version can be concerns its own stream too.
+func TestScenario21HeadBeyondLastVersion(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		for _, c := range []struct {
+			head     string
+			expected eventstore.ExpectedVersion
+			events   int
+		}{
+			{"9007199254740993", eventstore.Any, 4},
+			{"9007199254740993", eventstore.StreamExists, 4},
+			{"9007199254740993", eventstore.NoStream, 4},
+			{"9007199254740993", eventstore.Exact(lastVersion + 2), 4},
+			{"9007199254740991", eventstore.Any, 1},
+			{"9007199254740991", eventstore.Exact(lastVersion), 1},
+			{"9007199254740990", eventstore.Any, 2},
+			{"9007199254740993d", eventstore.Any, 4},
+			{"9007199254740993t", eventstore.Any, 4},
+			{"9223372036854775807", eventstore.Exact(math.MaxInt64), 3},
+			{"18446744073709551615", eventstore.Any, 2},
+			{strings.Repeat("9", 400), eventstore.Any, 2},
+		} {
+			what := fmt.Sprintf("head %.25s with %s", c.head, c.expected)
+			s := open(t, client, Config{Partitions: 1})
+			broken := cart("bad")
+			if err := client.HSet(t.Context(), s.keys.Heads(0), broken.String(), c.head).Err(); err != nil {
+				t.Fatal(err)
+			}
+			appends := []eventstore.StreamAppend{
+				{Stream: cart("first"), Expected: eventstore.Any, Events: newEvents(1)},
+				{Stream: broken, Expected: c.expected, Events: newEvents(c.events)},
+				{Stream: cart("next"), Expected: eventstore.Any, Events: newEvents(1)},
+			}
+			outcomes := s.AppendMany(t.Context(), appends)
+			names(t, what, outcomes[1].Err, s.keys.Heads(0), broken.String(), "set the field")
+			for _, i := range []int{0, 2} {
+				if outcomes[i].Err != nil {
+					t.Errorf("%s: %v", what, outcomes[i].Err)
+				}
+				holds(t, s, appends[i].Stream, appends[i].Events...)
+			}
+			if got := client.HGet(t.Context(), s.keys.Heads(0), broken.String()).Val(); got != c.head {
+				t.Errorf("%s: it was set to %s", what, got)
+			}
+			if n := client.XLen(t.Context(), s.keys.Stream(broken.String())).Val(); n != 0 {
+				t.Errorf("%s: %d events were written", what, n)
+			}
+			if err := client.HDel(t.Context(), s.keys.Heads(0), broken.String()).Err(); err != nil {
+				t.Fatal(err)
+			}
+			whole(t, s)
+		}
+	})
+}
+
+// Up to the last version everything is exact, also where Lua would write numbers in
+// another form.
+func TestAppendUpToLastVersion(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		s := open(t, client, Config{Partitions: 1})
+		const before = eventstore.Version(lastVersion - 4)
+		key := s.keys.Stream("cart-1")
+		if err := client.HSet(t.Context(), s.keys.Heads(0), "cart-1", before.String()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		events := newEvents(2)
+		exactly := eventstore.Exact(before)
+		for _, c := range []struct {
+			expected  eventstore.ExpectedVersion
+			duplicate bool
+		}{{eventstore.Any, false}, {eventstore.Any, true}, {exactly, true}, {eventstore.NoStream, true}} {
+			at, err := s.Append(t.Context(), cart(1), c.expected, events...)
+			if want := (eventstore.Appended{First: before + 1, Last: before + 2, Duplicate: c.duplicate}); at != want || err != nil {
+				t.Errorf("%s: got %+v, %v, want %+v", c.expected, at, err, want)
+			}
+		}
+		if at, err := s.Append(t.Context(), cart(1), eventstore.Exact(before+2), newEvents(2)...); err != nil || at.Last != lastVersion {
+			t.Errorf("the last two: got %+v, %v", at, err)
+		}
+		_, err := s.Append(t.Context(), cart(1), eventstore.Any, newEvent())
+		names(t, "one more", err, s.keys.Heads(0), "the last there can be")
+		var got []string
+		for _, e := range client.XRange(t.Context(), key, "-", "+").Val() {
+			got = append(got, e.ID)
+		}
+		if want := []string{"9007199254740988-0", "9007199254740989-0", "9007199254740990-0", "9007199254740991-0"}; !slices.Equal(got, want) {
+			t.Errorf("got the entries %v, want %v", got, want)
+		}
+	})
+}
+
+// An event that is refused behind others of its append leaves its stream damaged, and the
+// append says so; the other appends of the call are what they would be without it. Redis
+// refuses none there that the store sends, so the test sends versions that go back.
+func TestScenario21EventRefusedMidway(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		s := open(t, client, Config{Partitions: 1})
+		var batch []*request
+		for i := range 4 {
+			r := &request{append: eventstore.StreamAppend{Stream: cart(i), Expected: eventstore.NoStream, Events: newEvents(3)}}
+			if i == 2 {
+				r.append.Expected = eventstore.Any
+			}
+			texts := takeTexts()
+			if err := s.encode(r, texts, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			texts.give()
+			texts.release()
+			batch = append(batch, r)
+		}
+		bad := batch[1]
+		bad.args[len(bad.args)-2] = text("1") // which its first event has
+		s.call(t.Context(), batch)
+		names(t, "the bad one", bad.outcome.Err, s.keys.Stream("cart-1"), "cart-1", "damaged", "event 2 of 3")
+		for _, i := range []int{0, 2, 3} {
+			if o := batch[i].outcome; o.Err != nil || o.First != 1 || o.Last != 3 || o.Duplicate {
+				t.Errorf("%s: got %+v", batch[i].append.Stream, o)
+			}
+			holds(t, s, cart(i), batch[i].append.Events...)
+		}
+		if head := client.HGet(t.Context(), s.keys.Heads(0), "cart-1").Val(); head != "3" {
+			t.Errorf("the head of the damaged stream is %q", head)
+		}
+		if n := client.XLen(t.Context(), s.keys.Log(0)).Val(); n != 4 {
+			t.Errorf("%d pointers, want one of each stream", n)
+		}
+	})
+}
+
 // The memory of the server runs out.
 func TestScenario21OutOfMemory(t *testing.T) {
 	t.Parallel()
@@ -248,7 +382,7 @@ func TestScenario21OutOfMemory(t *testing.T) {
 				holds(t, s, last[i].Stream, last[i].Events...)
 				continue
 			}
-			names(t, "out of memory", o.Err, s.keys.Stream(last[i].Stream.String()), "OOM", "maxmemory", last[i].Stream.String())
+			names(t, "out of memory", o.Err, s.keys.Heads(s.keys.Partition(last[i].Stream.String())), "OOM", "maxmemory", last[i].Stream.String())
 			holds(t, s, last[i].Stream)
 			refused++
 		}
@@ -260,7 +394,7 @@ func TestScenario21OutOfMemory(t *testing.T) {
 		// What the refused calls took for themselves is free by now; use it up.
 		stream, events := cart(fmt.Sprint("more", i)), large(1)
 		if _, err := s.Append(t.Context(), stream, eventstore.Any, events...); err != nil {
-			names(t, "one more", err, s.keys.Stream(stream.String()), "OOM", "maxmemory")
+			names(t, "one more", err, s.keys.Heads(s.keys.Partition(stream.String())), "OOM", "maxmemory")
 			holds(t, s, stream)
 			break
 		}
@@ -502,7 +636,7 @@ func TestScenario23DamagedRegistry(t *testing.T) {
 func TestScenario21MissingRights(t *testing.T) {
 	server := testenv.StartRedis(t)
 	admin := server.Client(t)
-	for _, right := range []string{"hset", "xadd"} {
+	for _, right := range []string{"hset", "xadd", "hmget", "evalsha"} {
 		t.Run(right, func(t *testing.T) {
 			whole := open(t, admin, Config{})
 			if err := admin.Do(t.Context(), "ACL", "SETUSER", "limited", "reset", "on", "nopass", "~*", "+@all", "-"+right).Err(); err != nil {
@@ -516,6 +650,8 @@ func TestScenario21MissingRights(t *testing.T) {
 			event := eventstore.Event{Type: "added", SchemaVersion: 1, Data: []byte{0x80}}
 			if _, err := limited.Append(t.Context(), stream, eventstore.NoStream, event); err == nil || !strings.Contains(err.Error(), "cart-42") || !strings.Contains(err.Error(), "allow the Redis user") {
 				t.Errorf("Append = %v; want an error that names the stream and says what to allow", err)
+			} else if errors.Is(err, eventstore.ErrOutcomeUnknown) || strings.Contains(err.Error(), "delete") {
+				t.Errorf("Append = %v; want that it was refused, and no advice to delete something", err)
 			}
 			if head, err := whole.Head(t.Context(), stream); head != 0 || err != nil {
 				t.Errorf("the head is %d, %v; want none", head, err)

@@ -30,6 +30,9 @@ const (
 	codeConflictDeleted
 	codeTombstoned
 	codeNoStream
+	codeRefusedByHeads
+	codeRefusedByLog
+	codeStreamDamaged
 )
 
 // Codes that truncate.lua returns.

@@ -27,14 +27,19 @@
 --   1  duplicate          last version of the events found, or of the end that the
 --                         stream has already
 --   2  conflict           head of the stream
---   3  refused            the error message; this stream is untouched
+--   3  refused            the error message of the stream's key; this stream is untouched
 --   4  conflict           head of the stream, which was deleted there
 --   5  tombstoned         head of the stream
 --   6  no stream          0: there is nothing to delete
+--   7  refused by heads   the error message of that key; this stream is untouched
+--   8  refused by the log the same
+--   9  damaged            the error message; the first events are stored, the others
+--                         are not
 --
--- Lua does not roll back, so an append is checked completely before its first
--- write, and every write that can fail (another type of key, no memory left, a
--- user without the right) goes through pcall and is taken back; see flush.
+-- Lua does not roll back, so an append is checked completely before its first write, and
+-- nothing but reads of the stream it is about may raise, which only refuses that append.
+-- Every write (which can meet another type of key, no memory left, a user without the
+-- right) goes through pcall and is taken back; see flush.
 --
 -- Whether a stream is at the version expected is found by comparing texts, and it is
 -- written with the texts that the append brings: making a text of a number and matching a
@@ -45,6 +50,13 @@ local call, attempt, sub, format = redis.call, redis.pcall, string.sub, string.f
 
 local LOOK_BACK = 128
 
+-- The last version there can be: beyond it numbers of Lua are not exact, and two versions
+-- could come out as one.
+local LAST = 9007199254740991
+
+-- What to do about a head that is none.
+local MEND = ' (somebody wrote to the registry past projectord: set the field to the version of the last event of the stream, or delete it where there never was one)'
+
 -- What stands behind the event id in the envelope of an event that deletes a stream:
 -- its type.
 local DELETED = '\168$deleted'
@@ -54,9 +66,14 @@ local function id_of(envelope)
   return sub(envelope, 4, 19)
 end
 
+-- The entry id of a version. Lua writes large numbers in another form by itself.
+local function entry_id(version)
+  return format('%.0f-0', version)
+end
+
 -- Whether the n events from version first on have the ids of ARGV[a…].
 local function stored_at(key, first, a, n)
-  local entries = call('XRANGE', key, first .. '-0', (first + n - 1) .. '-0')
+  local entries = call('XRANGE', key, entry_id(first), entry_id(first + n - 1))
   if #entries ~= n then return false end
   for i = 1, n do
     if id_of(entries[i][2][2]) ~= id_of(ARGV[a + i - 1]) then return false end
@@ -67,7 +84,7 @@ end
 -- Whether an event of this version would be followed by a new beginning: it deletes
 -- the stream, or is gone.
 local function begins_anew(key, version)
-  local entry = call('XRANGE', key, version .. '-0', version .. '-0')[1]
+  local entry = call('XRANGE', key, entry_id(version), entry_id(version))[1]
   return not entry or sub(entry[2][2], 20, 28) == DELETED
 end
 
@@ -158,7 +175,11 @@ local function checked(i, key, name, head, ended, expected, kind)
   end
   local found = look_back(known[name], a, n)
   if expected == -2 then
-    if found and begins_anew(key, found - n) then return 1, found end
+    if found then
+      local ok, anew = pcall(begins_anew, key, found - n)
+      if not ok then return 3, message(anew) end
+      if anew then return 1, found end
+    end
     if ended == 'd' and found == nil then return nil end
     return 2, head
   end
@@ -178,20 +199,24 @@ local heads_key, log_key, ended_key, stored, from
 local waiting, plan, places, fields, bases, kinds = 0, {}, {}, {}, {}, {}
 
 -- Sets back the head of append i, which failed, and says why.
-local function take_back(i, why)
+local function take_back(i, code, why)
   local name, text = names[i], texts[i]
   if text == nil then text = stored[i - from + 1] end
   if text or failed(attempt('HDEL', heads_key, name)) then
-    call('HSET', heads_key, name, text or '0')
+    local err = failed(attempt('HSET', heads_key, name, text or '0'))
+    if err then why = why .. '; the head that ' .. heads_key .. ' holds for it could not be set back: ' .. err end
   end
-  reply(i, 3, why)
+  reply(i, code, why)
 end
 
--- What follows the first event of append i, which is written behind base.
+-- Writes what follows the first event of append i, which is written behind base. Returns
+-- what is wrong, where that fails: nothing that is known of can refuse an event whose
+-- forerunner was taken.
 local function follow(i, a, base, last)
   local key, name, events = KEYS[streams + i], names[i], math.abs(counts[i])
   for k = 2, events do
-    call('XADD', key, base and format('%.0f', base + k) or ARGV[a + events + k - 1], 'e', ARGV[a + k - 1])
+    local err = failed(attempt('XADD', key, base and format('%.0f', base + k) or ARGV[a + events + k - 1], 'e', ARGV[a + k - 1]))
+    if err then return err .. ' (event ' .. k .. ' of ' .. events .. ')' end
   end
   -- What came before an end may go; where it is not noted, it only takes room.
   if kinds[i] and base > 0 then attempt('HSET', ended_key, name, format('%.0f', base + 1)) end
@@ -214,7 +239,7 @@ local function flush()
   waiting = 0
   local err = failed(attempt('HSET', heads_key, unpack(fields, 1, 2 * n)))
   if err then
-    for w = 1, n do reply(plan[w], 3, 'key ' .. heads_key .. ': ' .. err) end
+    for w = 1, n do reply(plan[w], 7, err) end
     return
   end
   for w = 1, n do
@@ -228,20 +253,23 @@ local function flush()
     end
     local pointer = attempt('XADD', log_key, '*', 's', name, 'v', last)
     if type(pointer) == 'table' then
-      take_back(i, 'key ' .. log_key .. ': ' .. pointer['err'])
+      take_back(i, 8, pointer['err'])
     else
       local added = attempt('XADD', KEYS[streams + i], entry, 'e', ARGV[a])
       if type(added) == 'table' then
         -- A user who may not delete leaves a pointer without events, which is
         -- found to have nothing behind it.
         attempt('XDEL', log_key, pointer)
-        take_back(i, added['err'])
+        take_back(i, 3, added['err'])
       else
+        local wrong
         if events then
-          follow(i, a, base, last)
+          wrong = follow(i, a, base, last)
           texts[i] = head
         end
-        if base then
+        if wrong then
+          reply(i, 9, wrong)
+        elseif base then
           reply(i, 0, base + math.abs(events))
         else
           expectedly = expectedly + 1
@@ -260,7 +288,11 @@ local function check(i, expected, text)
   local head, ended = string.match(text or '0', '^(%d+)([dt]?)$')
   head = tonumber(head)
   if not head then
-    reply(i, 3, 'ERR the head that ' .. heads_key .. ' holds for it is no number')
+    reply(i, 7, 'ERR the head that it holds for the stream is no number' .. MEND)
+    return nil
+  end
+  if head > LAST - math.abs(counts[i]) then
+    reply(i, 7, 'ERR the head that it holds for the stream leaves no room up to version ' .. format('%.0f', LAST) .. ', the last there can be' .. MEND)
     return nil
   end
   if not tonumber(expected) then
@@ -290,7 +322,7 @@ for p = 1, partitions do
   to = to + math.abs(count)
   for i = from, to do names[i] = sub(KEYS[streams + i], behind) end
   stored = attempt('HMGET', heads_key, unpack(names, from, to))
-  local damaged = stored['err'] and 'WRONGTYPE ' .. heads_key .. ' is not a hash'
+  local unread = stored['err']
   if not plain then
     for i = from, to do
       local name, n = names[i], tonumber(ARGV[a + 1])
@@ -315,8 +347,8 @@ for p = 1, partitions do
       texts[i] = text
     end
     local expected = ARGV[at - 2]
-    if damaged then
-      reply(i, 3, damaged)
+    if unread then
+      reply(i, 7, unread)
     else
       -- A head that is damaged can look like -2.
       local none = expected == '-2'
