@@ -18,8 +18,9 @@ var (
 // While appending.
 var (
 	// ErrOutcomeUnknown is wrapped by errors of appends that ended before
-	// the store answered. The events are stored or not; appending again
-	// with the same event ids finds out and is safe.
+	// the store answered, or that it answered with an error when it may have
+	// stored them. The events are stored or not; appending again with the
+	// same event ids finds out and is safe.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrNotReplicated is wrapped by errors of appends that the store holds
 	// but too few replicas confirmed in time. Appending again with the same

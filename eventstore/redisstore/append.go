@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -303,7 +304,7 @@ func (s *Store) call(ctx context.Context, batch []*request) {
 	sent := false
 	err := redisx.Retry(ctx, func() (err error) {
 		replies, err = s.runAppend(ctx, args)
-		sent = sent || err == nil || !redisx.NotSent(err) && !redisx.IsReply(err)
+		sent = sent || mayHaveWritten(err)
 		return err
 	})
 	// What was refused or in conflict stays so, however few replicas confirmed.
@@ -324,6 +325,30 @@ func (s *Store) call(ctx context.Context, batch []*request) {
 			r.outcome.Err = r.failed(notReplicated)
 		}
 	}
+}
+
+// errWaiting is wrapped by errors of WAIT, which is called when the script has run.
+var errWaiting = errors.New("waiting for replicas")
+
+// refusedUnrun are the codes of errors by which a server refuses a call before it runs it.
+var refusedUnrun = []string{
+	"NOSCRIPT", "LOADING", "READONLY", "OOM", "NOPERM", "NOAUTH", "WRONGPASS", "CROSSSLOT", "MOVED", "ASK",
+	"TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "BUSY",
+}
+
+// mayHaveWritten reports whether a call of the script that ended with err can have written
+// something. A script that raises is not rolled back.
+func mayHaveWritten(err error) bool {
+	switch {
+	case err == nil || errors.Is(err, errWaiting):
+		return true
+	case !redisx.IsReply(err):
+		return !redisx.NotSent(err)
+	}
+	// Redis hands on what a script raises under the code it was raised with, and adds the
+	// place in the script.
+	return strings.Contains(err.Error(), "user_script") ||
+		!slices.ContainsFunc(refusedUnrun, func(code string) bool { return redis.HasErrorPrefix(err, code) })
 }
 
 // settle sets the outcomes of a batch to what the script returned.
@@ -507,7 +532,7 @@ func (s *Store) runAppend(ctx context.Context, args []any) ([]any, error) {
 	}
 	confirmed, err := conn.Wait(ctx, s.config.Replicas, s.config.ReplicaTimeout).Result()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errWaiting, err)
 	}
 	if confirmed < int64(s.config.Replicas) {
 		return replies, retry.Permanent(fmt.Errorf("%w: the events are stored, but %d of the %d replicas wanted confirmed them within %s", eventstore.ErrNotReplicated, confirmed, s.config.Replicas, s.config.ReplicaTimeout))

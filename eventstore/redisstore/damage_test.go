@@ -15,6 +15,7 @@ import (
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/internal/keyspace"
+	"github.com/projectord/projectord/internal/redisx"
 	"github.com/projectord/projectord/internal/testenv"
 )
 
@@ -339,6 +340,87 @@ func TestScenario21EventRefusedMidway(t *testing.T) {
 			t.Errorf("%d pointers, want one of each stream", n)
 		}
 	})
+}
+
+// failing answers the script with an error of its own when the server has run it.
+type failing struct {
+	redis.Hook
+	err error
+}
+
+func (f *failing) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (f *failing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (f *failing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if name := cmd.Name(); f.err != nil && err == nil && (name == "evalsha" || name == "eval") {
+			err = f.err
+			cmd.SetErr(err)
+		}
+		return err
+	}
+}
+
+// A script that raises may have written before, whatever code its error has.
+func TestScenario21ScriptRaises(t *testing.T) {
+	t.Parallel()
+	server := testenv.StartRedis(t)
+	client := server.Client(t)
+	hook := new(failing)
+	client.AddHook(hook)
+	for reply, unknown := range map[string]bool{
+		"ERR The ID specified in XADD is equal or smaller than the target stream top item script: 4f2a, on @user_script:214.": true,
+		"OOM command not allowed when used memory > 'maxmemory'. script: 4f2a, on @user_script:214.":                          true,
+		"ERR user_script:12: attempt to index a nil value script: 4f2a, on @user_script:12.":                                  true,
+		"ERR Error running script (call to f_4f2a): @user_script:12: attempt to index a nil value":                            true,
+		"ERR something else": true,
+		"OOM command not allowed when used memory > 'maxmemory'.":  false,
+		"NOPERM this user has no permissions to run the 'evalsha'": false,
+		"CROSSSLOT Keys in request don't hash to the same slot":    false,
+		"MISCONF Redis is configured to save RDB snapshots":        false,
+		"BUSY Redis is busy running a script":                      false,
+		"READONLY You can't write against a read only replica.":    false,
+		"NOAUTH Authentication required.":                          false,
+		"NOREPLICAS Not enough good replicas to write.":            false,
+		"CLUSTERDOWN Hash slot not served":                         false,
+		"LOADING Redis is loading the dataset in memory":           false,
+		"MASTERDOWN Link with MASTER is down":                      false,
+		"TRYAGAIN Multiple keys request during rehashing of slot":  false,
+		"NOSCRIPT No matching script.":                             false,
+		"WRONGPASS invalid username-password pair":                 false,
+		"MOVED 3999 127.0.0.1:1":                                   false,
+	} {
+		hook.err = nil
+		s := open(t, client, Config{Partitions: 1})
+		hook.err = redisx.ReplyError(reply)
+		_, err := s.Append(t.Context(), cart(1), eventstore.Any, newEvent())
+		if err == nil || errors.Is(err, eventstore.ErrOutcomeUnknown) != unknown || !strings.Contains(err.Error(), reply) {
+			t.Errorf("%s: got %v, want that the outcome is unknown: %t", reply, err, unknown)
+		}
+	}
+}
+
+// Waiting for replicas is refused when the events are stored.
+func TestScenario21MissingRightToWait(t *testing.T) {
+	t.Parallel()
+	server := testenv.StartRedis(t)
+	admin := server.Client(t)
+	whole := open(t, admin, Config{})
+	if err := admin.Do(t.Context(), "ACL", "SETUSER", "limited", "reset", "on", "nopass", "~*", "+@all", "-wait").Err(); err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "limited", Password: "any", MaxRetries: -1, DisableIdentity: true, Protocol: 2})
+	defer client.Close()
+	config := whole.config
+	config.Replicas, config.ReplicaTimeout = 1, time.Millisecond
+	limited := &Store{config: config, client: client, keys: whole.keys, queues: make([]commitQueue, 2)}
+	event := newEvent()
+	if _, err := limited.Append(t.Context(), cart(1), eventstore.Any, event); !errors.Is(err, eventstore.ErrOutcomeUnknown) || !strings.Contains(err.Error(), "allow the Redis user") {
+		t.Errorf("got %v; want that the outcome is unknown, and what to allow", err)
+	}
+	holds(t, whole, cart(1), event)
 }
 
 // The memory of the server runs out.
