@@ -28,7 +28,8 @@ type entryReader struct {
 
 	buf     []byte // what has arrived and is not parsed yet
 	off     int    // where the next token starts in buf
-	skip    int    // bytes still to come of a value too large to take
+	skip    int    // bytes to pass over of a value too large to take
+	over    int    // how large that is
 	expect  expectation
 	entries int // in this reply
 	left    int // entries to come
@@ -112,9 +113,7 @@ type token struct {
 // next takes a token; ok is false where it has not arrived completely.
 func (r *entryReader) next() (t token, ok bool) {
 	if r.skip > 0 {
-		here := min(r.skip, len(r.buf)-r.off)
-		r.skip -= here
-		r.off += here
+		return r.passOver()
 	}
 	rest := r.buf[r.off:]
 	if len(rest) == 0 {
@@ -139,9 +138,8 @@ func (r *entryReader) next() (t token, ok bool) {
 	whole := end + n + len("\r\n")
 	switch {
 	case n > eventstore.MaxEventBytes:
-		here := min(whole, len(rest))
-		r.skip = whole - here
-		r.off += here
+		r.skip, r.over = whole, n
+		return r.passOver()
 	case len(rest) >= whole:
 		t.value = rest[end : end+n]
 		r.off += whole
@@ -149,6 +147,16 @@ func (r *entryReader) next() (t token, ok bool) {
 		return t, false
 	}
 	return t, true
+}
+
+// passOver takes a value that is too large, without its bytes. Only when all of them have
+// come is it a token: whatever they look like, they are not replies, and a reply that ends
+// with them has not ended before.
+func (r *entryReader) passOver() (t token, ok bool) {
+	here := min(r.skip, len(r.buf)-r.off)
+	r.skip -= here
+	r.off += here
+	return token{kind: '$', n: r.over}, r.skip == 0
 }
 
 // nextLine takes a token that is all of a line.
@@ -206,7 +214,7 @@ const maxLength = 16
 // parse goes on until it is paused or what has arrived is used up.
 func (r *entryReader) parse() {
 	for r.err == nil && !r.paused {
-		if r.expect == expectEntry {
+		if r.expect == expectEntry && r.skip == 0 {
 			if major, minor, value, n := event(r.buf[r.off:]); n > 0 {
 				r.off += n
 				r.onEntry(major, minor, value, nil)
@@ -281,16 +289,20 @@ func (r *entryReader) take(t token) {
 		r.want(ok, "an entry id")
 	case expectFields:
 		r.fields, r.expect = t.n, expectName
-		r.want(t.kind == '*' && t.n >= 2, "the fields of an entry")
+		r.want(t.kind == '*' && t.n >= 2 && t.n%2 == 0, "the fields of an entry")
 		if t.n != 2 {
 			r.bad = fmt.Errorf("%w: the entry has %d fields, not the one a projectord event has", eventstore.ErrCorrupt, t.n/2)
 		}
 	case expectName:
+		r.want(t.kind == '$', "the name of a field")
 		if r.bad == nil && string(t.value) != keyspace.EventField {
 			r.bad = fmt.Errorf("%w: the entry's field is not the one a projectord event has", eventstore.ErrCorrupt)
 		}
 		r.fields, r.expect = r.fields-1, expectValue
 	case expectValue:
+		if r.want(t.kind == '$', "the value of a field"); r.err != nil {
+			return
+		}
 		if r.bad == nil && t.value == nil {
 			r.bad = fmt.Errorf("%w: %d bytes, more than %d", eventstore.ErrCorrupt, t.n, eventstore.MaxEventBytes)
 		}

@@ -137,6 +137,65 @@ func TestScenario19EntryReaderSplitAndCutAnywhere(t *testing.T) {
 	}
 }
 
+// tooLarge returns a value that is too large and looks, every size bytes, like an event.
+// Behind what stands before it in a reply, those begin at multiples of size.
+func tooLarge(before, size int) string {
+	forged := entry("2-0", "e", "")
+	forged = entry("2-0", "e", strings.Repeat("x", size-len(forged)-1)) // its length has two digits
+	pad := strings.Repeat("x", size-before%size)
+	return pad + strings.Repeat(forged, eventstore.MaxEventBytes/size+1)
+}
+
+// forgedReplies are those of two streams of which the first has a value that is too large,
+// and looks like entries, between others. Those begin at multiples of size.
+func forgedReplies(size int) string {
+	good := entry("1-0", "e", "before")
+	const head = "*3\r\n*2\r\n$3\r\n2-0\r\n*2\r\n$1\r\ne\r\n$1234567\r\n"
+	value := tooLarge(len(head)+len(good), size)
+	return array(good, entry("2-0", "e", value), entry("3-0", "e", "behind")) +
+		array(entry("1-0", "e", value)) +
+		array(entry("1-0", "e", "another stream's"))
+}
+
+var forgedTold = []string{
+	`1-0 "before"`, "2-0 is corrupt", `3-0 "behind"`, "end of 3",
+	"1-0 is corrupt", "end of 1",
+	`1-0 "another stream's"`, "end of 1",
+}
+
+// Wherever what arrives is split, a value that is too large is passed over to its end, even
+// where the rest of it looks like an event.
+func TestScenario19EntryReaderPassesOverForgedEntries(t *testing.T) {
+	const size = 64
+	replies := []byte(forgedReplies(size))
+	for first := range 3 * size {
+		// Behind the first piece come those that the reader takes at a time.
+		r, told := listen()
+		arrives(r, replies[:first])
+		arrives(r, replies[first:])
+		if err := ended(r); err != nil || !slices.Equal(*told, forgedTold) {
+			t.Fatalf("split at byte %d: told %q, %v", first, *told, err)
+		}
+	}
+	for piece := size - 2; piece <= size+2; piece++ {
+		r, told := listen()
+		for p := range slices.Chunk(replies, piece) {
+			arrives(r, p)
+		}
+		if err := ended(r); err != nil || !slices.Equal(*told, forgedTold) {
+			t.Fatalf("in pieces of %d: told %q, %v", piece, *told, err)
+		}
+	}
+	// A value where an entry should be is no different.
+	r, told := listen()
+	for p := range slices.Chunk([]byte(array(bulk(tooLarge(len("*1\r\n$1234567\r\n"), size)), bulk("x"))), size) {
+		arrives(r, p)
+	}
+	if err := ended(r); err == nil || len(*told) > 0 {
+		t.Errorf("told %q, %v", *told, err)
+	}
+}
+
 func TestScenario23EntryReaderRefuses(t *testing.T) {
 	for name, reply := range map[string]string{
 		"a status":                 "+OK\r\n",
@@ -158,6 +217,9 @@ func TestScenario23EntryReaderRefuses(t *testing.T) {
 		"an id of nothing":         array(array("$-1\r\n", array(bulk("e"), bulk("x")))),
 		"no fields":                array(array(bulk("1-0"), array())),
 		"fields of nothing":        array(array(bulk("1-0"), "*-1\r\n")),
+		"three fields":             array(array(bulk("1-0"), array(bulk("e"), bulk("x"), bulk("f")))),
+		"a name that is none":      array(array(bulk("1-0"), array(array(), bulk("x")))),
+		"a value that is none":     array(array(bulk("1-0"), array(bulk("e"), array(bulk("x"))))),
 		"an endless line":          strings.Repeat("x", 1<<20),
 	} {
 		r, _ := listen()
@@ -202,6 +264,9 @@ func FuzzEntryReader(f *testing.F) {
 	f.Add([]byte(shortReplies), uint8(3))
 	f.Add([]byte("*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\ne\r\n$9223372036854775807\r\n"), uint8(1))
 	f.Add([]byte("*2147483647\r\n"), uint8(9))
+	// A multiple of what the reader takes at a time, and one that is not.
+	f.Add([]byte(forgedReplies(64)), uint8(63))
+	f.Add([]byte(forgedReplies(50)), uint8(49))
 	f.Add([]byte("\n"), uint8(1))
 	f.Add([]byte("*\n"), uint8(1))
 	f.Fuzz(func(t *testing.T, b []byte, size uint8) {
