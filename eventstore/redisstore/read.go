@@ -28,8 +28,16 @@ const (
 	// usualBytes is how large an event is taken to be as long as none was
 	// seen: rather too large, because the server pays for a guess too small.
 	usualBytes = 32 << 10
-	// maxReadCount is how many events of a stream are asked for at the most.
-	maxReadCount = 4096
+	// firstEvents is how many events the batches of a call ask for until it has seen
+	// some, whatever earlier calls have: theirs may have been much smaller.
+	firstEvents = 128
+	// maxEvents is how many events a batch asks for at the most, and growth how many
+	// times as many as one was seen to have.
+	maxEvents = 4096
+	growth    = 8
+	// leastCount is how many events of a stream are asked for at least, unless a batch
+	// has room for less: rather fewer streams than each of them twice.
+	leastCount = 16
 )
 
 // batch is some reads whose commands are sent together.
@@ -67,6 +75,7 @@ type reading struct {
 	seen  int                // how many events there were in the batch
 	bytes int                // how many bytes they had
 	usual int                // bytes an event has, by the batches before and the reads before this
+	limit int                // how many events a batch may ask for, by how many were seen
 }
 
 // gap says that a read found a later event than the one it was to go on with.
@@ -115,7 +124,7 @@ func (s *Store) together(reads []eventstore.StreamRead) [][]int {
 func (r *reading) start(s *Store, visit func(int, *eventstore.Recorded) error, reads []eventstore.StreamRead) {
 	r.store, r.visit, r.reads, r.failed = s, visit, reads, nil
 	// Finding it out anew takes batches that ask for far too little.
-	r.usual = int(s.usual.Load())
+	r.usual, r.limit, r.seen, r.bytes = int(s.usual.Load()), firstEvents, 0, 0
 	r.next = r.next[:0]
 	for _, read := range reads {
 		r.next = append(r.next, max(read.From, 1))
@@ -126,7 +135,8 @@ func (r *reading) start(s *Store, visit func(int, *eventstore.Recorded) error, r
 
 func (r *reading) release() {
 	r.hangUp()
-	r.store.usual.Store(int64(r.usual))
+	// Of calls too: what reads few small events does not hide that others are large.
+	r.store.usual.Store(max(int64(r.usual), r.store.usual.Load()*3/4))
 	r.store, r.visit, r.reads, r.failed, r.todo, r.event = nil, nil, nil, nil, nil, eventstore.Recorded{}
 	r.entries.onEntry, r.entries.onRefused, r.entries.onEnd = nil, nil, nil
 	readings.Put(r)
@@ -164,13 +174,15 @@ func (r *reading) readAll(ctx context.Context, group []int) error {
 		if r.seen > 0 {
 			// At once for larger events, slowly for smaller ones.
 			r.usual = max(r.bytes/r.seen, r.usual/2, 1)
+			r.limit = max(r.limit, min(growth*r.seen, maxEvents))
 		}
 		r.seen, r.bytes = 0, 0
 	}
 }
 
 // plan makes batches of what is to be read, as many as may be under way. Streams that
-// have more come first.
+// have more come first. Where few events are asked for, those are of few streams, so that
+// each is read at once if it is short.
 func (r *reading) plan() {
 	for r.waiting < inFlight && len(r.again)+len(r.todo) > 0 {
 		b := &r.batches[r.waiting]
@@ -178,13 +190,17 @@ func (r *reading) plan() {
 		if len(r.again) == 0 {
 			from = &r.todo
 		}
-		n := min(len(*from), readWidth)
+		events := r.events()
+		n := min(len(*from), readWidth, max(1, events/leastCount))
 		b.reads, b.at = append(b.reads[:0], (*from)[:n]...), 0
 		*from = (*from)[n:]
-		b.count = max(1, min(batchBytes/(r.usual*n), maxReadCount))
+		b.count = max(1, events/n)
 		r.waiting++
 	}
 }
+
+// events is how many events a batch may ask for now.
+func (r *reading) events() int { return max(1, min(batchBytes/r.usual, r.limit)) }
 
 // exchange sends what was planned and is not sent yet, and reads the replies of the
 // first batch. After an error what is under way has to be sent again.
@@ -299,7 +315,7 @@ func (r *reading) settle(ctx context.Context) error {
 // follow reads the first of the streams whose slots have moved.
 func (r *reading) follow(ctx context.Context) error {
 	i := r.moved[0]
-	r.waiting, r.batches[0].count = 1, max(1, min(batchBytes/r.usual, maxReadCount))
+	r.waiting, r.batches[0].count = 1, r.events()
 	r.batches[0].reads, r.batches[0].at = append(r.batches[0].reads[:0], i), 0
 	defer func() { r.waiting, r.entries.paused = 0, false }()
 	r.begun, r.late = false, 0

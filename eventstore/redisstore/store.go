@@ -53,7 +53,7 @@ type Store struct {
 	keys   *keyspace.Namespace
 	queues []commitQueue // by lane
 	pools  pools         // what reads go by
-	usual  atomic.Int64  // bytes an event has, as the last read found
+	usual  atomic.Int64  // bytes an event has, as the last reads found
 }
 
 var _ eventstore.Store = (*Store)(nil)

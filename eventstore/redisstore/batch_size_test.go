@@ -1,0 +1,117 @@
+package redisstore
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/testenv"
+)
+
+// xranges returns how many XRANGE the server has executed.
+func xranges(t *testing.T, client *redis.Client) int {
+	t.Helper()
+	stats := client.Info(t.Context(), "commandstats").Val()
+	found := regexp.MustCompile(`cmdstat_xrange:calls=(\d+)`).FindStringSubmatch(stats)
+	if found == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(found[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// fill appends to streams, count events with size bytes of data to each, and returns the
+// reads of them.
+func fill(t *testing.T, s *Store, name string, streams, count, size int) []eventstore.StreamRead {
+	t.Helper()
+	var reads []eventstore.StreamRead
+	var appends []eventstore.StreamAppend
+	for i := range streams {
+		stream := cart(fmt.Sprintf("%s%d", name, i))
+		events := newEvents(count)
+		for k := range events {
+			events[k].Data = append([]byte{0xc5, byte(size >> 8), byte(size)}, make([]byte, size)...) // msgpack: bin 16
+		}
+		reads = append(reads, eventstore.StreamRead{Stream: stream})
+		appends = append(appends, eventstore.StreamAppend{Stream: stream, Expected: eventstore.NoStream, Events: events})
+	}
+	for _, o := range s.AppendMany(t.Context(), appends) {
+		if o.Err != nil {
+			t.Fatal(o.Err)
+		}
+	}
+	return reads
+}
+
+func readAll(t *testing.T, s *Store, reads []eventstore.StreamRead) (events int) {
+	t.Helper()
+	failed, err := s.ReadMany(t.Context(), reads, func(int, *eventstore.Recorded) error { events++; return nil })
+	if failed != nil || err != nil {
+		t.Fatal(failed, err)
+	}
+	return events
+}
+
+// Short streams are read by one command each, from the first call on and also where large
+// events were read before.
+func TestShortStreamsAreReadAtOnce(t *testing.T) {
+	server := testenv.StartRedis(t)
+	client := server.Client(t)
+	s := open(t, client, Config{Partitions: 1})
+	small, large := fill(t, s, "small", 3*readWidth, 10, 20), fill(t, s, "large", 1, 200, 60_000)
+	for _, what := range []string{"at first", "after that", "after large events"} {
+		if what == "after large events" {
+			readAll(t, s, large)
+		}
+		before := xranges(t, client)
+		if n := readAll(t, s, small); n != 10*len(small) {
+			t.Fatalf("%s: %d events", what, n)
+		}
+		if n := xranges(t, client) - before; n != len(small) {
+			t.Errorf("%s: %d XRANGE for %d streams", what, n, len(small))
+		}
+	}
+}
+
+// However small the events were that were read before, large ones are not asked for all at
+// once: that would be as much memory of the server.
+func TestLargeEventsAfterSmallOnes(t *testing.T) {
+	server := testenv.StartRedis(t)
+	client := server.Client(t)
+	s := open(t, client, Config{Partitions: 1})
+	small, large := fill(t, s, "small", readWidth, 20, 20), fill(t, s, "large", 1, 1000, 60_000)
+	many := fill(t, s, "many", 64, 16, 60_000)
+	for name, reads := range map[string][]eventstore.StreamRead{"one stream": large, "many streams": many} {
+		for range 10 {
+			readAll(t, s, small)
+		}
+		used := func(field string) int {
+			n, err := strconv.Atoi(client.InfoMap(t.Context(), "memory").Item("Memory", field))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		// Nothing is read beyond the first event of a batch, until the server has
+		// made the replies to all it was asked for.
+		most, begin := 0, used("used_memory")
+		_, err := s.ReadMany(t.Context(), reads, func(int, *eventstore.Recorded) error {
+			most = max(most, used("used_memory")-begin)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d MiB", name, most>>20)
+		if most > 32<<20 {
+			t.Errorf("%s: the server needed %d MiB for replies", name, most>>20)
+		}
+	}
+}
