@@ -142,7 +142,9 @@ type Reader interface {
 	// visit with the position of the read concerned and an event. Events of
 	// one stream come in version order; those of different streams may
 	// interleave. Visits do not overlap. The event and its Data are valid
-	// until visit returns; [Recorded.Clone] keeps one.
+	// until visit returns; [Recorded.Clone] keeps one. visit must not read from the
+	// store: the call keeps a connection meanwhile, and calls whose visits each wait for
+	// another one may all fail for want of it.
 	//
 	// A read that fails by itself, because visit returned an error or an
 	// event is corrupt or was removed ([*EventError]), ends without disturbing the others;

@@ -16,10 +16,16 @@
 // # Connections
 //
 // Events are read by connections of the store's own, which are dialled by the options of
-// the client, its hooks left out: one for each [Store.Read] or [Store.ReadMany] that is
-// waiting for a reply, at most 32 to a server, closed after five seconds without use. A
-// context that ends cuts them. Behind Sentinel each takes one of the client's connections
-// along while it is open, at most half of its PoolSize, which should be 4 or more there.
+// the client, its hooks left out: one for each [Store.Read] that is waiting for a reply and
+// for each [Store.ReadMany], during its visits too; closed after five seconds without use. A
+// context that ends cuts them. They come on top of the client's: to each server as many as
+// its PoolSize, or its MaxActiveConns where that is less, so a server may see twice that.
+// Who wants more waits for PoolTimeout. Behind Sentinel each takes one of the client's
+// connections along while it is open, at most half of its PoolSize, which should be 4 or
+// more there.
+//
+// A connection is opened with a PING by the client and one on its own: a user of Redis who
+// may not PING can append, but not read.
 //
 // Appends go by the client, and by its hooks. The memory of a script call's arguments is
 // used again for the next, so a hook that wants them for longer than the call takes a copy.

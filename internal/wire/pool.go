@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -9,11 +10,8 @@ import (
 )
 
 const (
-	// maxConns is how many connections are lent at a time. There are no more than were
-	// needed at a time.
-	maxConns = 32
-	// maxIdle is how many of them it keeps while nobody uses them, and idleFor how
-	// long.
+	// maxIdle is how many connections a pool keeps while nobody uses them, and idleFor
+	// how long.
 	maxIdle = 8
 	idleFor = 5 * time.Second
 )
@@ -30,12 +28,19 @@ type Pool struct {
 	cleanup *time.Timer // closes those that are idle for too long; nil while there are none
 }
 
-// NewPool returns a pool of connections to where the client's go.
+// NewPool returns a pool of connections to where the client's go. It lends as many at a
+// time as the client's own may be: PoolSize, or MaxActiveConns where that is less. Of a
+// client of Sentinels it lends half as many.
 func NewPool(client *redis.Client) *Pool {
-	lend, keep := maxConns, maxIdle
-	if p := client.Options(); p.Addr == failoverAddr {
+	p := client.Options()
+	lend := p.PoolSize
+	if p.MaxActiveConns > 0 {
+		lend = min(lend, p.MaxActiveConns)
+	}
+	keep := min(lend, maxIdle)
+	if p.Addr == failoverAddr {
 		// Each takes one of the client's own along, which others need too.
-		lend, keep = min(lend, max(1, p.PoolSize/2)), min(keep, p.PoolSize/4)
+		lend, keep = (lend+1)/2, min(lend/4, maxIdle)
 	}
 	return &Pool{client: client, turns: make(chan struct{}, lend), keep: keep}
 }
@@ -52,6 +57,12 @@ func (p *Pool) Get(ctx context.Context) (*Conn, error) {
 		if c == nil {
 			break
 		}
+		if err := p.checkClient(ctx); err != nil {
+			c.close()
+			p.dropIdle()
+			<-p.turns
+			return nil, err
+		}
 		if c.Check(ctx) == nil {
 			c.lend(ctx)
 			return c, nil
@@ -65,6 +76,18 @@ func (p *Pool) Get(ctx context.Context) (*Conn, error) {
 	}
 	c.lend(ctx)
 	return c, nil
+}
+
+// checkClient returns an error where the client was closed. It does not say so itself, but
+// has no connections then; one that is in use seldom has none.
+func (p *Pool) checkClient(ctx context.Context) error {
+	if p.client.PoolStats().TotalConns > 0 {
+		return nil
+	}
+	if err := p.client.Ping(ctx).Err(); errors.Is(err, redis.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 func (p *Pool) takeTurn(ctx context.Context) error {

@@ -100,10 +100,10 @@ func TestFailover(t *testing.T) {
 	lent.Discard()
 }
 
-// What is lent or idle takes at most half of the connections of a client of Sentinels, as
-// long as it has more than one.
+// What is lent or idle takes at most half of the connections of a client of Sentinels,
+// rounded up.
 func TestFailoverLeavesConnections(t *testing.T) {
-	for size, want := range map[int][2]int{1: {1, 0}, 2: {1, 0}, 3: {1, 0}, 10: {5, 2}, 1000: {maxConns, maxIdle}} {
+	for size, want := range map[int][2]int{1: {1, 0}, 2: {1, 0}, 3: {2, 0}, 10: {5, 2}, 1000: {500, maxIdle}} {
 		client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "main", PoolSize: size})
 		pool := NewPool(client)
 		if cap(pool.turns) != want[0] || pool.keep != want[1] {

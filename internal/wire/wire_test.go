@@ -198,9 +198,12 @@ func TestIdleConnections(t *testing.T) {
 
 // As many connections are lent as there may be; who wants more waits.
 func TestTurns(t *testing.T) {
-	_, pool := connect(t, testenv.RedisURL(t), func(o *redis.Options) { o.PoolTimeout = 10 * time.Millisecond })
+	const most = 40
+	_, pool := connect(t, testenv.RedisURL(t), func(o *redis.Options) {
+		o.PoolTimeout, o.PoolSize = 10*time.Millisecond, most
+	})
 	var lent []*Conn
-	for range maxConns {
+	for range most {
 		lent = append(lent, get(t, pool))
 	}
 	if _, err := pool.Get(t.Context()); !errors.Is(err, redis.ErrPoolTimeout) {
@@ -213,6 +216,41 @@ func TestTurns(t *testing.T) {
 		t.Errorf("%d are kept", len(pool.idle))
 	}
 	get(t, pool).Release()
+}
+
+// As many are lent and kept as the client may have of its own, for each server.
+func TestPoolSize(t *testing.T) {
+	for _, c := range []struct{ size, active, lend, keep int }{
+		{1, 0, 1, 1}, {2, 2, 2, 2}, {200, 0, 200, maxIdle}, {200, 20, 20, maxIdle}, {20, 200, 20, maxIdle},
+	} {
+		_, pool := connect(t, testenv.RedisURL(t), func(o *redis.Options) { o.PoolSize, o.MaxActiveConns = c.size, c.active })
+		if cap(pool.turns) != c.lend || pool.keep != c.keep {
+			t.Errorf("PoolSize %d, MaxActiveConns %d: %d may be lent and %d idle", c.size, c.active, cap(pool.turns), pool.keep)
+		}
+	}
+}
+
+// What is idle is not lent any more once the client was closed, and closes.
+func TestClientClosed(t *testing.T) {
+	client, pool := connect(t, testenv.RedisURL(t), func(*redis.Options) {})
+	get(t, pool).Release()
+	// One that has no connections just then is not closed.
+	for client.PoolStats().TotalConns > 0 {
+		c := client.Conn()
+		if err := c.Do(t.Context(), "CLIENT", "KILL", "ID", c.ClientID(t.Context()).Val(), "SKIPME", "no").Err(); err != nil {
+			t.Fatal(err)
+		}
+		c.Ping(t.Context())
+		c.Close()
+	}
+	get(t, pool).Release()
+	client.Close()
+	if _, err := pool.Get(t.Context()); !errors.Is(err, redis.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+	if !pool.Unused() {
+		t.Error("connections were kept")
+	}
 }
 
 // A context that ends cuts a read that waits, at once, and the connection is not used
