@@ -115,3 +115,16 @@ func TestLargeEventsAfterSmallOnes(t *testing.T) {
 		}
 	}
 }
+
+// What a call that failed had seen is nothing to the next one.
+func TestCallsBeginAnew(t *testing.T) {
+	s := open(t, testenv.Redis(t), Config{Partitions: 1})
+	r := new(reading)
+	r.start(s, nil, nil)
+	fresh := r.usual
+	r.seen, r.bytes, r.limit, r.usual = 1, 1<<20, maxEvents, 1
+	r.start(s, nil, nil)
+	if r.seen != 0 || r.bytes != 0 || r.limit != firstEvents || r.usual != fresh {
+		t.Errorf("it begins with %d events of %d bytes, asks for %d and takes them for %d bytes each", r.seen, r.bytes, r.limit, r.usual)
+	}
+}

@@ -21,8 +21,8 @@
 // context that ends cuts them. They come on top of the client's: to each server as many as
 // its PoolSize, or its MaxActiveConns where that is less, so a server may see twice that.
 // Who wants more waits for PoolTimeout. Behind Sentinel each takes one of the client's
-// connections along while it is open, at most half of its PoolSize, which should be 4 or
-// more there.
+// connections along while it is open, at most half of them, which is rounded up: PoolSize
+// should be 4 or more there.
 //
 // A connection is opened with a PING by the client and one on its own: a user of Redis who
 // may not PING can append, but not read.

@@ -304,7 +304,7 @@ func (r *entryReader) take(t token) {
 			return
 		}
 		if r.bad == nil && t.value == nil {
-			r.bad = fmt.Errorf("%w: %d bytes, more than %d", eventstore.ErrCorrupt, t.n, eventstore.MaxEventBytes)
+			r.bad = oversized(t.n)
 		}
 		r.fields, r.expect = r.fields-1, expectName
 		if r.fields <= 0 {
@@ -313,6 +313,11 @@ func (r *entryReader) take(t token) {
 			r.nextEntry()
 		}
 	}
+}
+
+// oversized is the error of an event whose value has n bytes, which are too many.
+func oversized(n int) error {
+	return fmt.Errorf("%w: %d bytes, more than %d", eventstore.ErrCorrupt, n, eventstore.MaxEventBytes)
 }
 
 func (r *entryReader) nextEntry() {

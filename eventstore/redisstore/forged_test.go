@@ -3,6 +3,8 @@ package redisstore
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -10,6 +12,7 @@ import (
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/internal/wire"
 )
 
 // Someone has added to a stream, past projectord, a value that is too large and looks like
@@ -62,5 +65,38 @@ func TestScenario19ForgedEntriesInAValueTooLarge(t *testing.T) {
 		if _, err := ids(t.Context(), s, bad); !errors.Is(err, eventstore.ErrCorrupt) {
 			t.Errorf("Read: %v", err)
 		}
+	}
+}
+
+// What a cluster has redirected is read by another way, and refused alike.
+func TestScenario23FollowedEntriesAreRefusedAlike(t *testing.T) {
+	client := testenv.Redis(t)
+	s := open(t, client, Config{Partitions: 1})
+	key := s.keys.Stream(cart("bad").String())
+	for i, values := range [][]string{
+		{keyspace.EventField, "x"},
+		{keyspace.EventField, strings.Repeat("x", eventstore.MaxEventBytes)},
+		{keyspace.EventField, strings.Repeat("x", eventstore.MaxEventBytes+1)},
+		{"x", "y"},
+		{keyspace.EventField, "x", "f", "y"},
+		{keyspace.EventField, ""},
+	} {
+		if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: key, ID: entryID(eventstore.Version(i + 1)), Values: values}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := []string{"XRANGE", key, "-", "+", "COUNT", "10"}
+	parser, want := listen()
+	parser.onEnd = func(int) { parser.paused = true }
+	if err := s.exchange(t.Context(), key, wire.AppendCommand(nil, args...), parser); err != nil {
+		t.Fatal(err)
+	}
+	to, got := listen()
+	to.onEnd = func(int) {}
+	if err := s.follow(t.Context(), to, "XRANGE", key, "-", "+", "COUNT", "10"); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(*got, *want) || len(*want) != 6 {
+		t.Errorf("followed: told %q\nparsed: told %q", *got, *want)
 	}
 }

@@ -364,13 +364,20 @@ func (s *Store) follow(ctx context.Context, to *entryReader, args ...any) error 
 			return fmt.Errorf("redis: the reply of %v lacks an entry", args[0])
 		}
 		id, _ := entry[0].(string)
-		major, minor, _ := parseEntryID([]byte(id))
+		major, minor, ok := parseEntryID([]byte(id))
+		if !ok {
+			return fmt.Errorf("redis: the reply of %v has an entry without an id", args[0])
+		}
 		fields, _ := entry[1].([]any)
 		if len(fields) != 2 || fields[0] != keyspace.EventField {
 			to.onEntry(major, minor, nil, fmt.Errorf("%w: the entry does not have the one field a projectord event has", eventstore.ErrCorrupt))
 			continue
 		}
 		value, _ := fields[1].(string)
+		if len(value) > eventstore.MaxEventBytes {
+			to.onEntry(major, minor, nil, oversized(len(value)))
+			continue
+		}
 		to.onEntry(major, minor, []byte(value), nil)
 	}
 	to.onEnd(len(entries))
