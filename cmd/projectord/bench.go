@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -95,7 +92,7 @@ func runBench(ctx context.Context, k *daemon.Kit, config bench.Config, report st
 	if err != nil {
 		return err
 	}
-	defer document.discard()
+	defer document.close()
 	var at atomic.Pointer[bench.Progress]
 	config.Progress = func(p bench.Progress) { at.Store(&p) }
 	stop := k.Follow(func() string { return progressLine(at.Load()) })
@@ -129,52 +126,4 @@ func progressLine(p *bench.Progress) string {
 		line += fmt.Sprintf(", about %s left", p.Left.Round(time.Second))
 	}
 	return line
-}
-
-// document is a file that is there whole or not at all. Nil is none.
-type document struct {
-	path string
-	file *os.File
-}
-
-// newDocument begins the file at once, so that one cannot be measured for minutes and then
-// find that it cannot be written.
-func newDocument(path string) (*document, error) {
-	if path == "" {
-		return nil, nil
-	}
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return nil, daemon.Usage("--report: %w", err)
-	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		(&document{path, file}).discard()
-		return nil, daemon.Usage("--report: %s is a directory: name a file in it", path)
-	}
-	return &document{path, file}, nil
-}
-
-func (d *document) write(r *bench.Report) error {
-	if d == nil {
-		return nil
-	}
-	var text bytes.Buffer
-	r.Markdown(&text)
-	_, err := d.file.Write(text.Bytes())
-	// Temporary files are for their owner alone, and a document is like others.
-	if err = errors.Join(err, d.file.Chmod(0o644), d.file.Close()); err == nil {
-		err = os.Rename(d.file.Name(), d.path)
-	}
-	if err != nil {
-		return fmt.Errorf("--report: %w", err)
-	}
-	return nil
-}
-
-// discard removes what was not written to its end.
-func (d *document) discard() {
-	if d != nil {
-		d.file.Close()
-		os.Remove(d.file.Name()) // it has another name where it was written
-	}
 }
