@@ -4,9 +4,10 @@
 //
 // A [row] says what is measured and what that is held against; rows are made in the files
 // rows_*.go, and listed by catalogue. [Run] measures them in rounds: in each, every
-// [measure] is taken once, a limit beside those that are held against it, in an order that
-// is turned around from round to round, so that a machine that slows down slows both. The
-// first round is thrown away. What is reported are medians over the rounds.
+// [measure] is taken once, and a limit again for every two that are held against it, right
+// before or after it, in an order that is turned around from round to round, so that a
+// machine that slows down slows both. The first round is thrown away. What is reported are
+// medians over the rounds.
 //
 // To add a row, write a function that does the work between two calls of a clock
 // ([lab.rate] has one), make a measure of it, and a row of that. It gets what it needs of

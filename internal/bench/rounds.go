@@ -50,6 +50,7 @@ type taken struct {
 }
 
 func newRun(l *lab, rows []*row) *run {
+	rows = repeated(rows)
 	r := &run{lab: l, rows: rows, order: ordered(rows), taken: make(map[*measure]*taken)}
 	for _, m := range r.order {
 		r.taken[m] = new(taken)
@@ -57,28 +58,77 @@ func newRun(l *lab, rows []*row) *run {
 	return r
 }
 
-// ordered returns the measures of rows, each once, and those that are held against one
-// limit next to it.
+// besideLimit is how many measures a limit stands between.
+const besideLimit = 2
+
+// repeated returns the rows with limits that are taken again for every two measures that
+// are held against them, so that each has its limit right before or after it. What is
+// taken once, or is a row itself, is not repeated.
+func repeated(rows []*row) []*row {
+	own := make(map[*measure]bool)
+	for _, r := range rows {
+		own[r.of.of] = true
+	}
+	held := make(map[*measure][]*measure)   // by limit
+	copies := make(map[*measure][]*measure) // of limits
+	all := make([]*row, len(rows))
+	for i, r := range rows {
+		next := *r
+		all[i] = &next
+		limit := r.limit.of
+		if limit == nil || limit.once || own[limit] {
+			continue
+		}
+		place := slices.Index(held[limit], r.of.of)
+		if place < 0 {
+			place, held[limit] = len(held[limit]), append(held[limit], r.of.of)
+		}
+		if place/besideLimit == len(copies[limit]) {
+			again := *limit
+			copies[limit] = append(copies[limit], &again)
+		}
+		next.limit.of = copies[limit][place/besideLimit]
+	}
+	return all
+}
+
+// ordered returns the measures of rows, each once, and each beside what it is held against
+// as far as there is room: a measure has two sides.
 func ordered(rows []*row) []*measure {
 	var groups [][]*measure
 	in := make(map[*measure]int) // group by measure
-	add := func(group int, m *measure) {
-		if _, there := in[m]; !there {
-			groups[group] = append(groups[group], m)
-			in[m] = group
+	start := func(m *measure) {
+		in[m], groups = len(groups), append(groups, []*measure{m})
+	}
+	beside := func(there, m *measure) {
+		group := in[there]
+		place := slices.Index(groups[group], there)
+		if place > 0 || len(groups[group]) == 1 {
+			place++ // else it is the first, and has room before it
 		}
+		in[m], groups[group] = group, slices.Insert(groups[group], place, m)
 	}
 	for _, r := range rows {
-		first := r.limit.of
-		if first == nil {
-			first = r.of.of
+		of, limit := r.of.of, r.limit.of
+		_, placed := in[of]
+		if limit != nil {
+			switch _, there := in[limit]; {
+			case there && !placed:
+				beside(limit, of)
+				placed = true
+			case !there && placed:
+				beside(of, limit)
+			case !there:
+				start(limit)
+				if limit != of {
+					beside(limit, of)
+				}
+				placed = true
+			}
 		}
-		group, there := in[first]
-		if !there {
-			group, groups = len(groups), append(groups, nil)
+		if !placed {
+			start(of)
 		}
-		add(group, first)
-		add(group, r.of.of)
 	}
 	return slices.Concat(groups...)
 }

@@ -79,7 +79,7 @@ func summed(rounds int, rows ...*row) []Row {
 		r.counted++
 	}
 	var all []Row
-	for _, row := range rows {
+	for _, row := range r.rows {
 		all = append(all, r.sum(row))
 	}
 	return all
@@ -146,16 +146,39 @@ func TestOrder(t *testing.T) {
 	x, y, a, b, c := stub("x", nil), stub("y", nil), stub("a", nil), stub("b", nil), stub("c", nil)
 	got := ordered([]*row{
 		{of: reading{of: a}, limit: reading{of: x}},
-		{of: reading{of: b}, limit: reading{of: y}},
 		{of: reading{of: c}, limit: reading{of: x}},
 		{of: reading{of: a}, limit: reading{of: y}},
+		{of: reading{of: b}, limit: reading{of: y}},
 		{of: reading{of: y}},
+		{of: reading{b, "again"}, limit: reading{of: b}},
 	})
-	if !slices.Equal(got, []*measure{x, a, c, y, b}) {
+	if !slices.Equal(got, []*measure{c, x, a, y, b}) {
 		for _, m := range got {
 			t.Log(m.name)
 		}
 		t.Error("that is not the order")
+	}
+}
+
+// A limit of many is taken again, so that each row has it right before or after it. What
+// is taken once is not.
+func TestLimitsBesideRows(t *testing.T) {
+	r := newRun(new(lab), catalogue())
+	for _, row := range r.rows {
+		limit := row.limit.of
+		if limit == nil || limit == row.of.of || limit.once {
+			continue
+		}
+		if apart := slices.Index(r.order, row.of.of) - slices.Index(r.order, limit); apart != 1 && apart != -1 {
+			t.Errorf("%s is taken %d after its limit, %s", row.name, apart, limit.name)
+		}
+	}
+	seen := make(map[*measure]bool)
+	for _, m := range r.order {
+		if seen[m] {
+			t.Errorf("%s is taken twice", m.name)
+		}
+		seen[m] = true
 	}
 }
 
