@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// So many rounds are counted: as many as fit into the time that a run may take, but no
-	// more, and no fewer, than these.
-	fewestRounds, mostRounds = 3, 7
+	// So many rounds are counted: as many as fit into the time that all of them may take,
+	// with the one to warm up, but no more, and no fewer, than these.
+	fewestRounds, mostRounds = 2, 7
 	roundsWithin             = 5 * time.Minute
 	// pingWithin is how long a server may take to show that it is still there.
 	pingWithin = 2 * time.Second
@@ -146,23 +146,35 @@ func (r *run) rounds(ctx context.Context) error {
 	}
 	rounds := 0
 	if len(often) > 0 {
+		deadline := time.Now().Add(roundsWithin)
 		begin := time.Now()
 		if err := r.round(ctx, often, Progress{}); err != nil {
 			return err
 		}
-		rounds = min(max(int(roundsWithin/max(time.Since(begin), 1)), fewestRounds), mostRounds)
 		for _, t := range r.taken {
 			t.samples = nil
 		}
-	}
-	for n := 1; n <= rounds; n++ {
-		if err := r.round(ctx, often, Progress{Round: n, Rounds: rounds}); err != nil {
-			return err
+		for {
+			rounds = fitting(r.counted, time.Since(begin), time.Until(deadline))
+			if rounds == r.counted {
+				break
+			}
+			begin = time.Now()
+			if err := r.round(ctx, often, Progress{Round: r.counted + 1, Rounds: rounds}); err != nil {
+				return err
+			}
+			r.counted++
+			slices.Reverse(often)
 		}
-		r.counted = n
-		slices.Reverse(often)
 	}
 	return r.round(ctx, once, Progress{Round: rounds, Rounds: rounds})
+}
+
+// fitting returns how many rounds there are with those that fit into what is left of the
+// time, if they take as long as the last one.
+func fitting(counted int, last, left time.Duration) int {
+	more := max(0, int(left/max(last, 1)))
+	return min(max(counted+more, fewestRounds), mostRounds)
 }
 
 // round takes each measure once.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestMedian(t *testing.T) {
@@ -266,6 +268,34 @@ func TestRounds(t *testing.T) {
 	}
 	if last := told[len(told)-1]; told[0].Round != 0 || last.Measure != "once" || last.Round != mostRounds {
 		t.Errorf("it tells %+v", told)
+	}
+}
+
+// No round begins that would end after the time for all of them, except those that there
+// are at the least.
+func TestRoundsEnd(t *testing.T) {
+	for _, c := range []struct {
+		first, later time.Duration
+		want         int
+	}{
+		{time.Second, time.Second, mostRounds},
+		{time.Minute, time.Minute, 4},
+		{time.Second, 2 * time.Minute, 2}, // it became slower
+		{time.Hour, time.Hour, fewestRounds},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			took := c.first
+			m := &measure{name: "m", run: func(ctx context.Context, _ *lab) (sample, error) {
+				<-time.After(took)
+				took = c.later
+				return sample{}, nil
+			}}
+			var last Progress
+			r := newRun(&lab{Config: Config{Progress: func(p Progress) { last = p }}}, []*row{{name: "m", of: reading{of: m}}})
+			if err := r.rounds(t.Context()); err != nil || r.counted != c.want || last.Rounds != c.want {
+				t.Errorf("%v: %d rounds, %+v, %v", c, r.counted, last, err)
+			}
+		})
 	}
 }
 
