@@ -23,6 +23,17 @@ func (l *lab) scaled(n, least int) int {
 	return max(least, int(float64(n)*min(1, float64(l.Events)/fullSize)))
 }
 
+// sampleAtLeast is how long a sample of cheap work takes at least: in less, a single pause
+// of the machine counts for too much.
+const sampleAtLeast = 500 * time.Millisecond
+
+// enough returns what says whether a sample is done, which begins now: so much work, and
+// more until it has taken long enough.
+func (l *lab) enough(n int) func(done int) bool {
+	begin, least := time.Now(), l.during(sampleAtLeast)
+	return func(done int) bool { return done >= n && time.Since(begin) >= least }
+}
+
 // rate times work, which returns how many units it did, and gives units in a second. What
 // the servers and this process spend meanwhile is the sample's too.
 func (l *lab) rate(ctx context.Context, work func(ctx context.Context) (units int, err error)) (sample, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -15,8 +16,8 @@ import (
 )
 
 const (
-	// manyEvents is how many events a sample of bulk appends has, and manyStreams over how
-	// many streams those are spread.
+	// manyEvents is how many events a sample of bulk appends has at least, and manyStreams
+	// over how many streams those are spread.
 	manyEvents, manyStreams = 64_000, 20_000
 	// callEvents is how many a sample of single appends has at least, more with more
 	// callers.
@@ -82,30 +83,37 @@ func appendRows() []*row {
 }
 
 func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
+	ending := "s"
+	switch {
+	case n == 1:
+		ending = ""
+	case strings.HasSuffix(what, "s"):
+		ending = "es"
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d %s%s", n, what, ending)
 }
 
-// concurrently has callers do units of work until there were n.
-func concurrently(ctx context.Context, callers, n int, work func(ctx context.Context, caller, turn int) error) (int, error) {
-	var taken atomic.Int64
+// concurrently has callers do units of work until that is enough, and returns how many
+// they did.
+func concurrently(ctx context.Context, callers int, enough func(done int) bool, work func(ctx context.Context, caller, turn int) error) (int, error) {
+	var begun, done atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for c := range callers {
 		group.Go(func() error {
-			for turn := 0; taken.Add(1) <= int64(n); turn++ {
+			for turn := 0; !enough(int(begun.Add(1)) - 1); turn++ {
 				if err := work(ctx, c, turn); err != nil {
 					return err
 				}
+				done.Add(1)
 			}
 			return nil
 		})
 	}
-	return n, group.Wait()
+	err := group.Wait()
+	return int(done.Load()), err
 }
 
-// calls is how many calls a sample has by so many callers.
+// calls is how many calls a sample has at least by so many callers.
 func (l *lab) calls(callers int) int { return max(l.scaled(callEvents*min(callers, 8), 64), callers) }
 
 // doNothing is the least a script can do. Its key has it go where an append would.
@@ -122,7 +130,7 @@ func scriptCalls(callers int) func(context.Context, *lab) (sample, error) {
 			return sample{}, err
 		}
 		return l.rate(ctx, func(ctx context.Context) (int, error) {
-			return concurrently(ctx, callers, l.calls(callers), func(ctx context.Context, _, _ int) error {
+			return concurrently(ctx, callers, l.enough(l.calls(callers)), func(ctx context.Context, _, _ int) error {
 				return doNothing.EvalSha(ctx, client, nil).Err()
 			})
 		})
@@ -146,7 +154,7 @@ func appends(callers int, together bool) func(context.Context, *lab) (sample, er
 		}
 		defer remove()
 		return l.rate(ctx, func(ctx context.Context) (int, error) {
-			return concurrently(ctx, callers, l.calls(callers), func(ctx context.Context, caller, turn int) error {
+			return concurrently(ctx, callers, l.enough(l.calls(callers)), func(ctx context.Context, caller, turn int) error {
 				stream := eventstore.MustStreamID("cart", fmt.Sprintf("%d-%d", caller, turn/10))
 				expected := eventstore.Exact(eventstore.Version(turn % 10))
 				if together {
@@ -168,8 +176,8 @@ func appendMany(streams, events int) func(context.Context, *lab) (sample, error)
 		}
 		defer remove()
 		return l.rate(ctx, func(ctx context.Context) (int, error) {
-			n, most := 0, l.scaled(manyEvents, streams*events)
-			for n < most {
+			n, enough := 0, l.enough(l.scaled(manyEvents, streams*events))
+			for !enough(n) {
 				appends := make([]eventstore.StreamAppend, streams)
 				for i := range appends {
 					k := n / events
@@ -218,8 +226,8 @@ func pipelinedXADD(ctx context.Context, l *lab) (sample, error) {
 		return sample{}, err
 	}
 	return l.rate(ctx, func(ctx context.Context) (int, error) {
-		n, most := 0, l.scaled(manyEvents, pipelineSize)
-		for n < most {
+		n, enough := 0, l.enough(l.scaled(manyEvents, pipelineSize))
+		for !enough(n) {
 			_, err := l.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 				for range pipelineSize {
 					p.Do(ctx, "XADD", keys[n%manyStreams], strconv.Itoa(n/manyStreams+1)+"-0", keyspace.EventField, envelope)

@@ -20,11 +20,12 @@ import (
 const (
 	// keptAtOnce is how many snapshots or documents go into a call or pipeline.
 	keptAtOnce = 256
-	// loadedSnapshots is how many a sample loads, of keptSnapshots with so many bytes.
+	// loadedSnapshots is how many a sample loads at least, of keptSnapshots with so many
+	// bytes.
 	loadedSnapshots, keptSnapshots, snapshotBytes = 64 * 1024, 4096, 400
-	// committedDocuments is how many a sample commits: those of manyStreams streams again
-	// and again.
-	committedDocuments = 64 * 1024
+	// committedDocuments is how many a sample commits at least, and mostCommits how often
+	// those of manyStreams streams at most: so many checkpoints are prepared.
+	committedDocuments, mostCommits = 64 * 1024, 200
 )
 
 // keptRows are of what is kept beside the events.
@@ -86,8 +87,8 @@ func loadSnapshots(ctx context.Context, l *lab) (sample, error) {
 		return sample{}, err
 	}
 	return l.rate(ctx, func(ctx context.Context) (int, error) {
-		n, most := 0, l.scaled(loadedSnapshots, keptAtOnce)
-		for n < most {
+		n, enough := 0, l.enough(l.scaled(loadedSnapshots, keptAtOnce))
+		for !enough(n) {
 			at := n % len(saved.keys)
 			found, failed, err := saved.store.Load(ctx, saved.keys[at:at+keptAtOnce])
 			if err = errors.Join(append(failed, err)...); err != nil {
@@ -110,8 +111,8 @@ func pipelinedGET(ctx context.Context, l *lab) (sample, error) {
 		return sample{}, err
 	}
 	return l.rate(ctx, func(ctx context.Context) (int, error) {
-		n, most := 0, l.scaled(loadedSnapshots, keptAtOnce)
-		for n < most {
+		n, enough := 0, l.enough(l.scaled(loadedSnapshots, keptAtOnce))
+		for !enough(n) {
 			at := n % len(saved.names)
 			_, err := l.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 				for _, name := range saved.names[at : at+keptAtOnce] {
@@ -133,14 +134,29 @@ var benchDocument = [][2]string{
 	{"customer", "530812"}, {"item", "85123A"}, {"items", "12"}, {"total", "184750"}, {"country", "United Kingdom"}, {"status", "open"},
 }
 
-// checkpointsOf are those that a document has, one after the other: versions from 1, with
-// the event id of each.
-func checkpointsOf(rounds int) []projector.Checkpoint {
-	all := make([]projector.Checkpoint, rounds+1) // the first is that of nothing
-	for i := range rounds {
+// benchCheckpoints are those that a document has, one after the other: that of nothing,
+// and then versions from 1, with the event id of each.
+func benchCheckpoints() []projector.Checkpoint {
+	all := make([]projector.Checkpoint, mostCommits+1)
+	for i := range mostCommits {
 		all[i+1] = projector.Checkpoint{Position: projector.Position{Major: uint64(i + 1)}, EventID: uuid.New()}
 	}
 	return all
+}
+
+// commits times work on as many documents at once as go into a call: n says which is the
+// first, going on and on through those of all streams.
+func (l *lab) commits(ctx context.Context, work func(ctx context.Context, n int) error) (sample, error) {
+	return l.rate(ctx, func(ctx context.Context) (int, error) {
+		n, enough := 0, l.enough(l.scaled(committedDocuments, keptAtOnce))
+		for !enough(n) && n+keptAtOnce <= mostCommits*manyStreams {
+			if err := work(ctx, n); err != nil {
+				return n, err
+			}
+			n += keptAtOnce
+		}
+		return n, nil
+	})
 }
 
 func commitDocuments(ctx context.Context, l *lab) (sample, error) {
@@ -154,23 +170,15 @@ func commitDocuments(ctx context.Context, l *lab) (sample, error) {
 	for _, field := range benchDocument {
 		document.SetString(field[0], field[1])
 	}
-	most := l.scaled(committedDocuments, keptAtOnce)
-	checkpoints := checkpointsOf(most/manyStreams + 2)
-	return l.rate(ctx, func(ctx context.Context) (int, error) {
-		n := 0
-		for n < most {
-			changes := make([]projector.Change, keptAtOnce)
-			for i := range changes {
-				stream, round := cart(n%manyStreams), n/manyStreams
-				changes[i] = projector.Change{Stream: stream, Key: stream.ID(), From: checkpoints[round], To: checkpoints[round+1], Document: document}
-				n++
-			}
-			refused, err := sink.Commit(ctx, 1, changes)
-			if err = errors.Join(append(refused, err)...); err != nil {
-				return n, err
-			}
+	checkpoints := benchCheckpoints()
+	return l.commits(ctx, func(ctx context.Context, n int) error {
+		changes := make([]projector.Change, keptAtOnce)
+		for i := range changes {
+			stream, round := cart((n+i)%manyStreams), (n+i)/manyStreams
+			changes[i] = projector.Change{Stream: stream, Key: stream.ID(), From: checkpoints[round], To: checkpoints[round+1], Document: document}
 		}
-		return n, nil
+		refused, err := sink.Commit(ctx, 1, changes)
+		return errors.Join(append(refused, err)...)
 	})
 }
 
@@ -178,28 +186,26 @@ func pipelinedHSET(ctx context.Context, l *lab) (sample, error) {
 	namespace := l.namespace()
 	defer func() { _ = l.remove(context.WithoutCancel(ctx), namespace) }() // close removes what is left
 	model := keyspace.ModelName(namespace, "cart")
-	most := l.scaled(committedDocuments, keptAtOnce)
-	checkpoints := checkpointsOf(most/manyStreams + 2)
-	return l.rate(ctx, func(ctx context.Context) (int, error) {
-		n := 0
-		for n < most {
-			_, err := l.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-				for range keptAtOnce {
-					to := checkpoints[n/manyStreams+1]
-					fields := make([]any, 0, 2*len(benchDocument)+4)
-					fields = append(fields, "_position", to.Position.String(), "_event", to.EventID.String())
-					for _, field := range benchDocument {
-						fields = append(fields, field[0], field[1])
-					}
-					p.HSet(ctx, keyspace.Document(model, 1, strconv.Itoa(n%manyStreams)), fields...)
-					n++
-				}
-				return nil
-			})
-			if err != nil {
-				return n, err
-			}
+	// The clock is for the commands, and not for writing what they say.
+	keys := make([]string, manyStreams)
+	for i := range keys {
+		keys[i] = keyspace.Document(model, 1, strconv.Itoa(i))
+	}
+	var fields [][]any // of documents by how often they were written
+	for _, to := range benchCheckpoints()[1:] {
+		all := []any{"_position", to.Position.String(), "_event", to.EventID.String()}
+		for _, field := range benchDocument {
+			all = append(all, field[0], field[1])
 		}
-		return n, nil
+		fields = append(fields, all)
+	}
+	return l.commits(ctx, func(ctx context.Context, n int) error {
+		_, err := l.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for i := n; i < n+keptAtOnce; i++ {
+				p.HSet(ctx, keys[i%manyStreams], fields[i/manyStreams]...)
+			}
+			return nil
+		})
+		return err
 	})
 }

@@ -15,13 +15,15 @@ import (
 )
 
 const (
-	// claimedStreams is how many streams a sample claims or settles, claimSize at a time.
-	claimedStreams, claimSize = 40 * 1024, 256
+	// claimedStreams is how many streams a sample claims or settles for each of so many
+	// groups, claimSize at a time.
+	claimedStreams, claimSize, claimGroups = 40 * 1024, 256, 5
 	// heldStreams is how many streams a session holds whose heartbeats are timed, beats
 	// how many of those. beatTTL has them follow each other, without the session dying
-	// where the machine is busy.
+	// where the machine is busy: one comes about every beatEvery.
 	heldStreams, beats = 10_000, 4
 	beatTTL            = time.Second
+	beatEvery          = 450 * time.Millisecond
 )
 
 func leaseRows() []*row {
@@ -37,8 +39,8 @@ func leaseRows() []*row {
 		},
 		{
 			name: "heartbeat", unit: "µs", less: true, of: reading{of: &measure{name: "heartbeats", run: heartbeats}},
-			limit: reading{of: &measure{name: "a script call, 1 caller", run: scriptLatency}},
-			about: "A session that holds 10,000 streams in 16 partitions extends them all, by a command for each partition in one pipeline; against one call of a script that does nothing.",
+			limit: reading{of: &measure{name: "a script call after the same pause", run: scriptLatency}},
+			about: "A session that holds 10,000 streams in 16 partitions extends them all, by a command for each partition in one pipeline; against one call of a script that does nothing, after a pause as long as that between heartbeats.",
 		},
 	}
 }
@@ -48,8 +50,8 @@ func pipelinedSetNX(ctx context.Context, l *lab) (sample, error) {
 	prefix := l.namespace()
 	defer func() { _ = l.remove(context.WithoutCancel(ctx), prefix) }() // close removes what is left
 	return l.rate(ctx, func(ctx context.Context) (int, error) {
-		n, most := 0, l.scaled(claimedStreams, claimSize)
-		for n < most {
+		n, enough := 0, l.enough(l.scaled(claimedStreams, claimSize))
+		for !enough(n) {
 			_, err := l.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 				for range claimSize {
 					p.SetNX(ctx, prefix+":lock:"+strconv.Itoa(n), "bench.0123456789abcdef", time.Minute)
@@ -65,21 +67,30 @@ func pipelinedSetNX(ctx context.Context, l *lab) (sample, error) {
 	})
 }
 
-// announced is a worker that has been given pointers to streams with one event each.
+// announced is a worker that has been given pointers to streams with one event each, in
+// one group or several.
 type announced struct {
-	member  *lease.Member
-	batches [][]lease.Claim
-	streams int
+	batches []batch
+	claims  int // streams of all batches
 }
 
-// announce appends to streams of a new namespace, and gives their pointers to a worker.
-// It has to be removed also where there is an error.
-func announce(ctx context.Context, store *redisstore.Store, session *lease.Session, log *lease.Log, streams int) (a announced, err error) {
-	group, err := log.Group(ctx, "bench@1")
-	if err != nil {
-		return a, err
+// batch is what a worker claims at once, as a member of a group.
+type batch struct {
+	member *lease.Member
+	claims []lease.Claim
+}
+
+// announce appends to streams of a new namespace, and gives their pointers to a worker of
+// so many groups. It has to be removed also where there is an error.
+func announce(ctx context.Context, store *redisstore.Store, session *lease.Session, log *lease.Log, streams, groups int) (a announced, err error) {
+	members := make([]*lease.Member, groups)
+	for i := range members {
+		group, err := log.Group(ctx, fmt.Sprintf("bench@%d", i+1))
+		if err != nil {
+			return a, err
+		}
+		members[i] = group.Join(session)
 	}
-	a.member, a.streams = group.Join(session), streams
 	for start := 0; start < streams; start += claimSize {
 		appends := make([]eventstore.StreamAppend, min(claimSize, streams-start))
 		for i := range appends {
@@ -89,24 +100,27 @@ func announce(ctx context.Context, store *redisstore.Store, session *lease.Sessi
 			return a, err
 		}
 	}
-	for left := streams; left > 0; {
-		read, err := a.member.Read(ctx, session.Partitions(), claimSize, 0)
-		if err != nil {
-			return a, err
+	for _, member := range members {
+		for left := streams; left > 0; {
+			read, err := member.Read(ctx, session.Partitions(), claimSize, 0)
+			if err != nil {
+				return a, err
+			}
+			if len(read.Pointers) == 0 {
+				return a, fmt.Errorf("%d of %d pointers are not in the log", left, streams)
+			}
+			left -= len(read.Pointers)
+			a.batches = append(a.batches, batch{member, lease.ByStream(read.Pointers)})
 		}
-		if len(read.Pointers) == 0 {
-			return a, fmt.Errorf("%d of %d pointers are not in the log", left, streams)
-		}
-		left -= len(read.Pointers)
-		a.batches = append(a.batches, lease.ByStream(read.Pointers))
+		a.claims += streams
 	}
 	return a, nil
 }
 
-// claim claims all streams and returns what has to be settled.
+// claim claims all streams and returns what has to be settled, by batch.
 func (a *announced) claim(ctx context.Context) (settle [][]lease.Settlement, err error) {
-	for _, batch := range a.batches {
-		claimed, err := a.member.Claim(ctx, batch)
+	for _, b := range a.batches {
+		claimed, err := b.member.Claim(ctx, b.claims)
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +137,7 @@ func (a *announced) claim(ctx context.Context) (settle [][]lease.Settlement, err
 }
 
 // onWorker has f work with a worker that was given pointers to streams of a new namespace.
-func (l *lab) onWorker(ctx context.Context, client *redis.Client, partitions, streams int, ttl time.Duration, f func(*announced, *lease.Session) (sample, error)) (sample, error) {
+func (l *lab) onWorker(ctx context.Context, client *redis.Client, partitions, streams, groups int, ttl time.Duration, f func(*announced, *lease.Session) (sample, error)) (sample, error) {
 	store, remove, err := l.scratch(ctx, client, partitions)
 	if err != nil {
 		return sample{}, err
@@ -143,7 +157,7 @@ func (l *lab) onWorker(ctx context.Context, client *redis.Client, partitions, st
 	alive, stop := context.WithCancel(ctx)
 	defer stop()
 	beating.Go(func() { _ = session.Run(alive) }) // its error is that of whatever is done next
-	a, err := announce(ctx, store, session, log, streams)
+	a, err := announce(ctx, store, session, log, streams, groups)
 	if err != nil {
 		return sample{}, err
 	}
@@ -154,23 +168,23 @@ func (l *lab) onWorker(ctx context.Context, client *redis.Client, partitions, st
 const sampleTTL = time.Hour
 
 func claims(ctx context.Context, l *lab) (sample, error) {
-	return l.onWorker(ctx, l.redis, 1, l.scaled(claimedStreams, claimSize), sampleTTL, func(a *announced, _ *lease.Session) (sample, error) {
+	return l.onWorker(ctx, l.redis, 1, l.scaled(claimedStreams, claimSize), claimGroups, sampleTTL, func(a *announced, _ *lease.Session) (sample, error) {
 		return l.rate(ctx, func(ctx context.Context) (int, error) {
 			_, err := a.claim(ctx)
-			return a.streams, err
+			return a.claims, err
 		})
 	})
 }
 
 func settlements(ctx context.Context, l *lab) (sample, error) {
-	return l.onWorker(ctx, l.redis, 1, l.scaled(claimedStreams, claimSize), sampleTTL, func(a *announced, _ *lease.Session) (sample, error) {
+	return l.onWorker(ctx, l.redis, 1, l.scaled(claimedStreams, claimSize), claimGroups, sampleTTL, func(a *announced, _ *lease.Session) (sample, error) {
 		settle, err := a.claim(ctx)
 		if err != nil {
 			return sample{}, err
 		}
 		return l.rate(ctx, func(ctx context.Context) (int, error) {
-			for _, batch := range settle {
-				settled, err := a.member.Settle(ctx, batch)
+			for i, batch := range settle {
+				settled, err := a.batches[i].member.Settle(ctx, batch)
 				if err != nil {
 					return 0, err
 				}
@@ -180,27 +194,33 @@ func settlements(ctx context.Context, l *lab) (sample, error) {
 					}
 				}
 			}
-			return a.streams, nil
+			return a.claims, nil
 		})
 	})
 }
 
-// scriptLatency is how long a call of a script takes that does nothing.
+// scriptLatency is how long a call of a script takes that does nothing, at the pace of
+// heartbeats: after a pause, processors are slower than when they are always called.
 func scriptLatency(ctx context.Context, l *lab) (sample, error) {
 	if err := doNothing.Load(ctx, l.redis).Err(); err != nil {
 		return sample{}, err
 	}
-	return l.observe(ctx, func(ctx context.Context) (sample, error) {
-		var took []float64
-		for range l.scaled(callEvents, 64) {
-			begin := time.Now()
-			if err := doNothing.EvalSha(ctx, l.redis, nil).Err(); err != nil {
-				return sample{}, err
-			}
-			took = append(took, micros(time.Since(begin)))
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	var took []float64
+	for len(took) < beats {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return sample{}, ctx.Err()
 		}
-		return sample{value: median(took), units: len(took)}, nil
-	})
+		begin := time.Now()
+		if err := doNothing.EvalSha(ctx, l.redis, nil).Err(); err != nil {
+			return sample{}, err
+		}
+		took = append(took, micros(time.Since(begin)))
+	}
+	return sample{value: median(took)}, nil
 }
 
 // pipelineClock is a hook of a client that times its pipelines.
@@ -231,7 +251,7 @@ func heartbeats(ctx context.Context, l *lab) (sample, error) {
 	defer client.Close()
 	clock := &pipelineClock{took: make(chan time.Duration)}
 	client.AddHook(clock)
-	return l.onWorker(ctx, client, 0, l.scaled(heldStreams, claimSize), beatTTL, func(a *announced, session *lease.Session) (sample, error) {
+	return l.onWorker(ctx, client, 0, l.scaled(heldStreams, claimSize), 1, beatTTL, func(a *announced, session *lease.Session) (sample, error) {
 		if _, err := a.claim(ctx); err != nil {
 			return sample{}, err
 		}
