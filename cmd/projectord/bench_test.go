@@ -88,6 +88,8 @@ func TestBenchRefuses(t *testing.T) {
 		{[]string{"--report", t.TempDir()}, 2, "is a directory"},
 		{[]string{"more"}, 2, "one argument too many"},
 		{[]string{"--redis", gone.URL()}, 6, gone.Addr()},
+		{[]string{"--only", "append/1", "--postgres", "http://127.0.0.1"}, 2, "--postgres cannot be read"},
+		{[]string{"--only", "append/1,live/postgres-1k", "--postgres", "postgres://u:secret@" + gone.Addr() + "/db"}, 6, "postgres at postgres://u:xxxxx@" + gone.Addr()},
 		{[]string{"--redis", server.URL()}, 1, "MiB of memory left"},
 		{[]string{"--redis", testenv.ClusterURLs(t)[0]}, 1, "is a node of a cluster"},
 	} {
@@ -95,6 +97,22 @@ func TestBenchRefuses(t *testing.T) {
 		if code != c.code || out != "" || !strings.Contains(log, c.says) {
 			t.Errorf("bench %s: code %d, want %d and %q: %s%s", strings.Join(c.args, " "), code, c.code, c.says, out, log)
 		}
+	}
+}
+
+// Where no Postgres is installed that is said at the start, and rows that need none can be
+// measured.
+func TestBenchWithoutPostgres(t *testing.T) {
+	t.Parallel()
+	server := testenv.StartRedis(t)
+	none := []string{"PROJECTORD_TEST_POSTGRES_BIN=" + t.TempDir()}
+	args := append(small, "--redis", server.URL(), "--only")
+	output, err := program(t, none, append(args, "append/256x1,rebuild/upsert")...).CombinedOutput()
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(output), "install Postgres") {
+		t.Errorf("%v: %s", err, output)
+	}
+	if output, err = program(t, none, append(args, "append/256x1")...).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, output)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Config says what to measure, and where.
@@ -96,6 +98,11 @@ func (c Config) check() error {
 	case c.Events < c.Streams:
 		return wrongConfig("%d events are too few for %d streams: each has one at least", c.Events, c.Streams)
 	}
+	if c.PostgresURL != "" {
+		if _, err := pgxpool.ParseConfig(c.PostgresURL); err != nil { // which may repeat the password
+			return wrongConfig("--postgres cannot be read: it is like postgres://user:password@127.0.0.1:5432/database, with special characters percent-encoded")
+		}
+	}
 	return nil
 }
 
@@ -114,7 +121,10 @@ func Run(ctx context.Context, config Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.enoughMemory(ctx, rows); err != nil {
+	if err = l.findPostgres(ctx, rows); err == nil {
+		err = l.enoughMemory(ctx, rows)
+	}
+	if err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	run := newRun(l, rows)

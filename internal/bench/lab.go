@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ type lab struct {
 
 	server     *servers.Redis // nil where one was given
 	postgreses [2]*postgres   // private ones by whether they are durable, or the one given
+	failed     [2]error       // why there is none of those
 	made       map[string]any // by shared
 	clients    map[int]*redis.Client
 	namespaces int
@@ -108,17 +110,41 @@ func (l *lab) wide(connections int) (*redis.Client, error) {
 	return c, err
 }
 
+// findPostgres returns an error where rows need a Postgres and there is none, so that it is
+// not found out in the midst of measuring.
+func (l *lab) findPostgres(ctx context.Context, rows []*row) error {
+	if !slices.ContainsFunc(rows, func(r *row) bool { return r.postgres }) {
+		return nil
+	}
+	if l.PostgresURL != "" {
+		_, err := l.postgres(ctx, false)
+		return err
+	}
+	if _, err := servers.FindPostgres(); err != nil {
+		return wrongConfig("%v: install Postgres, give the URL of one by --postgres, or name rows that need none by --only", err)
+	}
+	return nil
+}
+
 // postgres returns a pool of a Postgres: the one given, or a private one, which is started
 // when it is first asked for. A durable private one has fsync on, as Postgres has it
-// unless told otherwise; the other has it off.
+// unless told otherwise; the other has it off. Where there is none, it is not tried again.
 func (l *lab) postgres(ctx context.Context, durable bool) (*pgxpool.Pool, error) {
 	which := 0
 	if durable && l.PostgresURL == "" {
 		which = 1
 	}
-	if p := l.postgreses[which]; p != nil {
-		return p.pool, nil
+	if l.postgreses[which] == nil && l.failed[which] == nil {
+		l.postgreses[which], l.failed[which] = l.openPostgres(ctx, durable)
 	}
+	if err := l.failed[which]; err != nil {
+		return nil, err
+	}
+	return l.postgreses[which].pool, nil
+}
+
+// openPostgres connects to the Postgres given, or to a private one.
+func (l *lab) openPostgres(ctx context.Context, durable bool) (*postgres, error) {
 	p, address := new(postgres), l.PostgresURL
 	if address == "" {
 		var args []string
@@ -131,19 +157,31 @@ func (l *lab) postgres(ctx context.Context, durable bool) (*pgxpool.Pool, error)
 		}
 		address = p.server.URL()
 	}
-	config, err := pgxpool.ParseConfig(address)
-	if err != nil { // which may repeat the password
-		return nil, wrongConfig("--postgres cannot be read: it is like postgres://user:password@127.0.0.1:5432/database, with special characters percent-encoded")
-	}
-	if p.pool, err = pgxpool.NewWithConfig(ctx, config); err == nil {
+	var err error
+	if p.pool, err = pgxpool.New(ctx, address); err == nil {
+		ctx, cancel := context.WithTimeout(ctx, connectWithin)
+		defer cancel()
 		err = p.pool.Ping(ctx)
 	}
 	if err != nil {
+		p.close()
 		return nil, fmt.Errorf("postgres at %s: %w", shown(address), err)
 	}
-	l.postgreses[which] = p
-	return p.pool, nil
+	return p, nil
 }
+
+// close ends the server where it is a private one.
+func (p *postgres) close() {
+	if p.pool != nil {
+		p.pool.Close()
+	}
+	if p.server != nil {
+		p.server.Close()
+	}
+}
+
+// connectWithin is how long it may take until there is a first connection to Postgres.
+const connectWithin = 10 * time.Second
 
 // shared returns what several measures use and none changes. It is made once, when it is
 // first asked for, so ask before the clock runs.
@@ -235,10 +273,7 @@ func (l *lab) close() error {
 		if p.server == nil {
 			err = errors.Join(err, l.dropSchemas(ctx, p.pool))
 		}
-		p.pool.Close()
-		if p.server != nil {
-			p.server.Close()
-		}
+		p.close()
 	}
 	if l.server == nil && l.redis != nil {
 		err = errors.Join(err, l.remove(ctx, l.base))

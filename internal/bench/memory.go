@@ -17,11 +17,21 @@ const (
 	perEventBytes = 300
 )
 
-// enoughMemory returns an error where Redis has not the memory that rows take.
+// enoughMemory returns an error where Redis has not the memory that rows take, or this
+// machine not what a cluster takes.
 func (l *lab) enoughMemory(ctx context.Context, rows []*row) error {
 	need := int64(samplesBytes)
+	carts := int64(l.Streams)*streamBytes + int64(l.Events)*perEventBytes
 	if slices.ContainsFunc(rows, func(r *row) bool { return r.filled }) {
-		need += int64(l.Streams)*streamBytes + int64(l.Events)*perEventBytes
+		need += carts
+	}
+	if slices.ContainsFunc(rows, func(r *row) bool { return r.clustered }) {
+		if l.server != nil {
+			need += carts // out of the same memory
+		}
+		if free, known := machineMemory(); known && carts > free {
+			return fmt.Errorf("this machine has %d MiB of memory left, and the cluster of --full takes about %d: use fewer --events and --streams, or --only rows that need none", free>>20, carts>>20)
+		}
 	}
 	own := int64(0) // one after the other
 	for _, r := range rows {

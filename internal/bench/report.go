@@ -98,7 +98,7 @@ func (r *run) sum(row *row) Row {
 		return sum
 	}
 	sum.Value, sum.Spread = significant(median(values)), spread(values)
-	sum.spent(samples)
+	sum.spent(samples, row.postgres)
 	if row.limit.of != nil {
 		r.compare(row, values, &sum)
 	}
@@ -138,8 +138,9 @@ func (r *run) compare(row *row, values []float64, sum *Row) {
 	}
 }
 
-// spent sets what a unit of work cost.
-func (sum *Row) spent(samples []sample) {
+// spent sets what a unit of work cost. What Postgres does by itself beside work that does
+// not need it is not counted.
+func (sum *Row) spent(samples []sample, postgres bool) {
 	perUnit := func(of func(sample) float64) *float64 {
 		var each []float64
 		for _, s := range samples {
@@ -155,9 +156,8 @@ func (sum *Row) spent(samples []sample) {
 	sum.ClientCPU = perUnit(func(s sample) float64 { return micros(s.client) })
 	sum.RedisCPU = perUnit(func(s sample) float64 { return micros(s.redis) })
 	sum.Allocs = perUnit(func(s sample) float64 { return float64(s.allocs) })
-	// What is less than a tick of its clock is nothing that was done for the row.
-	if cpu := perUnit(func(s sample) float64 { return micros(s.postgres) }); samples[0].hasPostgres && cpu != nil && *cpu > 0 {
-		sum.PostgresCPU = cpu
+	if postgres && samples[0].hasPostgres {
+		sum.PostgresCPU = perUnit(func(s sample) float64 { return micros(s.postgres) })
 	}
 }
 

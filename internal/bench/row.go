@@ -77,6 +77,9 @@ type row struct {
 	// full rows are measured where everything is asked for, and filled ones need the
 	// streams of [filled], which take memory.
 	full, filled bool
+	// postgres rows need a Postgres, and clustered ones a cluster, which has streams of its
+	// own.
+	postgres, clustered bool
 	// own is how many events it has for itself, beside those, as long as it is measured.
 	own int
 }

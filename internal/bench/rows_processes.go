@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,25 +19,25 @@ const backlogStreams = 20_000
 func processRows() []*row {
 	var rows []*row
 	for _, kind := range []struct {
-		name, what   string
+		name, what   string // what is done, by those who are named then
 		full, filled bool
 		own          int
 		run          func(processes int) func(context.Context, *lab) (sample, error)
 	}{
-		{"rebuild", "build a generation in the hashes of one Redis", false, true, 0, rebuildTogether},
-		{"backlog", "work off what was appended while there was no worker: new streams of ten events, on one Redis", false, false, backlogStreams * cartEvents, workOffTogether},
-		{"cluster-rebuild", "build a generation in the hashes of a cluster of three masters, which share the processors", true, false, 0, rebuildCluster},
+		{"rebuild", "A generation is built in the hashes of one Redis", false, true, 0, rebuildTogether},
+		{"backlog", "What was appended while there was no worker, new streams of ten events, is worked off on one Redis", false, false, backlogStreams * cartEvents, workOffTogether},
+		{"cluster-rebuild", "A generation is built in the hashes of a cluster of three masters, which share the processors", true, false, 0, rebuildCluster},
 	} {
 		one := &measure{name: kind.name + " by 1 process", run: kind.run(1)}
 		for _, processes := range []int{1, 2, 4} {
 			r := &row{
 				name: fmt.Sprintf("processes/%s-%d", kind.name, processes), unit: "events/s", full: kind.full, filled: kind.filled, own: kind.own, of: reading{of: one},
-				about: fmt.Sprintf("%s, each of one worker, %s.", plural(processes, "process"), kind.what),
+				clustered: strings.HasPrefix(kind.name, "cluster"), about: fmt.Sprintf("%s, by %s of one worker.", kind.what, plural(processes, "process")),
 			}
 			if processes > 1 {
 				r.of = reading{of: &measure{name: fmt.Sprintf("%s by %d processes", kind.name, processes), run: kind.run(processes)}}
 				r.limit = reading{of: one}
-				r.about += " Against one of them."
+				r.about = strings.TrimSuffix(r.about, ".") + " each; against one of them."
 			}
 			rows = append(rows, r)
 		}

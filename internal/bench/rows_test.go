@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/projectord/projectord/internal/testenv"
@@ -25,6 +26,13 @@ func TestRowsOfReading(t *testing.T) {
 				if row.Value == nil || (row.Limit != nil && row.Ratio == nil) || row.Spread == nil {
 					t.Errorf("%s lacks a value: %+v", row.Name, row)
 				}
+			}
+			rows, err := config.selection()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if needed := slices.ContainsFunc(rows, func(r *row) bool { return r.postgres }); needed != (report.Machine.Postgres != "") {
+				t.Errorf("that a Postgres is needed is %v, and it used %q", needed, report.Machine.Postgres)
 			}
 			report.Show(t.Output())
 		})
