@@ -31,15 +31,20 @@ func newBench(k *daemon.Kit) *cobra.Command {
 		Long: `Measures appends, rebuilds, claims and more, each beside a limit that is taken right before
 or after it: what Redis or Postgres do for the least that the work could be, such as XADD
 in pipelines for appends. What counts is the ratio of the two, because it depends less on
-the machine than either. There are several rounds, of which the first is thrown away;
-printed are medians, the range of the ratios, CPU time of this process and of the servers
-for each event, and allocations. Where there is a goal for a ratio, it is printed whether it
-was met or MISSED: that does not change the exit code.
+the machine than either. There are several rounds, of which the first is thrown away:
+as many as fit into five minutes, two at least and seven at most. What takes long is
+measured once, after them. Printed are medians, the range of the ratios, CPU time of this
+process and of the servers for each event, and allocations. Where there is a goal for a
+ratio, it is printed whether it was met or MISSED: that does not change the exit code.
+With fewer than 200,000 events what rows write is less than they say, and there is no
+verdict.
 
 Without --redis and --postgres it starts private servers on this machine, whose data goes
 into a temporary directory and is removed when it ends: a Redis that keeps nothing on disk,
 and Postgres with fsync off for rebuilds and on where it is measured how soon something can
-be seen. The settings redis-url, postgres-url and namespace do not count here, so that
+be seen. It finds their programs by PATH and where systems put them, unless
+PROJECTORD_TEST_REDIS_SERVER names the program of Redis or PROJECTORD_TEST_POSTGRES_BIN the
+directory of those of Postgres. The settings redis-url, postgres-url and namespace do not count here, so that
 nothing is measured by mistake where others work.
 
 On a Redis or Postgres that is given it works in namespaces and schemas of its own, whose
@@ -49,7 +54,12 @@ that others need.
 
 Ctrl-C ends it within a second or two, removes what it made, and prints what was measured
 in complete rounds; the exit code is 1 then. It is 0 where everything was measured, and 1
-where a row could not be, which says why.
+where a row could not be, which says why. Where rows need a Postgres and there is none, it
+says so at the start: 2 where none is installed or its URL cannot be read, 6 where it does
+not answer.
+
+--report replaces a file, or the one that a link leads to, when all is measured. A pipe is
+written to.
 
 --only takes beginnings of names, as the table has them: --only append/256x1,rebuild
 --full adds what takes long: 10 M events, and a Redis Cluster of three masters.`,

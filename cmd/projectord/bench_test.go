@@ -33,7 +33,8 @@ func TestBench(t *testing.T) {
 	t.Parallel()
 	testenv.StartRedis(t) // skips where there is none
 	path := filepath.Join(t.TempDir(), "bench.md")
-	code, out, log := run(t.Context(), append(small, "--only", "append/256x1,append/1", "--report", path, "-o", "json")...)
+	// Of 2001 events one cannot be read, as each stream has as many as the others.
+	code, out, log := run(t.Context(), append(small, "--events", "2001", "--only", "append/256x1,append/1", "--report", path, "-o", "json")...)
 	if code != 0 {
 		t.Fatalf("code %d: %s", code, log)
 	}
@@ -44,7 +45,7 @@ func TestBench(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatal(err)
 	}
-	if report.Machine["redis"] == "" || len(report.Rows) != 2 {
+	if report.Machine["redis"] == "" || report.Machine["events"] != 2000.0 || len(report.Rows) != 2 {
 		t.Fatalf("it prints %s", out)
 	}
 	for _, row := range report.Rows {
@@ -53,7 +54,8 @@ func TestBench(t *testing.T) {
 				t.Errorf("%v has no %s", row["name"], name)
 			}
 		}
-		if hasGoal := row["name"] == "append/256x1"; (row["goal"] != nil) != hasGoal || (row["met"] != nil) != hasGoal {
+		// With so few events there is no verdict.
+		if hasGoal := row["name"] == "append/256x1"; (row["goal"] != nil) != hasGoal || row["met"] != nil {
 			t.Errorf("%v: goal %v, met %v", row["name"], row["goal"], row["met"])
 		}
 	}

@@ -33,9 +33,10 @@ func benchReference() string {
 	fmt.Fprintf(&b, "<!-- Made by go test ./cmd/projectord -run TestReference -update -->\n\n# bench\n\n%s.\n\n%s\n", cmd.Short, cmd.Long)
 	fmt.Fprintf(&b, "\n```\nprojectord %s\n\n%s```\n", cmd.UseLine(), cmd.LocalFlags().FlagUsages())
 	fmt.Fprintf(&b, "\n```sh\n%s\n```\n", strings.ReplaceAll(strings.TrimPrefix(cmd.Example, "  "), "\n  ", "\n"))
-	fmt.Fprintf(&b, "\n## How to read it\n\n%s\n\n## Rows\n\n| row | unit | limit | goal | |\n|---|---|---|---|---|\n", bench.HowToRead)
+	fmt.Fprintf(&b, "\n## How to read it\n\n%s\n\n## Goals and limits\n\n%s\n", bench.HowToRead, bench.GoalsAndLimits)
+	b.WriteString("\n## Rows\n\n| row | unit | limit | goal | |\n|---|---|---|---|---|\n")
 	for _, row := range bench.Rows() {
-		limit, about := "", row.About
+		limit, about := "none", row.About
 		if row.Limit != nil {
 			limit = *row.Limit
 		}

@@ -17,11 +17,12 @@ import (
 // fullSize is the number of events of a run from which on samples have their full length.
 const fullSize = 200_000
 
+// scale is what part of its full length a sample has.
+func (c Config) scale() float64 { return min(1, float64(c.Events)/fullSize) }
+
 // scaled returns how much work a sample does that would do n, in a run with fewer events:
 // proportionally less, but at least so much.
-func (l *lab) scaled(n, least int) int {
-	return max(least, int(float64(n)*min(1, float64(l.Events)/fullSize)))
-}
+func (l *lab) scaled(n, least int) int { return max(least, int(float64(n)*l.scale())) }
 
 // sampleAtLeast is how long a sample of cheap work takes at least: in less, a single pause
 // of the machine counts for too much.

@@ -31,11 +31,14 @@ func (l *lab) fill(ctx context.Context, urls []string) (*carts, error) {
 		return nil, err
 	}
 	l.closing = append(l.closing, c.close)
-	return c, c.fill(ctx, l.Streams, max(1, l.Events/l.Streams))
+	return c, c.fill(ctx, l.Streams, l.each())
 }
+
+// each is how many events a stream has: all have as many.
+func (c Config) each() int { return c.Events / c.Streams }
 
 // during is how long something is watched that would be for so long, in a run with fewer
 // events.
 func (l *lab) during(d time.Duration) time.Duration {
-	return max(d/20, time.Duration(float64(d)*min(1, float64(l.Events)/fullSize)))
+	return max(d/20, time.Duration(float64(d)*l.scale()))
 }

@@ -22,8 +22,12 @@ type Machine struct {
 	Private []string `json:"private"`
 	// Settings are those of the servers that matter.
 	Settings map[string]string `json:"settings"`
-	Events   int               `json:"events"`
-	Streams  int               `json:"streams"`
+	// Events is how many events there were to read, as many in each stream.
+	Events  int `json:"events"`
+	Streams int `json:"streams"`
+	// Scale is what part was done of what rows say that they append, hold or weigh; 1 from
+	// 200,000 events on.
+	Scale float64 `json:"scale"`
 	// Rounds is how many rounds were complete.
 	Rounds int `json:"rounds"`
 	// Ended says that it ended before all was measured.
@@ -34,7 +38,7 @@ type Machine struct {
 func (l *lab) machine(ctx context.Context) Machine {
 	m := Machine{
 		Cores: runtime.NumCPU(), CPU: cpuModel(), OS: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
-		Private: []string{}, Settings: make(map[string]string), Events: l.Events, Streams: l.Streams,
+		Private: []string{}, Settings: make(map[string]string), Events: l.Streams * l.each(), Streams: l.Streams, Scale: l.scale(),
 	}
 	ctx, cancel := context.WithTimeout(ctx, pingWithin)
 	defer cancel()
@@ -107,11 +111,14 @@ func (m *Machine) text() string {
 	if m.Postgres != "" {
 		fmt.Fprintf(&b, ", Postgres %s", m.Postgres)
 	}
-	fmt.Fprintf(&b, ".\n%d events in %d streams, %d rounds", m.Events, m.Streams, m.Rounds)
+	fmt.Fprintf(&b, ".\n%s in %s, %s", plural(m.Events, "event"), plural(m.Streams, "stream"), plural(m.Rounds, "round"))
 	if m.Ended {
 		b.WriteString("; it was ended before all was measured")
 	}
 	b.WriteString(".")
+	if m.Scale < 1 {
+		fmt.Fprintf(&b, "\nWith fewer than %s events what rows append, hold, watch or weigh is %.2g %% of what they\nsay, and no goal is met or missed.", human(fullSize), 100*m.Scale)
+	}
 	if len(m.Private) > 0 {
 		fmt.Fprintf(&b, " Servers started for this: %s.", strings.Join(m.Private, ", "))
 	}

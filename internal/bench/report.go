@@ -19,7 +19,8 @@ type Report struct {
 
 // Row is what was measured of one path. Value and LimitValue are medians over the rounds,
 // Ratio is the median of the ratios of each round, and Spread the lowest and the highest of
-// those; without a limit, of the values. What does not apply, or was not measured, is nil.
+// those; without a limit, of the values. What does not apply, or was not measured, is nil,
+// and so is Met where what was measured is less than the row says, by [Machine].Scale.
 type Row struct {
 	Name       string   `json:"name"`
 	Value      *float64 `json:"value"`
@@ -132,8 +133,8 @@ func (r *run) compare(row *row, values []float64, sum *Row) {
 		return
 	}
 	sum.LimitValue, sum.Ratio, sum.Spread = significant(median(limits)), significant(median(ratios)), spread(ratios)
-	if sum.Goal != nil {
-		reached := met(median(ratios), *sum.Goal, row.less)
+	if sum.Goal != nil && r.lab.scale() == 1 {
+		reached := met(*sum.Ratio, *sum.Goal, row.less)
 		sum.Met = &reached
 	}
 }
@@ -220,9 +221,28 @@ func (r *Row) cells() []string {
 	case r.Met != nil:
 		verdict = "MISSED"
 	}
+	spread := r.Spread.text(r.Ratio != nil)
+	if r.Rounds == 1 && spread != "" {
+		spread = "once"
+	}
 	return []string{
-		r.Name, value, limit, optional(r.LimitValue, human), optional(r.Ratio, ratio), r.Spread.text(r.Ratio != nil), r.GoalText(), verdict,
+		r.Name, value, limit, optional(r.LimitValue, human), r.ratioText(), spread, r.GoalText(), verdict,
 		optional(r.ClientCPU, human), optional(r.RedisCPU, human), optional(r.PostgresCPU, human), optional(r.Allocs, human),
+	}
+}
+
+// ratioText writes the ratio with two decimals, or with so many that the verdict does not
+// look wrong.
+func (r *Row) ratioText() string {
+	if r.Ratio == nil {
+		return ""
+	}
+	for decimals := 2; ; decimals++ {
+		text := strconv.FormatFloat(*r.Ratio, 'f', decimals, 64)
+		written, _ := strconv.ParseFloat(text, 64)
+		if r.Met == nil || written == *r.Ratio || met(written, *r.Goal, r.Better == "less") == *r.Met {
+			return text
+		}
 	}
 }
 
@@ -258,7 +278,7 @@ func (s *Spread) text(ofRatios bool) string {
 
 func ratio(x float64) string { return strconv.FormatFloat(x, 'f', 2, 64) }
 
-// human writes a number with three digits or so, and thousands apart.
+// human writes a number with three digits or so, and thousands apart; whole ones are whole.
 func human(x float64) string {
 	switch size := math.Abs(x); {
 	case size >= 1000:
@@ -267,7 +287,7 @@ func human(x float64) string {
 			digits = digits[:i] + "," + digits[i:]
 		}
 		return digits
-	case size >= 100 || x == 0:
+	case size >= 100 || x == math.Trunc(x):
 		return strconv.FormatFloat(x, 'f', 0, 64)
 	case size >= 10:
 		return strconv.FormatFloat(x, 'f', 1, 64)
@@ -317,6 +337,24 @@ func (r *Report) Markdown(w io.Writer) {
 const HowToRead = `Each row was measured several times, and its limit right before or after it. Value and
 limit's value are medians over the rounds, the ratio is the median of the ratios of the
 rounds, and the range is from the lowest of those to the highest; without a limit, of the
-values. A wide range means that something else ran on the machine. CPU time is for each
-event, or what else the unit counts, in microseconds; that of Postgres is known where it is
-a private one. Allocations are those of this process.`
+values. What was measured once has no range, and nobody knows how far off it is. A wide
+range means that something else ran on the machine. CPU time is for each event, or what
+else the unit counts, in microseconds; that of Postgres is known where it is a private one.
+Allocations are those of this process. Both are left out where what is measured is a delay
+and most of the time is waiting, as in heartbeat, reads and live, and where it is a size.`
+
+// GoalsAndLimits explains where goals come from, and which rows have no limit.
+const GoalsAndLimits = `Goals are what projectord was built to reach, as a part of what the server could do. These
+are additions of the project, to notice what becomes worse: that of reads/throttled, those
+of memory (a worker takes no more after many events than after a fifth of them), and those
+of growth (an event costs no more where there are more of them). A row without a goal is
+there to be compared with earlier reports.
+
+A row has no limit where nothing says how good it could be. Sizes have none: what a stream,
+a head, a pointer or a state takes is a number of bytes, and not part of another one. Those
+by 1 process have none because they are what those by several are held against, and
+rebuild/none has what both others have, which is reading. Where growth begins there is
+nothing smaller to hold it against, and how fast it is shows beside what it costs, which is
+what counts. Other rows whose limit is not a server's own work say so: groups of callers
+against the same callers by themselves, reads against reads of an idle server, live rows
+against the append that they wait for, and growth against less of the same.`

@@ -44,7 +44,7 @@ func TestSignificant(t *testing.T) {
 }
 
 func TestHuman(t *testing.T) {
-	for x, want := range map[float64]string{1234567.8: "1,234,568", 999: "999", 12.34: "12.3", 1.234: "1.23", 0.1234: "0.12", 0: "0", -1234: "-1,234"} {
+	for x, want := range map[float64]string{1234567.8: "1,234,568", 999: "999", 12.34: "12.3", 1.234: "1.23", 0.1234: "0.12", 0: "0", 1: "1", 10: "10", -1234: "-1,234"} {
 		if got := human(x); got != want {
 			t.Errorf("%v is written %s, want %s", x, got, want)
 		}
@@ -64,9 +64,12 @@ func stub(name string, failure error, values ...float64) *measure {
 	}}
 }
 
+// fullLab is one of which samples have their full length.
+func fullLab() *lab { return &lab{Config: Config{Events: fullSize, Streams: 1}} }
+
 // summed returns what is reported of rows after so many rounds of samples.
 func summed(rounds int, rows ...*row) []Row {
-	r := newRun(new(lab), rows)
+	r := newRun(fullLab(), rows)
 	for range rounds {
 		for _, m := range r.order {
 			t := r.taken[m]
@@ -107,6 +110,51 @@ func TestRatioIsOfRounds(t *testing.T) {
 	}
 	if *a.ClientCPU != 1 || *a.RedisCPU != 2 || *a.Allocs != 3 || a.PostgresCPU != nil {
 		t.Errorf("what it took: %s", text(a))
+	}
+}
+
+// With few events there is no verdict.
+func TestNoVerdictOnLess(t *testing.T) {
+	r := newRun(fullLab(), []*row{{name: "a", of: reading{of: stub("a", nil)}, limit: reading{of: stub("limit", nil)}, goal: 0.5}})
+	for _, m := range r.order {
+		r.taken[m].samples = []sample{{value: 1}}
+	}
+	r.counted = 1
+	if got := r.sum(r.rows[0]); got.Met == nil || !*got.Met {
+		t.Error(text(got))
+	}
+	r.lab.Events--
+	if got := r.sum(r.rows[0]); got.Met != nil || got.Ratio == nil {
+		t.Error(text(got))
+	}
+}
+
+// A ratio has as many digits as its verdict needs, and one that was measured once has no
+// range.
+func TestCells(t *testing.T) {
+	for _, c := range []struct {
+		ratio, goal float64
+		better      string
+		rounds      int
+		want        string
+	}{
+		{1.1, 1.1, "less", 3, "1.10 0.40–0.60 ≤ 1.10 met"},
+		{1.101, 1.1, "less", 3, "1.101 0.40–0.60 ≤ 1.10 MISSED"},
+		{0.5999, 0.6, "more", 1, "0.5999 once ≥ 0.60 MISSED"},
+	} {
+		reached := met(c.ratio, c.goal, c.better == "less")
+		r := Row{Ratio: &c.ratio, Goal: &c.goal, Met: &reached, Better: c.better, Rounds: c.rounds, Spread: &Spread{0.4, 0.6}}
+		if got := strings.Join(r.cells()[4:8], " "); got != c.want {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+	}
+}
+
+func TestPlural(t *testing.T) {
+	for n, want := range map[int]string{1: "1 process", 2: "2 processes"} {
+		if got := plural(n, "process"); got != want {
+			t.Errorf("got %s", got)
+		}
 	}
 }
 
@@ -187,14 +235,14 @@ func TestLimitsBesideRows(t *testing.T) {
 func TestJSON(t *testing.T) {
 	limit, value, ratio, goal, reached := "pipelined XADD", 100.0, 0.5, 0.6, false
 	report := Report{
-		Machine: Machine{Cores: 2, CPU: "a CPU", OS: "linux/amd64", Go: "go1.26", Redis: "7.0", Private: []string{"redis"}, Settings: map[string]string{"redis appendonly": "no"}, Events: 10, Streams: 1, Rounds: 3},
+		Machine: Machine{Cores: 2, CPU: "a CPU", OS: "linux/amd64", Go: "go1.26", Redis: "7.0", Private: []string{"redis"}, Settings: map[string]string{"redis appendonly": "no"}, Events: 10, Streams: 1, Scale: 0.01, Rounds: 3},
 		Rows: []Row{
 			{Name: "append/256x1", Value: &value, Unit: "events/s", Limit: &limit, LimitValue: &value, Ratio: &ratio, Goal: &goal, Met: &reached, Spread: &Spread{0.4, 0.6}, Better: "more", About: "an append", Rounds: 3, ClientCPU: &ratio, RedisCPU: &ratio, Allocs: &value},
 			{Name: "memory", Unit: "B", Better: "less", Error: "broken"},
 		},
 	}
 	got, err := json.Marshal(report)
-	const want = `{"machine":{"cores":2,"cpu":"a CPU","os":"linux/amd64","go":"go1.26","redis":"7.0","postgres":"","private":["redis"],"settings":{"redis appendonly":"no"},"events":10,"streams":1,"rounds":3,"ended":false},` +
+	const want = `{"machine":{"cores":2,"cpu":"a CPU","os":"linux/amd64","go":"go1.26","redis":"7.0","postgres":"","private":["redis"],"settings":{"redis appendonly":"no"},"events":10,"streams":1,"scale":0.01,"rounds":3,"ended":false},` +
 		`"rows":[{"name":"append/256x1","value":100,"unit":"events/s","limit":"pipelined XADD","limit_value":100,"ratio":0.5,"goal":0.6,"met":false,"spread":[0.4,0.6],"better":"more","about":"an append","rounds":3,"client_cpu_us":0.5,"redis_cpu_us":0.5,"postgres_cpu_us":null,"allocs":100},` +
 		`{"name":"memory","value":null,"unit":"B","limit":null,"limit_value":null,"ratio":null,"goal":null,"met":null,"spread":null,"better":"less","about":"","rounds":0,"client_cpu_us":null,"redis_cpu_us":null,"postgres_cpu_us":null,"allocs":null,"error":"broken"}]}`
 	if err != nil || string(got) != want {
@@ -204,7 +252,7 @@ func TestJSON(t *testing.T) {
 	report.Show(&shown)
 	report.Markdown(&document)
 	for _, text := range []string{shown.String(), document.String()} {
-		for _, want := range []string{"MISSED", "FAILED", "0.40–0.60", "≥ 0.60", "a CPU", "broken"} {
+		for _, want := range []string{"MISSED", "FAILED", "0.40–0.60", "≥ 0.60", "a CPU", "broken", "1 % of what"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("it does not say %s:\n%s", want, text)
 			}
