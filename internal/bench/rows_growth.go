@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/projectord/projectord/projector/generations"
@@ -33,29 +33,44 @@ func newGrown(events, each int) grown {
 }
 
 // count writes how many there are.
-func count(n int) string { return strings.TrimSuffix(human(float64(n)), ".0") }
+func count(n int) string {
+	if n < 1000 {
+		return strconv.Itoa(n)
+	}
+	return human(float64(n))
+}
 
+// growthRows are of more and more events, and of longer and longer streams. What costs more
+// where there is more of it shows only against one that is long enough itself: a build of
+// 10,000 events is mostly its beginning and its end, and streams of ten are mostly their
+// documents.
 func growthRows() []*row {
-	few, short := newGrown(10_000, cartEvents), newGrown(growthHeld, cartEvents)
+	many, ten, long := newGrown(100_000, cartEvents), newGrown(growthHeld, cartEvents), newGrown(growthHeld, 1000)
+	const documents = " There is no goal: an event costs %s here, as there is a document for each stream."
 	return slices.Concat(
-		few.rows("events-10k", grown{}),
-		newGrown(100_000, cartEvents).rows("events-100k", few),
-		newGrown(1_000_000, cartEvents).rows("events-1m", few),
-		newGrown(10_000_000, cartEvents).rows("events-10m", few),
-		newGrown(growthHeld, 1).rows("stream-1", short),
-		short.rows("stream-10", grown{}),
-		newGrown(growthHeld, 1000).rows("stream-1k", short),
-		newGrown(growthHeld, 100_000).rows("stream-100k", short),
+		newGrown(10_000, cartEvents).rows("events-10k", grown{}, " Much of that is the beginning and the end of a build, so nothing is held against it."),
+		many.rows("events-100k", grown{}, ""),
+		newGrown(1_000_000, cartEvents).rows("events-1m", many, ""),
+		newGrown(10_000_000, cartEvents).rows("events-10m", many, ""),
+		newGrown(growthHeld, 1).rows("stream-1", ten, fmt.Sprintf(documents, "more")),
+		ten.rows("stream-10", grown{}, ""),
+		long.rows("stream-1k", ten, fmt.Sprintf(documents, "less")),
+		newGrown(growthHeld, 100_000).rows("stream-100k", long, ""),
 	)
 }
 
-// rows are of what that costs, against another one, and of how fast it is.
-func (g grown) rows(name string, against grown) []*row {
+// rows are of what that costs, against another one, and of how fast it is. What it costs
+// shall not grow, unless something is to be said instead.
+func (g grown) rows(name string, against grown, remark string) []*row {
 	cost := &row{
 		name: "growth/" + name, unit: "µs/event", less: true, of: reading{of: g.measure}, limit: reading{of: against.measure},
 		about: fmt.Sprintf("One worker builds a generation in Redis hashes, of %s events in streams of %s: what this process and Redis take of processors.", count(g.events), count(g.each)),
 	}
-	if against.measure != nil && g.each >= against.each { // else there are more documents
+	if against.measure != nil {
+		cost.about += fmt.Sprintf(" Against that for %s events in streams of %s.", count(against.events), count(against.each))
+	}
+	cost.about += remark
+	if against.measure != nil && remark == "" {
 		cost.goal = growthFlat
 	}
 	speed := &row{name: cost.name + "/speed", unit: "events/s", of: reading{g.measure, "speed"}, about: "How fast that is."}
