@@ -24,11 +24,10 @@ const (
 type lived struct {
 	// reached is how many events were appended per second.
 	reached float64
-	// append is from when an append is called to when it returns; visible from when it is
-	// called to when readers of the document find the event in it.
+	// append is from when an append is due to when it returns; visible from when it is due
+	// to when readers of the document find the event in it. What waited for its turn, since
+	// the machine did not keep up, has that counted in.
 	append, visible delays
-	// behind is how many events were not visible yet when the last one was appended.
-	behind int
 }
 
 // life is streams that grow, and what is known of their events.
@@ -43,7 +42,7 @@ type life struct {
 	mu      sync.Mutex // protects all below
 	appends []time.Duration
 	visible []time.Duration
-	first   time.Time // when the first append that counts was called
+	first   time.Time // when the first append that counts was due
 	last    time.Time // when the last one returned
 	failed  error
 }
@@ -53,11 +52,11 @@ type growing struct {
 	number int
 	mu     sync.Mutex // protects all below
 	head   eventstore.Version
-	due    map[eventstore.Version]called // events that are not visible yet
+	unseen map[eventstore.Version]turn // events that are not visible yet
 }
 
-// called is when an append was called, and whether it counts.
-type called struct {
+// turn is when an append was due, and whether it counts.
+type turn struct {
 	at     time.Time
 	counts bool
 }
@@ -69,7 +68,7 @@ func (c *carts) live(ctx context.Context, m model, rate int, during time.Duratio
 	}
 	l := &life{carts: c, events: lineRegistry[lineAdded, lineRemoved](), free: make(chan *growing, liveStreams)}
 	for i := range liveStreams {
-		g := &growing{number: i, head: liveBefore, due: make(map[eventstore.Version]called)}
+		g := &growing{number: i, head: liveBefore, unseen: make(map[eventstore.Version]turn)}
 		l.all = append(l.all, g)
 		l.free <- g
 	}
@@ -89,8 +88,7 @@ func (c *carts) live(ctx context.Context, m model, rate int, during time.Duratio
 			return err
 		}
 		warming := int(liveWarming.Seconds() * float64(rate))
-		keepPace(ctx, rate, liveWarming+during, func(n int) { l.append(ctx, n >= warming) })
-		result.behind = int(l.begun.Load() - l.shown.Load())
+		keepPace(ctx, rate, liveWarming+during, func(n int, due time.Time) { l.append(ctx, due, n >= warming) })
 		err := await(ctx, func() (bool, error) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -109,19 +107,18 @@ func (c *carts) live(ctx context.Context, m model, rate int, during time.Duratio
 	return result, nil
 }
 
-// append appends an event to the next stream, and waits only where all have an append
-// under way.
-func (l *life) append(ctx context.Context, counts bool) {
+// append appends an event that is due to the next stream, and waits only where all have an
+// append under way.
+func (l *life) append(ctx context.Context, due time.Time, counts bool) {
 	var g *growing
 	select {
 	case g = <-l.free:
 	case <-ctx.Done():
 		return
 	}
-	start := time.Now()
 	g.mu.Lock()
 	head := g.head
-	g.due[head+1] = called{start, counts}
+	g.unseen[head+1] = turn{due, counts}
 	g.mu.Unlock()
 	l.begun.Add(1)
 	go func() {
@@ -138,9 +135,9 @@ func (l *life) append(ctx context.Context, counts bool) {
 		case err != nil:
 			l.failed = err
 		case counts:
-			l.appends = append(l.appends, end.Sub(start))
-			if l.first.IsZero() || start.Before(l.first) {
-				l.first = start
+			l.appends = append(l.appends, end.Sub(due))
+			if l.first.IsZero() || due.Before(l.first) {
+				l.first = due
 			}
 			l.last = end
 		}
@@ -187,14 +184,14 @@ func (g *growing) show(change projector.Change, now time.Time, took []time.Durat
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for at := change.From.Position.Major + 1; at <= change.To.Position.Major; at++ {
-		call, ok := g.due[eventstore.Version(at)]
+		was, ok := g.unseen[eventstore.Version(at)]
 		if !ok {
 			continue // it was there before
 		}
-		delete(g.due, eventstore.Version(at))
+		delete(g.unseen, eventstore.Version(at))
 		shown.Add(1)
-		if call.counts {
-			took = append(took, now.Sub(call.at))
+		if was.counts {
+			took = append(took, now.Sub(was.at))
 		}
 	}
 	return took

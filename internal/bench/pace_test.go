@@ -25,11 +25,19 @@ func TestDueAfter(t *testing.T) {
 	}
 }
 
-// Whatever keeps it from its pace, all that was due in the time is done, in order and once.
+// Whatever keeps it from its pace, all that was due in the time is done, in order and once,
+// and is told when it was due and not when it was done.
 func TestKeepPace(t *testing.T) {
 	const rate, during = 2000, 100 * time.Millisecond
 	var done []int
-	n := keepPace(t.Context(), rate, during, func(n int) {
+	var first time.Time
+	n := keepPace(t.Context(), rate, during, func(n int, due time.Time) {
+		if n == 0 {
+			first = due
+		}
+		if want := first.Add(time.Duration(n) * time.Second / rate); due.Sub(want).Abs() > time.Microsecond || due.After(time.Now()) {
+			t.Errorf("the %dth was due %v after the first; want %v, and not before that", n, due.Sub(first), want.Sub(first))
+		}
 		if n%50 == 7 {
 			for start := time.Now(); time.Since(start) < 5*time.Millisecond; { // ten are due meanwhile
 			}
@@ -48,7 +56,7 @@ func TestKeepPace(t *testing.T) {
 
 func TestKeepPaceEnds(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
-	n := keepPace(ctx, 1000, time.Hour, func(n int) {
+	n := keepPace(ctx, 1000, time.Hour, func(n int, _ time.Time) {
 		if n == 3 {
 			stop()
 		}

@@ -31,7 +31,7 @@ func liveRows() []*row {
 			rows = append(rows,
 				&row{
 					name: name + "/p50", unit: "ms", goal: kind.goal, less: true, of: reading{of, "visible p50"}, limit: reading{of, "append p50"},
-					about: fmt.Sprintf("From the call of an append, of which one is made every %s, until readers find the event in the document, %s; against until the append returns.", time.Second/time.Duration(rate), kind.where),
+					about: fmt.Sprintf("From when an append is due, of which one is every %s, until the commit that has the event in the document returns, %s, from when on readers find it; against until the append returns. What comes late has its lateness counted in, on both sides.", time.Second/time.Duration(rate), kind.where),
 				},
 				&row{
 					name: name + "/p99", unit: "ms", less: true, of: reading{of, "visible p99"}, limit: reading{of, "append p99"},
