@@ -31,8 +31,6 @@ type job struct {
 	Reads int `json:"reads,omitempty"`
 	// Streams is how many documents there are to read.
 	Streams int `json:"streams,omitempty"`
-	// CacheBytes is what the states of streams may take in a worker; 0 for its default.
-	CacheBytes int64 `json:"cache_bytes,omitempty"`
 }
 
 // What a process is told, one a line. It ends when its input does.
@@ -52,8 +50,10 @@ type told struct {
 	// where the system does not tell. Both are known where it was asked.
 	Heap     uint64 `json:"heap"`
 	Resident uint64 `json:"resident"`
-	// States is of how many streams a worker keeps the state.
-	States int `json:"states"`
+	// States is of how many streams a worker keeps the state, and Cached what it counts
+	// for those, in bytes.
+	States int   `json:"states"`
+	Cached int64 `json:"cached"`
 	// Reading is how long reads took.
 	P50 time.Duration `json:"p50"`
 	P99 time.Duration `json:"p99"`
@@ -124,7 +124,7 @@ func (j job) do(orders io.Reader, tell func(told) error) error {
 // work is the life of a worker.
 func (j job) work(ctx context.Context, c *carts, m model, asked <-chan struct{}, tell func(told) error) error {
 	w, err := projector.NewWorker(projector.WorkerConfig{
-		Store: c.store, Log: c.log, Worker: "bench", Generations: c.registry, CacheBytes: j.CacheBytes, Logger: slog.New(slog.DiscardHandler),
+		Store: c.store, Log: c.log, Worker: "bench", Generations: c.registry, Logger: slog.New(slog.DiscardHandler),
 		Projections: []projector.Assignment{{Projection: m.projection, Sink: m.sink}},
 	})
 	if err != nil {
@@ -144,7 +144,7 @@ func (j job) work(ctx context.Context, c *carts, m model, asked <-chan struct{},
 				t.since(begun)
 				t.weigh()
 				for _, s := range w.Status() {
-					t.States += s.CachedStates
+					t.States, t.Cached = t.States+s.CachedStates, t.Cached+s.CachedBytes
 				}
 				err = tell(t)
 			}

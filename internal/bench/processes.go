@@ -22,7 +22,7 @@ type workers struct {
 
 // workers returns workers that are ready to begin, and what ends those that have not ended
 // by themselves.
-func (c *carts) workers(ctx context.Context, name string, cache int64, processes int) (w *workers, kill func(), err error) {
+func (c *carts) workers(ctx context.Context, name string, processes int) (w *workers, kill func(), err error) {
 	w = &workers{carts: c}
 	kill = func() {
 		for _, p := range w.all {
@@ -33,7 +33,7 @@ func (c *carts) workers(ctx context.Context, name string, cache int64, processes
 		return nil, kill, err
 	}
 	for range processes {
-		p, err := start(ctx, job{Redis: c.urls, Namespace: c.store.Namespace(), Model: name, CacheBytes: cache})
+		p, err := start(ctx, job{Redis: c.urls, Namespace: c.store.Namespace(), Model: name})
 		if err != nil {
 			return nil, kill, err
 		}
@@ -69,7 +69,7 @@ func (w *workers) end() (all told, err error) {
 // buildBy has processes build a generation, and returns it with how long it took and what
 // that took of the processes.
 func (c *carts) buildBy(ctx context.Context, name string, processes int) (g projector.Generation, took time.Duration, spent told, err error) {
-	w, kill, err := c.workers(ctx, name, 0, processes)
+	w, kill, err := c.workers(ctx, name, processes)
 	defer kill()
 	if err == nil {
 		g, err = c.begin(ctx, w.model, generations.Options{})
@@ -94,7 +94,7 @@ func (c *carts) buildBy(ctx context.Context, name string, processes int) (g proj
 // workOff has processes work off what was appended while there was no worker: carts that
 // are new. The namespace has none before. prepared is called when they are there.
 func (c *carts) workOff(ctx context.Context, name string, streams, processes int, prepared func() error) (took time.Duration, spent told, err error) {
-	w, kill, err := c.workers(ctx, name, 0, processes)
+	w, kill, err := c.workers(ctx, name, processes)
 	defer kill()
 	if err != nil {
 		return 0, told{}, err

@@ -3,13 +3,22 @@ package bench
 import (
 	"context"
 	"fmt"
+
+	"github.com/projectord/projectord/projector"
 )
 
 // weighedStreams are how many streams are weighed in Redis, by how many events they have.
 var weighedStreams = map[int]int{1: 20_000, 10: 10_000, 100: 2_000}
 
-// manyWeighed is how many events pass through a worker where there are to be many.
-const manyWeighed = 10_000_000
+// weighedCarts is how many streams pass through a worker that is weighed, and manyCarts how
+// many where there are to be many. A worker grows as it shall until its cache is full, and
+// until every state there has been replaced once, by which the tables have room for coming and
+// going. Half of the streams, of which a quarter fill the default cache, do both.
+const weighedCarts, manyCarts = 800_000, 1_000_000
+
+// cacheFull is what a cache holds that has no room for another state, and has one less in
+// each of a few shares at most.
+const cacheFull = projector.DefaultCacheBytes * 99 / 100
 
 func memoryRows() []*row {
 	var rows []*row
@@ -33,20 +42,21 @@ func memoryRows() []*row {
 			})
 		}
 	}
-	return append(rows, append(workerMemoryRows("worker", mostEvents), workerMemoryRows("worker-10m", manyWeighed)...)...)
+	return append(rows, append(workerMemoryRows("worker", weighedCarts, 1), workerMemoryRows("worker-10m", manyCarts, cartEvents)...)...)
 }
 
-// workerMemoryRows are of a worker that so many events pass through.
-func workerMemoryRows(name string, events int) []*row {
-	m := &measure{name: fmt.Sprintf("memory of a worker, %d M events", events/1_000_000), run: weighLive(events), once: true}
+// workerMemoryRows are of a worker that so many streams pass through, which have so many
+// events each.
+func workerMemoryRows(name string, streams, each int) []*row {
+	m := &measure{name: fmt.Sprintf("memory of a worker, %s streams of %s", count(streams), plural(each, "event")), run: weighLive(streams, each), once: true}
 	name = "memory/" + name
 	rows := []*row{
 		{
-			name: name + "/heap", unit: "MiB", goal: 1.1, less: true, of: reading{m, "heap"}, limit: reading{m, "heap after a fifth"},
-			about: fmt.Sprintf("What a worker has in use after %d M events passed through it, of new streams with ten each, where the states it keeps may take %d MiB; against after a fifth of them.", events/1_000_000, weighedCache>>20),
+			name: name + "/heap", unit: "MiB", goal: 1.1, less: true, of: reading{m, "heap"}, limit: reading{m, "heap after a half"},
+			about: fmt.Sprintf("What a worker has in use, its cache of states included, after %s streams passed through it, of %s each; against after half of them, when that cache, of %d MiB as by default, has been filled twice over. What was worked off is taken out of Redis.", count(streams), plural(each, "event"), projector.DefaultCacheBytes>>20),
 		},
 		{
-			name: name + "/resident", unit: "MiB", less: true, of: reading{m, "resident"}, limit: reading{m, "resident after a fifth"},
+			name: name + "/resident", unit: "MiB", less: true, of: reading{m, "resident"}, limit: reading{m, "resident after a half"},
 			about: "The same as the system sees it.",
 		},
 		{
@@ -59,7 +69,7 @@ func workerMemoryRows(name string, events int) []*row {
 		},
 	}
 	for _, r := range rows {
-		r.full, r.own = events > mostEvents, events
+		r.full, r.own = streams*each > mostEvents, streams // a tenth of the events, and all documents
 	}
 	return rows
 }
@@ -85,25 +95,28 @@ func weighRedis(each int) func(context.Context, *lab) (sample, error) {
 }
 
 // weighLive weighs a worker.
-func weighLive(events int) func(context.Context, *lab) (sample, error) {
+func weighLive(most, each int) func(context.Context, *lab) (sample, error) {
 	return func(ctx context.Context, l *lab) (sample, error) {
 		c, discard, err := l.carts(ctx)
 		if err != nil {
 			return sample{}, err
 		}
 		defer discard()
-		streams := max(weighings, l.scaled(events, 1)/cartEvents)
-		all, err := c.weighWorker(ctx, "weighed", streams)
+		streams := l.scaled(most, weighings)
+		all, err := c.weighWorker(ctx, "weighed", streams, each)
 		if err != nil {
 			return sample{}, err
 		}
 		var s sample
-		begin, fifth, end := all[0], all[weighings/5], all[weighings]
+		begin, half, end := all[0], all[weighings/2], all[weighings]
+		if streams == most && half.Cached < cacheFull {
+			return sample{}, fmt.Errorf("the cache of the worker holds %d bytes after half of the streams; it is full with %d: more streams have to be weighed", half.Cached, projector.DefaultCacheBytes)
+		}
 		mib := func(n uint64) float64 { return float64(n) / (1 << 20) }
-		grown := float64(end.Heap) - float64(fifth.Heap)
+		grown := float64(end.Heap) - float64(half.Heap)
 		s.values = map[string]float64{
-			"heap": mib(end.Heap), "heap after a fifth": mib(fifth.Heap), "resident": mib(end.Resident), "resident after a fifth": mib(fifth.Resident),
-			"event":  grown / float64(streams*cartEvents*(weighings-weighings/5)/weighings),
+			"heap": mib(end.Heap), "heap after a half": mib(half.Heap), "resident": mib(end.Resident), "resident after a half": mib(half.Resident),
+			"event":  grown / float64(streams*each*(weighings-weighings/2)/weighings),
 			"stream": (float64(end.Heap) - float64(begin.Heap)) / float64(max(1, end.States)),
 		}
 		return s, nil

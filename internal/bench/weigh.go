@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -11,13 +12,8 @@ import (
 	"github.com/projectord/projectord/internal/keyspace"
 )
 
-const (
-	// weighedCache is what a worker that is weighed may take for states: so little that it
-	// is full soon.
-	weighedCache = 4 << 20
-	// weighings is how often it is weighed while events pass through it.
-	weighings = 10
-)
+// weighings is how often a worker is weighed while events pass through it.
+const weighings = 10
 
 // stored is what events take in Redis, in bytes.
 type stored struct {
@@ -94,10 +90,11 @@ func usedMemory(ctx context.Context, client *redis.Client) (used int64, err erro
 // part of them.
 type weighed []told
 
-// weighWorker has events pass through a worker, which is a process of its own. They are of
-// streams that are new, so that what it kept of each would add up.
-func (c *carts) weighWorker(ctx context.Context, name string, streams int) (all weighed, err error) {
-	w, kill, err := c.workers(ctx, name, weighedCache, 1)
+// weighWorker has events pass through a worker, which is a process of its own, with the cache
+// that workers have by default. They are of streams that are new, so that what it kept of
+// each would add up. Redis keeps no more of them at a time than one weighing has.
+func (c *carts) weighWorker(ctx context.Context, name string, streams, each int) (all weighed, err error) {
+	w, kill, err := c.workers(ctx, name, 1)
 	defer kill()
 	if err != nil {
 		return nil, err
@@ -107,8 +104,9 @@ func (c *carts) weighWorker(ctx context.Context, name string, streams int) (all 
 		err = w.begin()
 	}
 	for n := 0; err == nil && n <= weighings; n++ {
+		first, end := streams*max(0, n-1)/weighings, streams*n/weighings
 		if n > 0 {
-			err = c.fillFrom(ctx, streams*(n-1)/weighings, streams*n/weighings, cartEvents)
+			err = c.fillFrom(ctx, first, end, each)
 		}
 		if err == nil {
 			err = settled(ctx, group)
@@ -118,6 +116,9 @@ func (c *carts) weighWorker(ctx context.Context, name string, streams int) (all 
 			t, err = w.all[0].ask()
 			all = append(all, t)
 		}
+		if err == nil {
+			err = c.forget(ctx, first, end)
+		}
 	}
 	if err == nil {
 		_, err = w.end()
@@ -126,4 +127,20 @@ func (c *carts) weighWorker(ctx context.Context, name string, streams int) (all 
 		err = c.check(ctx, w.model, 1)
 	}
 	return all, err
+}
+
+// forget removes the events of the carts from a number up to another one from Redis, and
+// leaves all else of them.
+func (c *carts) forget(ctx context.Context, first, end int) error {
+	names := keyspace.New(c.store.Namespace(), c.store.Partitions())
+	keys := make([]string, 0, end-first)
+	for i := first; i < end; i++ {
+		keys = append(keys, names.Stream(cart(i).String()))
+	}
+	for some := range slices.Chunk(keys, removeAtOnce) {
+		if err := c.client.Unlink(ctx, some...).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
