@@ -2,8 +2,11 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
@@ -65,6 +68,40 @@ func TestBuildIsChecked(t *testing.T) {
 		}
 		if err := c.check(t.Context(), m, g); err == nil {
 			t.Error("documents that are not there were found right")
+		}
+	}
+}
+
+// So is what carts share, by its sums.
+func TestSharedRowsAreChecked(t *testing.T) {
+	c := testCarts(t, 50, 23)
+	pool, err := pgxpool.New(t.Context(), testenv.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	m, err := c.rows(pool, "shared")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := c.build(t.Context(), m, generations.Options{}, directly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, column := range []string{"qty", "total"} {
+		add := func(n int) {
+			t.Helper()
+			if _, err := pool.Exec(t.Context(), fmt.Sprintf(`UPDATE bench_test.shared_2 SET %s = %[1]s + %d WHERE _key = (SELECT min(_key) FROM bench_test.shared_2)`, column, n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		add(1)
+		if err := c.check(t.Context(), m, g); err == nil || !strings.Contains(err.Error(), "its rows come to") {
+			t.Errorf("a row whose %s is wrong: %v", column, err)
+		}
+		add(-1)
+		if err := c.check(t.Context(), m, g); err != nil {
+			t.Error(err)
 		}
 	}
 }

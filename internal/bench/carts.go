@@ -36,6 +36,7 @@ type carts struct {
 	streams   int
 	each      int // events of a stream
 	following redis.UniversalClient
+	sums      *lines // by totals
 }
 
 // openCarts returns a namespace, which is created where it does not exist. It has no
@@ -102,7 +103,7 @@ func (c *carts) fill(ctx context.Context, streams, each int) error {
 
 // fillFrom appends the events of the carts from a number on, up to those there are then.
 func (c *carts) fillFrom(ctx context.Context, first, streams, each int) error {
-	c.streams, c.each = streams, each
+	c.streams, c.each, c.sums = streams, each, nil
 	width := max(1, fillEvents/each) // streams of a call
 	calls := make(chan int)
 	filling, ctx := errgroup.WithContext(ctx)
@@ -185,6 +186,18 @@ func folded(i, events int) (s lines) {
 		}
 	}
 	return s
+}
+
+// totals are the sums over all carts, which are worked out when they are first asked for.
+func (c *carts) totals() lines {
+	if c.sums == nil {
+		c.sums = new(lines)
+		for i := range c.streams {
+			s := folded(i, c.each)
+			c.sums.lines, c.sums.qty, c.sums.total = c.sums.lines+s.lines, c.sums.qty+s.qty, c.sums.total+s.total
+		}
+	}
+	return *c.sums
 }
 
 // streamKeys writes the keys of all streams' events, one after another.

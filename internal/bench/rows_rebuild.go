@@ -39,8 +39,8 @@ func rebuildRows() []*row {
 	byWay := func(into string) string {
 		return fmt.Sprintf("%s, %s. Payloads are decoded by a function written by hand.", way, into)
 	}
-	add("none", 0, rebuild(nowhere, false), byWay("and what it makes is dropped"))
-	add("none-tags", 0, rebuild(nowhere, true), "The same by struct tags.")
+	add("none", 0, rebuild(nowhere, false), byWay("and what it makes is dropped")+" So nothing of it can be checked.")
+	add("none-tags", 0, rebuild(nowhere, true), "The same by struct tags, with nothing to check.")
 	redis := add("redis", 0.40, rebuild(hashes, false), byWay("in Redis hashes"))
 	add("redis-tags", 0.25, rebuild(hashes, true), "The same by struct tags.")
 	documents("redis-documents", redis, hset, "What rebuild/redis writes, against what can be written.")
@@ -49,7 +49,7 @@ func rebuildRows() []*row {
 	documents("copy-rows", copying, copied, "What rebuild/copy writes, against what can be written.")
 	add("upsert", 0.33, upsert(false), "CatchUp brings an empty table of Postgres that has its key up to date, by upserts. Payloads are decoded by a function written by hand.")
 	add("upsert-tags", 0.25, upsert(true), "The same by struct tags.")
-	add("delta", 0, rebuild(shares, false), byWay("of rows that carts share, in Postgres"))
+	add("delta", 0, rebuild(shares, false), byWay("of rows that carts share, in Postgres")+" The sums over all rows are checked.")
 	return rows
 }
 
