@@ -61,8 +61,10 @@ type turn struct {
 	counts bool
 }
 
-// live has a worker keep up with appends of single events at an even pace.
-func (c *carts) live(ctx context.Context, m model, rate int, during time.Duration) (lived, error) {
+// live has a worker keep up with appends of single events at an even pace. What is measured
+// is from the first append, to warm up, until readers see the last event; it returns how many
+// appends that are.
+func (c *carts) live(ctx context.Context, m model, rate int, during time.Duration, measured func(do func() (appends int, err error)) error) (lived, error) {
 	if err := c.fill(ctx, liveStreams, liveBefore); err != nil {
 		return lived{}, err
 	}
@@ -88,11 +90,13 @@ func (c *carts) live(ctx context.Context, m model, rate int, during time.Duratio
 			return err
 		}
 		warming := int(liveWarming.Seconds() * float64(rate))
-		keepPace(ctx, rate, liveWarming+during, func(n int, due time.Time) { l.append(ctx, due, n >= warming) })
-		err := await(ctx, func() (bool, error) {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			return len(l.free) == len(l.all) && l.shown.Load() == l.begun.Load(), l.failed
+		err := measured(func() (int, error) {
+			n := keepPace(ctx, rate, liveWarming+during, func(n int, due time.Time) { l.append(ctx, due, n >= warming) })
+			return n, await(ctx, func() (bool, error) {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				return len(l.free) == len(l.all) && l.shown.Load() == l.begun.Load(), l.failed
+			})
 		})
 		if err != nil {
 			return err

@@ -59,13 +59,18 @@ func live(where func(context.Context, *lab, *carts) (model, error), rate int) fu
 		if err != nil {
 			return sample{}, err
 		}
-		r, err := c.live(ctx, m, rate, l.during(liveDuring))
+		var s sample
+		r, err := c.live(ctx, m, rate, l.during(liveDuring), func(do func() (int, error)) error {
+			s, err = l.rate(ctx, func(context.Context) (int, error) { return do() })
+			return err
+		})
 		if err != nil {
 			return sample{}, err
 		}
-		return sample{value: r.reached, values: map[string]float64{
+		s.value, s.values = r.reached, map[string]float64{
 			"visible p50": milliseconds(r.visible.p50), "visible p99": milliseconds(r.visible.p99),
 			"append p50": milliseconds(r.append.p50), "append p99": milliseconds(r.append.p99), "the pace": float64(rate),
-		}}, nil
+		}
+		return s, nil
 	}
 }
