@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/projectord/projectord/internal/bench/socket"
 	"github.com/projectord/projectord/projector"
@@ -20,7 +19,7 @@ var limitRedis = &measure{name: "XRANGE of all streams over one socket, replies 
 func rebuildRows() []*row {
 	const way = "One worker builds a generation from the first event on, until it is registered as built"
 	hset := &measure{name: "HSET of the same documents over one socket", run: hset}
-	copied := &measure{name: "COPY of the same rows into a table without a key", run: copyRows}
+	copied := &measure{name: "COPY of the same rows, written down before, into a table without a key", run: copyRows}
 	var rows []*row
 	add := func(name string, goal float64, run func(context.Context, *lab) (sample, error), about string) *measure {
 		m := &measure{name: "rebuild, " + name, run: run}
@@ -209,44 +208,3 @@ func hset(ctx context.Context, l *lab) (sample, error) {
 
 // document is the key of a document that no sink wrote.
 func (l *lab) document(i int) string { return l.base + ":document:" + strconv.Itoa(i) }
-
-// copyRows copies the documents of all carts, with columns for their checkpoints, to a
-// table that has no key. It is gone afterwards.
-func copyRows(ctx context.Context, l *lab) (sample, error) {
-	c, err := filled(ctx, l)
-	if err != nil {
-		return sample{}, err
-	}
-	pool, err := l.postgres(ctx, false)
-	if err != nil {
-		return sample{}, err
-	}
-	all := make([]lines, c.streams)
-	for i := range all {
-		all[i] = folded(i, c.each)
-	}
-	tx, err := pool.Begin(ctx)
-	if err != nil {
-		return sample{}, err
-	}
-	defer tx.Rollback(context.WithoutCancel(ctx))
-	schema := pgx.Identifier{l.base}.Sanitize()
-	for _, statement := range []string{"CREATE SCHEMA " + schema, "CREATE TABLE " + schema + `.documents (
-		_key text, _major bigint, _minor bigint, _event uuid, _deleted boolean,
-		lines bigint, qty bigint, total bigint, last_item text, ref text, paid boolean)`} {
-		if _, err := tx.Exec(ctx, statement); err != nil {
-			return sample{}, err
-		}
-	}
-	columns := []string{"_key", "_major", "_minor", "_event", "_deleted", "lines", "qty", "total", "last_item", "ref", "paid"}
-	line := make([]any, len(columns))
-	return l.rate(ctx, func(ctx context.Context) (int, error) {
-		n, err := tx.CopyFrom(ctx, pgx.Identifier{l.base, "documents"}, columns, pgx.CopyFromSlice(c.streams, func(i int) ([]any, error) {
-			s := &all[i]
-			line[0], line[1], line[2], line[3], line[4] = strconv.Itoa(i), int64(c.each), int64(0), uuid.Max, false
-			line[5], line[6], line[7], line[8], line[9], line[10] = s.lines, s.qty, s.total, s.item, s.ref, s.paid
-			return line, nil
-		}))
-		return int(n), err
-	})
-}

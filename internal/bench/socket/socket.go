@@ -18,17 +18,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Script is a file of commands to a Redis. It is not in memory, because a larger heap
-// would have the collector come less often to what is measured after it. It is not safe
-// for concurrent use.
+// Script is a file of commands to a Redis, as of [Prepare]. It is not safe for concurrent
+// use.
 type Script struct{ *os.File }
 
 // NewScript returns a script of the commands that write writes by [Command]. Closing it
 // removes it.
 func NewScript(write func(w *bufio.Writer) error) (Script, error) {
+	f, err := Prepare(write)
+	return Script{f}, err
+}
+
+// Prepare returns a file of what write writes, which is removed by closing it. What is to be
+// sent to a server is not kept in memory, because a larger heap would have the collector come
+// less often to what is measured after it.
+func Prepare(write func(w *bufio.Writer) error) (*os.File, error) {
 	f, err := os.CreateTemp("", "projectord-bench-")
 	if err != nil {
-		return Script{}, err
+		return nil, err
 	}
 	if err = os.Remove(f.Name()); err == nil {
 		w := bufio.NewWriterSize(f, 1<<20)
@@ -38,9 +45,9 @@ func NewScript(write func(w *bufio.Writer) error) (Script, error) {
 	}
 	if err != nil {
 		f.Close()
-		return Script{}, err
+		return nil, err
 	}
-	return Script{f}, nil
+	return f, nil
 }
 
 // Command writes a command as Redis reads it.
