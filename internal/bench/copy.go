@@ -19,11 +19,7 @@ import (
 // table that has no key. They were written down before as Postgres reads them, so no client
 // can be faster. The table is gone afterwards.
 func copyRows(ctx context.Context, l *lab) (sample, error) {
-	c, err := filled(ctx, l)
-	if err != nil {
-		return sample{}, err
-	}
-	pool, err := l.postgres(ctx, false)
+	c, pool, err := filledAndPool(ctx, l)
 	if err != nil {
 		return sample{}, err
 	}

@@ -3,6 +3,8 @@ package bench
 import (
 	"context"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // carts returns a namespace for carts, and what removes it: call it when the clock has
@@ -22,6 +24,16 @@ func (l *lab) carts(ctx context.Context) (c *carts, discard func(), err error) {
 // when they are first asked for.
 func filled(ctx context.Context, l *lab) (*carts, error) {
 	return shared(ctx, l, "carts", func(ctx context.Context) (*carts, error) { return l.fill(ctx, []string{l.redisURL}) })
+}
+
+// filledAndPool returns those, and the Postgres that is fast rather than durable.
+func filledAndPool(ctx context.Context, l *lab) (*carts, *pgxpool.Pool, error) {
+	c, err := filled(ctx, l)
+	if err != nil {
+		return nil, nil, err
+	}
+	pool, err := l.postgres(ctx, false)
+	return c, pool, err
 }
 
 // fill returns carts with as many events as the run has.

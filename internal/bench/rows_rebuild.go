@@ -139,11 +139,7 @@ func shares(ctx context.Context, l *lab, c *carts, _ bool) (model, error) {
 // upsert brings a table that is empty, but has its key, up to date.
 func upsert(tags bool) func(context.Context, *lab) (sample, error) {
 	return func(ctx context.Context, l *lab) (sample, error) {
-		c, err := filled(ctx, l)
-		if err != nil {
-			return sample{}, err
-		}
-		pool, err := l.postgres(ctx, false)
+		c, pool, err := filledAndPool(ctx, l)
 		if err != nil {
 			return sample{}, err
 		}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/internal/wire"
 )
 
 // Script is a file of commands to a Redis, as of [Prepare]. It is not safe for concurrent
@@ -52,14 +54,7 @@ func Prepare(write func(w *bufio.Writer) error) (*os.File, error) {
 
 // Command writes a command as Redis reads it.
 func Command(w *bufio.Writer, words ...string) {
-	fmt.Fprintf(w, "*%d\r\n", len(words))
-	for _, word := range words {
-		w.WriteByte('$')
-		w.WriteString(strconv.Itoa(len(word)))
-		w.WriteString("\r\n")
-		w.WriteString(word)
-		w.WriteString("\r\n")
-	}
+	w.Write(wire.AppendCommand(w.AvailableBuffer(), words...))
 }
 
 // Play sends all commands of a script over one socket, one behind the other, drops the
@@ -81,7 +76,7 @@ func (s Script) Play(ctx context.Context, url string) (took time.Duration, err e
 	go func() {
 		_, err := io.Copy(conn, s.File)
 		if err == nil {
-			_, err = fmt.Fprintf(conn, "*2\r\n$4\r\nECHO\r\n$%d\r\n%s\r\n", len(last), last)
+			_, err = conn.Write(wire.AppendCommand(nil, "ECHO", last))
 		}
 		sent <- err
 	}()
@@ -130,20 +125,17 @@ func dial(ctx context.Context, url string) (net.Conn, error) {
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	var greeting bytes.Buffer
-	w := bufio.NewWriter(&greeting)
+	var greeting []byte
 	switch {
 	case options.Username != "":
-		Command(w, "AUTH", options.Username, options.Password)
+		greeting = wire.AppendCommand(greeting, "AUTH", options.Username, options.Password)
 	case options.Password != "":
-		Command(w, "AUTH", options.Password)
+		greeting = wire.AppendCommand(greeting, "AUTH", options.Password)
 	}
 	if options.DB != 0 {
-		Command(w, "SELECT", strconv.Itoa(options.DB))
+		greeting = wire.AppendCommand(greeting, "SELECT", strconv.Itoa(options.DB))
 	}
-	Command(w, "PING")
-	w.Flush()
-	if _, err = conn.Write(greeting.Bytes()); err == nil {
+	if _, err = conn.Write(wire.AppendCommand(greeting, "PING")); err == nil {
 		err = drop(conn, "+PONG\r\n")
 	}
 	if err != nil {
