@@ -18,9 +18,9 @@ import (
 	"github.com/projectord/projectord/projector"
 )
 
-// jobVariable holds the job of a process that is measured by itself; it makes a process
-// one.
-const jobVariable = "PROJECTORD_BENCH_JOB"
+// childVariable makes a process one that is measured by itself. Its job is the first line of
+// its input, and not in its environment, which others may read: URLs have passwords.
+const childVariable = "PROJECTORD_BENCH_CHILD"
 
 // job is what such a process does, with the documents of the carts of a namespace in hashes.
 type job struct {
@@ -33,7 +33,7 @@ type job struct {
 	Streams int `json:"streams,omitempty"`
 }
 
-// What a process is told, one a line. It ends when its input does.
+// What a process is told after its job, one a line. It ends when its input does.
 const (
 	orderGo   = "go"   // to begin
 	orderTell = "tell" // what it has taken so far
@@ -62,15 +62,17 @@ type told struct {
 // Child is such a process, where this one was started to be one; then it does not return.
 // Elsewhere it does nothing. Programs that measure call it before anything else.
 func Child() {
-	text := os.Getenv(jobVariable)
-	if text == "" {
+	if os.Getenv(childVariable) == "" {
 		return
 	}
-	out := json.NewEncoder(os.Stdout)
+	in, out := bufio.NewReader(os.Stdin), json.NewEncoder(os.Stdout)
 	var j job
-	err := json.Unmarshal([]byte(text), &j)
+	text, err := in.ReadBytes('\n')
 	if err == nil {
-		err = j.do(os.Stdin, func(t told) error { return out.Encode(t) })
+		err = json.Unmarshal(text, &j)
+	}
+	if err == nil {
+		err = j.do(in, func(t told) error { return out.Encode(t) })
 	}
 	if err != nil {
 		out.Encode(told{Error: err.Error()})
@@ -213,7 +215,7 @@ func start(ctx context.Context, j job) (*child, error) {
 		return nil, err
 	}
 	c := &child{cmd: exec.CommandContext(ctx, program)}
-	c.cmd.Env = append(os.Environ(), jobVariable+"="+string(text))
+	c.cmd.Env = append(os.Environ(), childVariable+"=1")
 	c.cmd.Stderr = &c.errors
 	if c.orders, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -226,7 +228,10 @@ func start(ctx context.Context, j job) (*child, error) {
 		return nil, err
 	}
 	c.told = json.NewDecoder(output)
-	if _, err := c.hear(); err != nil {
+	if err = c.order(string(text)); err == nil {
+		_, err = c.hear()
+	}
+	if err != nil {
 		c.kill()
 		return nil, err
 	}

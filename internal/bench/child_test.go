@@ -21,6 +21,11 @@ func TestChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, variable := range p.cmd.Env {
+		if strings.Contains(variable, c.urls[0]) {
+			t.Errorf("others may read in its environment where Redis is: %s", variable)
+		}
+	}
 	if err := p.order(orderGo); err != nil {
 		t.Fatal(err)
 	}
