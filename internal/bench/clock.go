@@ -24,8 +24,8 @@ func (c Config) scale() float64 { return min(1, float64(c.Events)/fullSize) }
 // proportionally less, but at least so much.
 func (l *lab) scaled(n, least int) int { return max(least, int(float64(n)*l.scale())) }
 
-// sampleAtLeast is how long a sample of cheap work takes at least: in less, a single pause
-// of the machine counts for too much.
+// sampleAtLeast is how long a sample takes at least of cheap work that costs the same
+// however much there was before: in less, a pause of the machine counts for too much.
 const sampleAtLeast = 500 * time.Millisecond
 
 // enough returns what says whether a sample is done, which begins now: so much work, and

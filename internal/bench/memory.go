@@ -12,7 +12,7 @@ import (
 // What Redis takes, roughly and rather more: for what samples write and remove again, for
 // a stream with what is derived from it, and for an event.
 const (
-	samplesBytes  = 256 << 20
+	samplesBytes  = 384 << 20
 	streamBytes   = 3 << 10
 	perEventBytes = 300
 )

@@ -23,9 +23,9 @@ const (
 	// loadedSnapshots is how many a sample loads at least, of keptSnapshots with so many
 	// bytes.
 	loadedSnapshots, keptSnapshots, snapshotBytes = 64 * 1024, 4096, 400
-	// committedDocuments is how many a sample commits at least, and mostCommits how often
-	// those of manyStreams streams at most: so many checkpoints are prepared.
-	committedDocuments, mostCommits = 64 * 1024, 200
+	// committedDocuments is how many a sample commits: those of manyStreams streams again
+	// and again.
+	committedDocuments = 256 * 1024
 )
 
 // keptRows are of what is kept beside the events.
@@ -137,8 +137,8 @@ var benchDocument = [][2]string{
 // benchCheckpoints are those that a document has, one after the other: that of nothing,
 // and then versions from 1, with the event id of each.
 func benchCheckpoints() []projector.Checkpoint {
-	all := make([]projector.Checkpoint, mostCommits+1)
-	for i := range mostCommits {
+	all := make([]projector.Checkpoint, committedDocuments/manyStreams+2)
+	for i := range all[1:] {
 		all[i+1] = projector.Checkpoint{Position: projector.Position{Major: uint64(i + 1)}, EventID: uuid.New()}
 	}
 	return all
@@ -148,12 +148,11 @@ func benchCheckpoints() []projector.Checkpoint {
 // first, going on and on through those of all streams.
 func (l *lab) commits(ctx context.Context, work func(ctx context.Context, n int) error) (sample, error) {
 	return l.rate(ctx, func(ctx context.Context) (int, error) {
-		n, enough := 0, l.enough(l.scaled(committedDocuments, keptAtOnce))
-		for !enough(n) && n+keptAtOnce <= mostCommits*manyStreams {
+		n, most := 0, l.scaled(committedDocuments, keptAtOnce)
+		for ; n < most; n += keptAtOnce {
 			if err := work(ctx, n); err != nil {
 				return n, err
 			}
-			n += keptAtOnce
 		}
 		return n, nil
 	})

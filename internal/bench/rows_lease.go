@@ -50,8 +50,8 @@ func pipelinedSetNX(ctx context.Context, l *lab) (sample, error) {
 	prefix := l.namespace()
 	defer func() { _ = l.remove(context.WithoutCancel(ctx), prefix) }() // close removes what is left
 	return l.rate(ctx, func(ctx context.Context) (int, error) {
-		n, enough := 0, l.enough(l.scaled(claimedStreams, claimSize))
-		for !enough(n) {
+		n, most := 0, claimGroups*l.scaled(claimedStreams, claimSize)
+		for n < most {
 			_, err := l.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 				for range claimSize {
 					p.SetNX(ctx, prefix+":lock:"+strconv.Itoa(n), "bench.0123456789abcdef", time.Minute)
