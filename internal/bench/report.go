@@ -352,9 +352,8 @@ there to be compared with earlier reports.
 
 A row has no limit where nothing says how good it could be. Sizes have none: what a stream,
 a head, a pointer or a state takes is a number of bytes, and not part of another one. Those
-by 1 process have none because they are what those by several are held against, and
-rebuild/none has what both others have, which is reading. Where growth begins there is
-nothing smaller to hold it against, and how fast it is shows beside what it costs, which is
-what counts. Other rows whose limit is not a server's own work say so: groups of callers
+by 1 process have none because they are what those by several are held against. Where
+growth begins there is nothing smaller to hold it against, and how fast it is shows beside
+what it costs, which is what counts. Other rows whose limit is not a server's own work say so: groups of callers
 against the same callers by themselves, reads against reads of an idle server, live rows
 against the append that they wait for, and growth against less of the same.`
