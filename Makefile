@@ -88,7 +88,7 @@ bench-rebuild: setup ## Rebuild read models, and read beside that, by projectord
 	go run ./cmd/projectord bench --only rebuild,reads $(ARGS)
 
 bench-history: setup ## Import and rebuild the carts of a real shop in HISTORYROUNDS rounds, and check what comes out; needs its data, see examples/cart/README.md
-	go test -run '^$$' -bench '^BenchmarkHistory$$' -benchtime $(HISTORYROUNDS)x -timeout 1h $(ARGS) ./examples/cart | tr '\t' '\n'
+	go test -v -run '^$$' -bench '^BenchmarkHistory$$' -benchtime $(HISTORYROUNDS)x -timeout 1h $(ARGS) ./examples/cart | tr '\t' '\n'
 
 lint: .bin/staticcheck ## Check formatting, vet (for macOS too) and staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
