@@ -198,7 +198,7 @@ func (p *poisoned) waitParked() {
 			p.Errorf("parked in %s are %+v; want %s at version 5", name, parked, p.cart)
 		}
 		want(p.T, 0, slices.Concat([]string{"wait", name, p.cart.String(), "4"}, p.both))
-		want(p.T, 7, slices.Concat([]string{"wait", name, p.cart.String(), "5", "--timeout", "50ms"}, p.both))
+		want(p.T, 7, slices.Concat([]string{"wait", name, p.cart.String(), "5", "--timeout", "1s"}, p.both))
 	}
 }
 

@@ -19,6 +19,9 @@ var errNothing = errors.New("nothing was spent")
 
 func testLab(t *testing.T, config Config) *lab {
 	t.Helper()
+	if config.Streams == 0 {
+		config.Events, config.Streams = 10, 1
+	}
 	l, err := newLab(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
