@@ -128,3 +128,29 @@ func TestCallsBeginAnew(t *testing.T) {
 		t.Errorf("it begins with %d events of %d bytes, asks for %d and takes them for %d bytes each", r.seen, r.bytes, r.limit, r.usual)
 	}
 }
+
+// What is read of streams that are worked on is an event or two of each: that of many
+// streams takes few batches, each of which may be a round trip.
+func TestTailsAreReadInFewBatches(t *testing.T) {
+	for _, count := range []int{1, 2} {
+		s := open(t, testenv.Redis(t), Config{Namespace: testenv.Namespace(t), Partitions: 1})
+		reads := fill(t, s, "short", readWidth, count, 20)
+		for range 10 {
+			if n := readAll(t, s, reads); n != count*len(reads) {
+				t.Fatalf("%d events of %d streams with %d each", n, len(reads), count)
+			}
+		}
+		r := readings.New().(*reading)
+		r.start(s, nil, reads)
+		batches := 0
+		for r.todo = s.together(reads)[0]; len(r.todo) > 0; batches++ {
+			r.plan()
+			r.waiting = 0
+			r.seen = count * len(r.batches[0].reads)
+			r.limit = max(r.limit, min(growth*r.seen, maxEvents))
+		}
+		if batches > 4 {
+			t.Errorf("%d streams with events %d each take %d times %d batches", len(reads), count, batches, inFlight)
+		}
+	}
+}

@@ -35,8 +35,10 @@ const (
 	// times as many as one was seen to have.
 	maxEvents = 4096
 	growth    = 8
-	// leastCount is how many events of a stream are asked for at least, unless a batch
-	// has room for less: rather fewer streams than each of them twice.
+	// leastCount is up to how many events of a stream are asked for at least, unless a
+	// batch has room for less: rather fewer streams than each of them twice. It is less,
+	// twice as many as streams were seen to have, where those are shorter: the tail of a
+	// stream that is worked on is an event or two, and shall not take many batches.
 	leastCount = 16
 )
 
@@ -76,6 +78,7 @@ type reading struct {
 	bytes int                // how many bytes they had
 	usual int                // bytes an event has, by the batches before and the reads before this
 	limit int                // how many events a batch may ask for, by how many were seen
+	least int                // how many events of a stream to ask for at least, by how many those seen have
 }
 
 // gap says that a read found a later event than the one it was to go on with.
@@ -124,7 +127,7 @@ func (s *Store) together(reads []eventstore.StreamRead) [][]int {
 func (r *reading) start(s *Store, visit func(int, *eventstore.Recorded) error, reads []eventstore.StreamRead) {
 	r.store, r.visit, r.reads, r.failed = s, visit, reads, nil
 	// Finding it out anew takes batches that ask for far too little.
-	r.usual, r.limit, r.seen, r.bytes = int(s.usual.Load()), firstEvents, 0, 0
+	r.usual, r.least, r.limit, r.seen, r.bytes = int(s.usual.Load()), int(s.least.Load()), firstEvents, 0, 0
 	r.next = r.next[:0]
 	for _, read := range reads {
 		r.next = append(r.next, max(read.From, 1))
@@ -137,6 +140,7 @@ func (r *reading) release() {
 	r.hangUp()
 	// Of calls too: what reads few small events does not hide that others are large.
 	r.store.usual.Store(max(int64(r.usual), r.store.usual.Load()*3/4))
+	r.store.least.Store(max(int64(r.least), r.store.least.Load()*3/4))
 	r.store, r.visit, r.reads, r.failed, r.todo, r.event = nil, nil, nil, nil, nil, eventstore.Recorded{}
 	r.entries.onEntry, r.entries.onRefused, r.entries.onEnd = nil, nil, nil
 	readings.Put(r)
@@ -168,9 +172,11 @@ func (r *reading) readAll(ctx context.Context, group []int) error {
 		}
 		// A batch that failed halfway goes on behind the last event that was
 		// visited, so repeating it visits nothing twice.
+		streams := len(r.batches[0].reads)
 		if err := redisx.Retry(ctx, func() error { return r.exchange(ctx) }); err != nil {
 			return err
 		}
+		r.least = min(max(2*((r.seen+streams-1)/streams), 2), leastCount)
 		if r.seen > 0 {
 			// At once for larger events, slowly for smaller ones.
 			r.usual = max(r.bytes/r.seen, r.usual/2, 1)
@@ -191,7 +197,7 @@ func (r *reading) plan() {
 			from = &r.todo
 		}
 		events := r.events()
-		n := min(len(*from), readWidth, max(1, events/leastCount))
+		n := min(len(*from), readWidth, max(1, events/r.least))
 		b.reads, b.at = append(b.reads[:0], (*from)[:n]...), 0
 		*from = (*from)[n:]
 		b.count = max(1, events/n)

@@ -54,6 +54,7 @@ type Store struct {
 	queues []commitQueue // by lane
 	pools  pools         // what reads go by
 	usual  atomic.Int64  // bytes an event has, as the last reads found
+	least  atomic.Int64  // events to ask for of each stream at least, as those found
 }
 
 var _ eventstore.Store = (*Store)(nil)
@@ -73,6 +74,7 @@ func Open(ctx context.Context, client redis.UniversalClient, config Config) (*St
 	}
 	s := &Store{config: config, client: client}
 	s.usual.Store(usualBytes)
+	s.least.Store(leastCount)
 	if err := s.open(ctx); err != nil {
 		return nil, fmt.Errorf("opening namespace %q: %w", config.Namespace, err)
 	}
