@@ -26,7 +26,7 @@ import (
 
 const (
 	// waitLong bounds what a test waits for; only a failing test takes as long.
-	waitLong = 30 * time.Second
+	waitLong = time.Minute
 	// workerTTL is short, for tests that wait for sessions to die.
 	workerTTL = time.Second
 )
