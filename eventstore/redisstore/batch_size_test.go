@@ -143,7 +143,7 @@ func TestTailsAreReadInFewBatches(t *testing.T) {
 		r := readings.New().(*reading)
 		r.start(s, nil, reads)
 		batches := 0
-		for r.todo = s.together(reads)[0]; len(r.todo) > 0; batches++ {
+		for r.unasked = s.together(reads)[0]; len(r.unasked) > 0; batches++ {
 			r.plan()
 			r.waiting = 0
 			r.seen = count * len(r.batches[0].reads)

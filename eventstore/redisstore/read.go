@@ -64,7 +64,7 @@ type reading struct {
 	next    []eventstore.Version // by read; the version to go on from
 	failed  []error              // by read; nil as long as none failed
 
-	todo    []int           // reads that were not asked yet
+	unasked []int           // reads that were not asked yet
 	again   []int           // reads that have more
 	moved   []int           // reads whose slot lies elsewhere by now
 	gaps    []gap           // reads that found a later event than their next one
@@ -141,7 +141,7 @@ func (r *reading) release() {
 	// Of calls too: what reads few small events does not hide that others are large.
 	r.store.usual.Store(max(int64(r.usual), r.store.usual.Load()*3/4))
 	r.store.least.Store(max(int64(r.least), r.store.least.Load()*3/4))
-	r.store, r.visit, r.reads, r.failed, r.todo, r.event = nil, nil, nil, nil, nil, eventstore.Recorded{}
+	r.store, r.visit, r.reads, r.failed, r.unasked, r.event = nil, nil, nil, nil, nil, eventstore.Recorded{}
 	r.entries.onEntry, r.entries.onRefused, r.entries.onEnd = nil, nil, nil
 	readings.Put(r)
 }
@@ -156,7 +156,7 @@ func (r *reading) current(group []int) int {
 
 // readAll reads the streams of one group to their ends.
 func (r *reading) readAll(ctx context.Context, group []int) error {
-	r.todo = group
+	r.unasked = group
 	for {
 		r.plan()
 		if r.waiting == 0 {
@@ -190,11 +190,11 @@ func (r *reading) readAll(ctx context.Context, group []int) error {
 // have more come first. Where few events are asked for, those are of few streams, so that
 // each is read at once if it is short.
 func (r *reading) plan() {
-	for r.waiting < inFlight && len(r.again)+len(r.todo) > 0 {
+	for r.waiting < inFlight && len(r.again)+len(r.unasked) > 0 {
 		b := &r.batches[r.waiting]
 		from := &r.again
 		if len(r.again) == 0 {
-			from = &r.todo
+			from = &r.unasked
 		}
 		events := r.events()
 		n := min(len(*from), readWidth, max(1, events/r.least))
