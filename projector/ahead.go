@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"errors"
+	"unsafe"
 
 	"github.com/projectord/projectord/eventstore"
 )
@@ -10,7 +11,7 @@ import (
 const (
 	// aheadEvents is how far a kept state may be behind for its stream to be read ahead.
 	aheadEvents = 64
-	// aheadBytes is how much a batch reads ahead, about.
+	// aheadBytes is how much memory a batch reads ahead into, about.
 	aheadBytes = 1 << 20
 )
 
@@ -56,7 +57,7 @@ var errTooMuch = errors.New("more than is read ahead")
 func readAll(ctx context.Context, store eventstore.Reader, reads []eventstore.StreamRead) ahead {
 	events, bytes := make([][]eventstore.Recorded, len(reads)), 0
 	failed, err := store.ReadMany(ctx, reads, func(i int, r *eventstore.Recorded) error {
-		if bytes += len(r.Data); bytes > aheadBytes || len(events[i]) > 2*aheadEvents {
+		if bytes += keptBytes(r); bytes > aheadBytes || len(events[i]) > 2*aheadEvents {
 			return errTooMuch
 		}
 		events[i] = append(events[i], r.Clone())
@@ -72,6 +73,21 @@ func readAll(ctx context.Context, store eventstore.Reader, reads []eventstore.St
 		}
 	}
 	return a
+}
+
+const (
+	eventBytes = int(unsafe.Sizeof(eventstore.Recorded{}))
+	// extraBytes is about what an entry of a map of strings takes beside their bytes.
+	extraBytes = 2*int(unsafe.Sizeof("")) + 16
+)
+
+// keptBytes is about how much memory a copy of an event takes.
+func keptBytes(r *eventstore.Recorded) int {
+	bytes := eventBytes + len(r.Type) + len(r.Data) + len(r.Metadata.Correlation) + len(r.Metadata.Causation)
+	for name, value := range r.Metadata.Extra {
+		bytes += extraBytes + len(name) + len(value)
+	}
+	return bytes
 }
 
 // readBefore returns the events from a version on that were read before the stream was
