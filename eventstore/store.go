@@ -144,7 +144,8 @@ type Reader interface {
 	// interleave. Visits do not overlap. The event and its Data are valid
 	// until visit returns; [Recorded.Clone] keeps one. visit must not read from the
 	// store: the call keeps a connection meanwhile, and calls whose visits each wait for
-	// another one may all fail for want of it.
+	// another one may all fail for want of it. Once ctx has ended, the call keeps nothing
+	// that others wait for, even while visit does not return.
 	//
 	// A read that fails by itself, because visit returned an error or an
 	// event is corrupt or was removed ([*EventError]), ends without disturbing the others;

@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
 )
 
@@ -98,6 +101,43 @@ func TestScenario13_HungFoldsOfOneBatch(t *testing.T) {
 		f.wantAt(cart(1000+i), 2)
 	}
 	f.settled()
+}
+
+// Scenario 13: more folds that hang than the client may have connections leave others
+// enough to read by.
+func TestScenario13_HungFoldsKeepNoConnections(t *testing.T) {
+	t.Parallel()
+	const connections = 10
+	options, err := redis.ParseURL(testenv.RedisURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.PoolSize, options.PoolTimeout = connections, 2*waitLong // who waits for one fails the test
+	client := redis.NewClient(options)
+	t.Cleanup(func() { client.Close() })
+	f := newFixture(t, client)
+	release := make(chan struct{})
+	defer close(release)
+	f.p = newTotals(func(s *total, e added) {
+		if e.Qty == hanging {
+			<-release
+		}
+		s.add(e.Qty)
+	})
+	const hung = connections + 2
+	for i := range hung {
+		f.append(cart(1000+i), 1, hanging)
+	}
+	f.start("w", quick)
+	f.parked(hung)
+	h := make(history)
+	h.fill(f, 40)
+	h.wait(f)
+	f.settled()
+	for i := range hung {
+		f.wantParked(cart(1000+i), 2, 1, "its fold has not returned")
+		f.wantAt(cart(1000+i), 1)
+	}
 }
 
 // Scenario 13: so do functions that make documents, of any version.

@@ -280,7 +280,7 @@ func (f *folding) retry() { f.halted, f.state, f.warm = nil, nil, nil }
 // read reads streams and applies their events, in one read over all of them, and in
 // another over those whose beginnings are no longer there.
 func (e *engine) read(ctx context.Context, streams []*folding) error {
-	err := e.watch(ctx, "fold", streams, func(w *watch) error { return e.apply(ctx, streams, w) })
+	err := e.watch(ctx, "fold", streams, func(ctx context.Context, w *watch) error { return e.apply(ctx, streams, w) })
 	if err != nil || e.kept == nil {
 		return err
 	}
@@ -291,7 +291,7 @@ func (e *engine) read(ctx context.Context, streams []*folding) error {
 	if cut, err = e.bridge(ctx, cut); err != nil || len(cut) == 0 {
 		return err
 	}
-	return e.watch(ctx, "fold", cut, func(w *watch) error { return e.apply(ctx, cut, w) })
+	return e.watch(ctx, "fold", cut, func(ctx context.Context, w *watch) error { return e.apply(ctx, cut, w) })
 }
 
 func (e *engine) apply(ctx context.Context, streams []*folding, w *watch) error {
@@ -331,7 +331,7 @@ func (e *engine) apply(ctx context.Context, streams []*folding, w *watch) error 
 // which none can be made.
 func (e *engine) fill(ctx context.Context, streams []*folding) ([]Change, error) {
 	changes := make([]Change, len(streams))
-	err := e.watch(ctx, "document", streams, func(w *watch) error {
+	err := e.watch(ctx, "document", streams, func(_ context.Context, w *watch) error {
 		for i, f := range streams {
 			at := eventstore.Version(f.to.Position.Major)
 			if err := w.begin(i, at); err != nil {

@@ -65,9 +65,9 @@ func (w *watch) end() {
 
 // watch runs do, which calls a function of the projection for streams, under the
 // engine's deadline; see [watched].
-func (e *engine) watch(ctx context.Context, function string, streams []*folding, do func(*watch) error) error {
+func (e *engine) watch(ctx context.Context, function string, streams []*folding, do func(context.Context, *watch) error) error {
 	if e.deadline == 0 {
-		return do(nil)
+		return do(ctx, nil)
 	}
 	err := watched(ctx, e.deadline, do)
 	if hung := new(hungError); errors.As(err, &hung) {
@@ -78,13 +78,16 @@ func (e *engine) watch(ctx context.Context, function string, streams []*folding,
 
 // watched runs f, but does not wait for it once a call takes longer than the
 // deadline: then it returns a [*hungError]. Folds have no context they could be
-// stopped by, so the goroutine is left behind with it, until it returns.
+// stopped by, so the goroutine is left behind with it, until it returns. The context
+// that f has ends then, so that the store takes back the connection it reads from.
 //
 // Nor does it wait, longer than a moment, once ctx has ended.
-func watched(ctx context.Context, deadline time.Duration, f func(*watch) error) error {
+func watched(ctx context.Context, deadline time.Duration, f func(context.Context, *watch) error) error {
+	own, abandon := context.WithCancel(ctx)
+	defer abandon()
 	w := new(watch)
 	done := make(chan error, 1)
-	go func() { done <- f(w) }()
+	go func() { done <- f(own, w) }()
 	looks := time.NewTicker(max(deadline/4, time.Millisecond))
 	defer looks.Stop()
 	seen, since := uint64(0), time.Now()

@@ -18,7 +18,8 @@
 // Events are read by connections of the store's own, which are dialled by the options of
 // the client, its hooks left out: one for each [Store.Read] that is waiting for a reply and
 // for each [Store.ReadMany], during its visits too; closed after five seconds without use. A
-// context that ends cuts them. They come on top of the client's: to each server as many as
+// context that ends cuts them, also where a visit does not return, and others may take
+// their places. They come on top of the client's: to each server as many as
 // its PoolSize, or its MaxActiveConns where that is less, so a server may see twice that.
 // Who wants more waits for PoolTimeout. Behind Sentinel each takes one of the client's
 // connections along while it is open, at most half of them, which is rounded up: PoolSize

@@ -233,6 +233,56 @@ func TestScenario22ReadCut(t *testing.T) {
 	}
 }
 
+// A visit that does not return keeps the only connection there may be from nobody, once
+// the context has ended, and the event that it was given stays as it is.
+func TestVisitHangs(t *testing.T) {
+	t.Parallel()
+	client := overLine(t, new(faultconn.Line), func(o *redis.Options) { o.PoolTimeout = waitLong })
+	s := open(t, client, Config{Partitions: 1})
+	given, other := newEvents(2), newEvents(200)
+	for i := range other {
+		other[i].Data = []byte{0xc0}
+	}
+	mustAppend(t, s, cart("given"), given...)
+	mustAppend(t, s, cart("other"), other...)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	visiting, release, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	var visits atomic.Int64
+	go func() {
+		_, err := s.ReadMany(ctx, []eventstore.StreamRead{{Stream: cart("given")}}, func(_ int, e *eventstore.Recorded) error {
+			if visits.Add(1) == 1 {
+				close(visiting)
+				<-release
+				if e.ID != given[0].ID || !slices.Equal(e.Data, given[0].Data) {
+					t.Errorf("the event has become %s with %x", e.ID, e.Data)
+				}
+			}
+			return errors.New("abandoned")
+		})
+		done <- err
+	}()
+	<-visiting
+	cancel()
+	bounded, stop := context.WithTimeout(t.Context(), waitLong)
+	defer stop()
+	for range 3 {
+		n := 0
+		failed, err := s.ReadMany(bounded, []eventstore.StreamRead{{Stream: cart("other")}}, func(int, *eventstore.Recorded) error {
+			n++
+			return nil
+		})
+		if failed != nil || err != nil || n != len(other) {
+			t.Errorf("read %d events, %v, %v", n, failed, err)
+		}
+	}
+	close(release)
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("the read that was left behind: %v", err)
+	}
+	holds(t, s, cart("given"), given...)
+}
+
 // lossyConn is a connection that breaks while a command is being written: the
 // server gets the first bytes of it and no more.
 type lossyConn struct {

@@ -11,7 +11,8 @@ import (
 )
 
 // Conn is a connection lent by a [Pool]. It belongs to one goroutine, which ends its
-// use by Release or by Discard.
+// use by Release or by Discard. Once the context of the use has ended it is closed, and
+// another may be lent in its place, whatever that goroutine does meanwhile.
 type Conn struct {
 	pool    *Pool
 	conn    net.Conn
@@ -20,6 +21,9 @@ type Conn struct {
 	unwatch func() bool   // ends the watch over ctx
 	sent    chan struct{} // closed once all that was sent has been written; nil where that is so
 	idle    time.Time     // when it was released
+	ended   sync.Once     // closes it and gives the turn back
+
+	checking sync.Mutex // held while the guard is used or closed
 
 	mu     sync.Mutex // protects failed
 	failed error      // why writing failed
@@ -29,7 +33,7 @@ type Conn struct {
 func (c *Conn) lend(ctx context.Context) {
 	c.ctx = ctx
 	if ctx.Done() != nil {
-		c.unwatch = context.AfterFunc(ctx, func() { c.conn.Close() })
+		c.unwatch = context.AfterFunc(ctx, c.end)
 	}
 }
 
@@ -109,7 +113,10 @@ func (c *Conn) Check(ctx context.Context) error {
 	if c.guard == nil {
 		return nil
 	}
-	if err := c.guard.Ping(ctx).Err(); err != nil {
+	c.checking.Lock()
+	err := c.guard.Ping(ctx).Err()
+	c.checking.Unlock()
+	if err != nil {
 		if ended := ctx.Err(); ended != nil {
 			return ended
 		}
@@ -122,7 +129,7 @@ func (c *Conn) Check(ctx context.Context) error {
 func (c *Conn) Release() {
 	c.awaitSent()
 	if c.unwatch != nil && !c.unwatch() {
-		c.end()
+		c.end() // or wait for who is at it
 		return
 	}
 	c.unwatch, c.ctx = nil, nil
@@ -134,21 +141,28 @@ func (c *Conn) Discard() {
 	if c.ctx.Err() == nil {
 		c.pool.dropIdle() // whatever befell this one may have befallen those
 	}
-	c.end()
-}
-
-func (c *Conn) end() {
-	c.close()
-	c.awaitSent()
 	if c.unwatch != nil {
 		c.unwatch()
 	}
-	<-c.pool.turns
+	c.end()
+	c.awaitSent()
+}
+
+// end closes the connection for good and gives its turn back. Where the context of the
+// use has ended, that is not left to the goroutine that has it: it may be in a function
+// that never returns, and others wait for their turns.
+func (c *Conn) end() {
+	c.ended.Do(func() {
+		c.close()
+		<-c.pool.turns
+	})
 }
 
 func (c *Conn) close() {
-	c.conn.Close()
+	c.conn.Close() // first, since it ends what the goroutine that has it may wait for
 	if c.guard != nil {
+		c.checking.Lock()
+		defer c.checking.Unlock()
 		c.guard.Close()
 	}
 }

@@ -292,6 +292,31 @@ func TestContextEnds(t *testing.T) {
 	}
 }
 
+// Who does not give a connection back after the context of its use has ended keeps others
+// from none: it is closed, and its turn is free.
+func TestContextEndsAndNobodyReleases(t *testing.T) {
+	_, pool := connect(t, testenv.RedisURL(t), func(o *redis.Options) { o.PoolSize, o.PoolTimeout = 1, waitLong })
+	ctx, cancel := context.WithCancel(t.Context())
+	kept, err := pool.Get(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	next := get(t, pool)
+	if _, err := kept.Read(make([]byte, 1)); !errors.Is(err, context.Canceled) {
+		t.Errorf("the connection that was kept: %v", err)
+	}
+	// When it comes back after all, it does not take a turn along that is another's.
+	kept.Discard()
+	if len(pool.turns) != 1 {
+		t.Errorf("%d turns are taken", len(pool.turns))
+	}
+	if got := ask(t, next, "ECHO", "hello"); got != "hello" {
+		t.Errorf("got %q", got)
+	}
+	next.Release()
+}
+
 func TestServerHangs(t *testing.T) {
 	server := testenv.StartRedis(t)
 	_, pool := connect(t, server.URL(), func(o *redis.Options) { o.ReadTimeout = 50 * time.Millisecond })
