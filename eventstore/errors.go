@@ -20,7 +20,8 @@ var (
 	// ErrOutcomeUnknown is wrapped by errors of appends that ended before
 	// the store answered, or that it answered with an error when it may have
 	// stored them. The events are stored or not; appending again with the
-	// same event ids finds out and is safe.
+	// same event ids finds out and is safe, as far as the stream still has the
+	// events of the place where they would be.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrNotReplicated is wrapped by errors of appends that the store holds
 	// but too few replicas confirmed in time. Appending again with the same

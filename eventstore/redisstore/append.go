@@ -37,7 +37,8 @@ type request struct {
 	args      []text // what append.lua takes for it: the stream's key, then its part of ARGV
 	bytes     int    // of all events
 	outcome   eventstore.Outcome
-	done      chan struct{} // closed when outcome is set; nil under AppendMany
+	head      eventstore.Version // of the stream, where the append does not fit that
+	done      chan struct{}      // closed when outcome is set; nil under AppendMany
 }
 
 // Append implements [eventstore.Appender]. Concurrent calls are gathered into
@@ -301,8 +302,9 @@ func (s *Store) call(ctx context.Context, batch []*request) {
 	args := s.script(*kept, batch)
 	defer release(&argsPool, kept, args)
 	var replies []any
-	sent := false
+	sent, before := false, false // by any attempt, and by one before the last
 	err := redisx.Retry(ctx, func() (err error) {
+		before = sent
 		replies, err = s.runAppend(ctx, args)
 		sent = sent || mayHaveWritten(err)
 		return err
@@ -314,7 +316,9 @@ func (s *Store) call(ctx context.Context, batch []*request) {
 	}
 	switch {
 	case err == nil:
-		err = s.settle(batch, replies)
+		if err = s.settle(batch, replies); err == nil && before {
+			s.doubt(ctx, batch)
+		}
 	case sent:
 		err = fmt.Errorf("%w: append again with the same event ids: %w", eventstore.ErrOutcomeUnknown, err)
 	}
@@ -373,6 +377,38 @@ func (s *Store) settle(batch []*request, replies []any) error {
 		return fmt.Errorf("%w: the append script found %d appends and returned the outcomes of %d, of %d there were: append again with the same event ids", eventstore.ErrOutcomeUnknown, found, int(expectedly)+others, len(batch))
 	}
 	return nil
+}
+
+// doubt makes the outcome of appends unknown that were refused by a repeated call, unless
+// it is certain that the call before, whose reply was lost, has not stored them.
+func (s *Store) doubt(ctx context.Context, batch []*request) {
+	for _, r := range batch {
+		if r.outcome.Err == nil || s.missed(ctx, r) {
+			continue
+		}
+		// Not wrapped: it is no conflict that the caller may decide anew after.
+		r.outcome.Err = r.failed(fmt.Errorf("%w: the reply was lost, and the append was refused when it was repeated: look for the event ids in the stream: %v", eventstore.ErrOutcomeUnknown, r.outcome.Err))
+	}
+}
+
+// missed reports whether the events of an append that does not fit its stream were
+// certainly not stored by an earlier call: the script has looked wherever they would be.
+// Events in the middle of a stream never go, so nothing is gone from behind one that is there.
+func (s *Store) missed(ctx context.Context, r *request) bool {
+	err := r.outcome.Err
+	conflict := new(eventstore.ConflictError)
+	if !errors.As(err, &conflict) && !errors.Is(err, eventstore.ErrTombstoned) && !errors.Is(err, eventstore.ErrNoStream) {
+		return false
+	}
+	if r.head <= r.base() {
+		return true
+	}
+	if r.append.Expected < 0 && r.head > eventstore.LookBack {
+		return false
+	}
+	first := entryID(r.base() + 1)
+	page, _, err := s.page(ctx, r.append.Stream, "XRANGE", first, first, 1)
+	return err == nil && len(page) == 1
 }
 
 // firstKey is where the keys begin in the arguments of EVALSHA.
@@ -472,10 +508,12 @@ func (s *Store) result(r *request, code, value any) eventstore.Outcome {
 	case int64(codeAppended), int64(codeDuplicate):
 		return r.appended(version(), code == int64(codeDuplicate))
 	case int64(codeConflict), int64(codeConflictDeleted):
+		r.head = version()
 		return eventstore.Outcome{Err: &eventstore.ConflictError{
 			Stream: a.Stream, Expected: a.Expected, Actual: version(), Deleted: code == int64(codeConflictDeleted),
 		}}
 	case int64(codeTombstoned):
+		r.head = version()
 		return eventstore.Outcome{Err: r.failed(fmt.Errorf("%w at version %d: nothing can follow, use another id", eventstore.ErrTombstoned, version()))}
 	case int64(codeNoStream):
 		return eventstore.Outcome{Err: r.failed(eventstore.ErrNoStream)}
@@ -494,15 +532,24 @@ type evaluator interface {
 	Process(ctx context.Context, cmd redis.Cmder) error
 }
 
+// once is a command that go-redis does not send again after an error. It does so by default,
+// and on a cluster whatever it is told, and says of the errors before the last one nothing:
+// whether something may have been written would be hidden. Redirections it follows: what was
+// redirected did not run.
+type once struct{ *redis.Cmd }
+
+// NoRetry implements [redis.Cmder].
+func (once) NoRetry() bool { return true }
+
 // evaluate runs the script once. The server may not know it yet, or no longer.
 func evaluate(ctx context.Context, on evaluator, args []any) ([]any, error) {
 	cmd := redis.NewCmd(ctx, args...)
-	err := on.Process(ctx, cmd)
+	err := on.Process(ctx, once{cmd})
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
 		args = slices.Clone(args)
 		args[0], args[1] = "eval", appendSource
 		cmd = redis.NewCmd(ctx, args...)
-		err = on.Process(ctx, cmd)
+		err = on.Process(ctx, once{cmd})
 	}
 	if err != nil {
 		return nil, err
@@ -513,7 +560,13 @@ func evaluate(ctx context.Context, on evaluator, args []any) ([]any, error) {
 // runAppend calls the script once and, where replicas are wanted, waits for
 // them on the connection that wrote. With [eventstore.ErrNotReplicated] it
 // returns the replies too.
-func (s *Store) runAppend(ctx context.Context, args []any) ([]any, error) {
+func (s *Store) runAppend(ctx context.Context, args []any) (replies []any, err error) {
+	defer func() {
+		// Where a master has failed another one may be it by now.
+		if cluster, ok := s.client.(*redis.ClusterClient); ok && err != nil && redisx.MayPass(err) {
+			cluster.ReloadState(ctx)
+		}
+	}()
 	if s.config.Replicas == 0 {
 		return evaluate(ctx, s.client, args)
 	}
@@ -523,11 +576,8 @@ func (s *Store) runAppend(ctx context.Context, args []any) ([]any, error) {
 	}
 	conn := node.Conn()
 	defer conn.Close()
-	replies, err := evaluate(ctx, conn, args)
+	replies, err = evaluate(ctx, conn, args)
 	if err != nil {
-		if cluster, ok := s.client.(*redis.ClusterClient); ok && redis.HasErrorPrefix(err, "MOVED") {
-			cluster.ReloadState(ctx)
-		}
 		return nil, err
 	}
 	confirmed, err := conn.Wait(ctx, s.config.Replicas, s.config.ReplicaTimeout).Result()

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/faultconn"
 	"github.com/projectord/projectord/internal/testenv"
 )
 
@@ -222,6 +226,38 @@ func TestSlotMigration(t *testing.T) {
 	}
 	whole(t, s)
 	t.Logf("%d appends, %d refused on the way", appended, refused)
+}
+
+// A master cannot be reached any more, and another one has its slots: the append that
+// finds that out goes there.
+func TestMasterGone(t *testing.T) {
+	cluster := testenv.Cluster(t)
+	other := open(t, cluster, Config{Partitions: 1})
+	m := newMigration(t, cluster, other.keys.Heads(0))
+	line, gone := new(faultconn.Line), new(atomic.Bool)
+	options := *cluster.Options()
+	options.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if gone.Load() && addr == m.from.Options().Addr {
+			return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+		}
+		return line.Dialer(nil)(ctx, network, addr)
+	}
+	client := redis.NewClusterClient(&options)
+	t.Cleanup(func() { client.Close() })
+	s := open(t, client, Config{Namespace: other.Namespace()})
+	first, second := newEvent(), newEvent()
+	mustAppend(t, s, cart(1), first)
+	m.begin()
+	for m.next() {
+	}
+	m.end()
+	line.CutAfter(0, 1)
+	gone.Store(true)
+	mustAppend(t, s, cart(1), second)
+	holds(t, other, cart(1), first, second)
+	if line.Cuts() != 1 {
+		t.Error("nothing was cut: that shows nothing")
+	}
 }
 
 // Each partition is on one node, and they spread over all.
