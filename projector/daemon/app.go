@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -38,6 +39,13 @@ type App struct {
 	// those every program has, and each of another: else all the program does is to say so,
 	// with code 2. It is called once, before any of them runs.
 	Commands func(*Kit) []*cobra.Command
+	// Pages, where not nil, are files that the HTTP of run and dev answers browsers with,
+	// each at its name, and index.html at /. They are read anew for every request. None may
+	// be where the daemon itself answers: api, debug, healthz, readyz and metrics. They are
+	// shown without the token of the setting http-token, and so are not secret; what a page
+	// asks the API for takes it. A page may have scripts and styles in it, and a browser lets
+	// it ask nobody but this daemon.
+	Pages fs.FS
 	// Dev, where not nil, says what the command dev works with, in place of the above.
 	// Without it that works with what the program has.
 	Dev *Dev

@@ -58,6 +58,8 @@ type devView struct {
 	Namespace string `json:"namespace,omitempty"`
 	// HTTP is the URL it is answered at; empty where it is off.
 	HTTP string `json:"http,omitempty"`
+	// Page is the URL of the program's page; empty where it has none.
+	Page string `json:"page,omitempty"`
 	// Projections are worked on, Left are left out, as no Postgres is named.
 	Projections []string `json:"projections"`
 	Left        []string `json:"left_out"`
@@ -73,6 +75,9 @@ func (v devView) show(p *page) {
 	p.line("All of it runs in this process, with a Redis of its own: Ctrl-C ends it, and nothing is kept.")
 	for _, name := range v.Left {
 		p.line("%s is left out: it is kept in Postgres, and --postgres-url names none.", name)
+	}
+	if v.Page != "" {
+		p.line("\nIn a browser: %s", v.Page)
 	}
 	p.line("\nIn a second terminal:\n")
 	p.line("  export %s=%s", env("redis-url"), v.RedisURL)
@@ -182,6 +187,9 @@ func (d *developing) view(s *space, at *server) devView {
 	}
 	if at.listener != nil {
 		v.HTTP = "http://" + at.listener.Addr().String()
+		if at.hasFile("/") {
+			v.Page = v.HTTP + "/"
+		}
 		v.Try = append(v.Try, Example{"curl " + v.HTTP + "/api/v1/status", "how all stands, by HTTP"})
 	}
 	return v

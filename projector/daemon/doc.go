@@ -27,7 +27,7 @@
 //     space.go opens the namespace that a command works on.
 //   - http.go is the server and its life, http_handle.go the way of every request,
 //     http_guard.go who is answered, http_routes.go the table of routes, http_answer.go
-//     what errors are in HTTP, http_ready.go and http_metrics.go what probes and Prometheus
+//     what errors are in HTTP, http_files.go the pages that a program has, http_ready.go and http_metrics.go what probes and Prometheus
 //     are told. http_reads.go and http_changes.go are the calls of the API, and openapi.yaml
 //     describes them.
 //   - sse.go tells clients of a server what happens, as it does: sse_events.go of streams,

@@ -33,6 +33,7 @@ type server struct {
 	hide   *strings.Replacer
 	routes []route
 	mux    *http.ServeMux
+	files  *http.ServeMux    // of what the first has nothing for
 	by     map[string]*route // by pattern
 	counts *counts
 	ready  readiness
@@ -111,6 +112,9 @@ func (v *server) listen() error {
 	if v.HTTP == httpOff {
 		close(v.served)
 		return nil
+	}
+	if err := v.checkFiles(); err != nil {
+		return err
 	}
 	// What is resolved once is what is checked, and listened on.
 	address, err := net.ResolveTCPAddr("tcp", v.HTTP)

@@ -32,8 +32,9 @@ func (s *settings) checkAccess() error {
 }
 
 // guard returns why a request is not answered. A browser that is misled, by a name that
-// resolves to this machine or by a page of somebody else, stops here.
-func (v *server) guard(r *http.Request) error {
+// resolves to this machine or by a page of somebody else, stops here. What is public takes
+// no token.
+func (v *server) guard(r *http.Request, public bool) error {
 	if !v.ours(r) {
 		return refused(http.StatusMisdirectedRequest, "the host %q is not one of this daemon: the setting http-hosts names those it may be called by", hostOf(r.Host))
 	}
@@ -49,7 +50,7 @@ func (v *server) guard(r *http.Request) error {
 	default:
 		return refused(http.StatusForbidden, "requests of other origins are not answered, and this one is %s", clip(site, 100))
 	}
-	if !v.shown(r.Header.Get("Authorization")) {
+	if !public && !v.shown(r.Header.Get("Authorization")) {
 		err := refused(http.StatusUnauthorized, "the token is missing or wrong: the header is Authorization: Bearer TOKEN, with that of the setting http-token")
 		err.header = http.Header{"Www-Authenticate": {"Bearer"}}
 		return err

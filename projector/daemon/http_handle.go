@@ -28,11 +28,16 @@ var redirecting = reflect.TypeOf(http.RedirectHandler("/", http.StatusTemporaryR
 // ServeHTTP implements [http.Handler]. Every request comes through here: it is guarded,
 // counted, and ends in time.
 func (v *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	begin, out := time.Now(), &recorder{ResponseWriter: w}
-	handler, pattern := v.mux.Handler(r)
+	begin, out, mux := time.Now(), &recorder{ResponseWriter: w}, v.mux
+	handler, pattern := mux.Handler(r)
 	to := v.by[pattern]
 	if reflect.TypeOf(handler) == redirecting {
 		to = nil // the path of a request is what it is about, and no other
+	}
+	if to == nil && v.hasFile(r.URL.Path) {
+		mux = v.files
+		handler, pattern = mux.Handler(r)
+		to = v.by[pattern]
 	}
 	defer func() { v.counts.count(to, r.Method, out.status(), time.Since(begin)) }()
 	defer v.recovered(out, r)
@@ -41,7 +46,7 @@ func (v *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(begin.Add(answerWithin + v.slack))
 	if to == nil || !to.probe {
-		if err := v.guard(r); err != nil {
+		if err := v.guard(r, to != nil && to.file); err != nil {
 			v.fail(out, r, err)
 			return
 		}
@@ -76,7 +81,7 @@ func (v *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		r = r.WithContext(ctx)
 	}
-	v.mux.ServeHTTP(out, r)
+	mux.ServeHTTP(out, r)
 }
 
 // receive reads the body of a request.

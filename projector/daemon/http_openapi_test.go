@@ -68,8 +68,8 @@ func TestOpenAPI(t *testing.T) {
 			if _, events := operation.Responses.Value("200").Value.Content["text/event-stream"]; events != (r.within == untilEnd) {
 				t.Errorf("%s %s: the answer is text/event-stream: %v", method, path, events)
 			}
-			if (operation.Security != nil) != r.probe {
-				t.Errorf("%s %s: a probe is whoever may ask without a token", method, path)
+			if (operation.Security != nil) != (r.probe || r.file) {
+				t.Errorf("%s %s: probes and files are what anybody may ask for without a token", method, path)
 			}
 		}
 	}

@@ -45,6 +45,13 @@ address of the loopback, the address it came to, or one of ` + "`http-hosts`" + 
 service of Kubernetes, name what it is called by. And a request with an Origin has to come from
 that same host, and one with Sec-Fetch-Site from the same origin. Probes (` + "`/healthz`, `/readyz`" + `) are answered whoever asks.
 
+A program may have pages (` + "`App.Pages`" + `), which are answered at ` + "`/`" + ` where nothing of the daemon is. They
+are files of the program and no secret, so where there is a token they are shown without it: a
+browser that opens an address cannot send one. What a page then asks the API for takes the token,
+which an ` + "`EventSource`" + ` cannot send either: either the page asks its user for it and reads by ` + "`fetch`" + `,
+or a proxy that knows its users adds it. A page is told by ` + "`Content-Security-Policy`" + ` to ask nobody but
+this daemon, and is kept in no cache.
+
 There is no TLS: where others listen on the network, put a proxy in front.
 
 ## Routes

@@ -27,6 +27,9 @@ type route struct {
 	turns chan struct{}
 	// probe is answered without a look at who asks.
 	probe bool
+	// file is answered where no other route is and the program has a file. Those are not
+	// secret, and a browser that is led to a page shows no token.
+	file bool
 }
 
 const (
@@ -49,6 +52,10 @@ func (v *server) table() []route {
 	var profiles http.Handler
 	if v.HTTPPprof {
 		profiles = http.HandlerFunc(v.profile)
+	}
+	var files http.Handler
+	if v.app.Pages != nil {
+		files = http.HandlerFunc(v.showFile)
 	}
 	pages, lists := make(chan struct{}, pagesAtOnce), make(chan struct{}, listsAtOnce)
 	return []route{
@@ -83,12 +90,14 @@ func (v *server) table() []route {
 		{method: "GET", pattern: "/api/v1/parked/{projection}/{stream}", summary: "why a stream is parked, and the event it stands before", call: getParkedStream, params: []string{"generation"}},
 		{method: "POST", pattern: "/api/v1/parked/{projection}/{stream}/retry", summary: "have a parked stream tried again", call: postRetry},
 		{method: "POST", pattern: "/api/v1/parked/{projection}/{stream}/skip", summary: "leave out the event that a stream is parked at", call: postSkip},
+
+		{method: "GET", pattern: "/{file...}", summary: "pages of the program, where it has some; / is index.html", handler: files, file: true},
 	}
 }
 
 // mount makes the routes of the table.
 func (v *server) mount() {
-	v.routes, v.mux, v.by = v.table(), http.NewServeMux(), make(map[string]*route)
+	v.routes, v.mux, v.files, v.by = v.table(), http.NewServeMux(), http.NewServeMux(), make(map[string]*route)
 	for i := range v.routes {
 		r := &v.routes[i]
 		switch {
@@ -97,8 +106,12 @@ func (v *server) mount() {
 		case r.send != nil:
 			r.handler = v.events(r)
 		}
+		mux := v.mux
+		if r.file {
+			mux = v.files
+		}
 		if pattern := r.method + " " + r.pattern; r.handler != nil {
-			v.mux.Handle(pattern, r.handler)
+			mux.Handle(pattern, r.handler)
 			v.by[pattern] = r
 		}
 	}
