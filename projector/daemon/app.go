@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
@@ -61,6 +62,10 @@ type Dev struct {
 	// Traffic, where not nil, appends events until ctx ends or there are enough. What it
 	// returns is logged.
 	Traffic func(ctx context.Context, b *Backends) error
+	// Retention is as that of App, which does not count there. RetentionEvery is how often
+	// dev has it applied, a second at the least; 0 for never.
+	Retention      func(ctx context.Context, b *Backends) (map[string]projector.Rule, error)
+	RetentionEvery time.Duration
 	// Try are commands worth trying. Defaults to some that fit all programs.
 	Try []Example
 }

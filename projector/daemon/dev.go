@@ -110,7 +110,10 @@ func (d *developing) run(ctx context.Context) error {
 	if !strings.HasPrefix(c.from["postgres-url"], "--") {
 		c.PostgresURL, c.PostgresPassword = "", ""
 	}
-	c.RetentionEvery = 0
+	c.RetentionEvery = 0 // for rules of a program on its own events
+	if p.app.Dev != nil {
+		c.RetentionEvery = p.app.Dev.RetentionEvery
+	}
 	if c.from["name"] == "default" {
 		c.Name = "dev"
 	}
@@ -225,7 +228,7 @@ func (p *program) aboutDev() string {
 // forDev returns the program as it is in a namespace that dev made.
 func (a App) forDev() App {
 	if a.Dev != nil {
-		a.Name, a.Projections, a.Events, a.Retention = a.name(), a.Dev.Projections, a.Dev.Events, nil
+		a.Name, a.Projections, a.Events, a.Retention = a.name(), a.Dev.Projections, a.Dev.Events, a.Dev.Retention
 	}
 	return a
 }

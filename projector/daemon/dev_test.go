@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"runtime/debug"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
@@ -89,4 +91,27 @@ func TestCalledAs(t *testing.T) {
 			t.Errorf("%s is called by %q, want %q", file, got, want)
 		}
 	}
+}
+
+// Rules of dev are applied as often as it says, and are those of other commands in its
+// namespace; what the program says of its own events does not count there.
+func TestDevRetention(t *testing.T) {
+	t.Parallel()
+	app := shopApp(1)
+	app.Retention = nil
+	idle := func(context.Context, *Backends) (map[string]projector.Rule, error) {
+		return map[string]projector.Rule{"cart": {Idle: time.Millisecond}}, nil
+	}
+	app.Dev = &Dev{Projections: app.Projections, Events: app.Events, Retention: idle, RetentionEvery: time.Second}
+	f := devFixture(t, app)
+	dev := f.inBackground("dev")
+	dev.saying("In a second terminal")
+	_, rest, _ := strings.Cut(dev.out.String(), "export ")
+	url, _, _ := strings.Cut(rest, "\n")
+	second := f.with(url)
+	second.want(exitDone, words("retention show"), "cart", "1ms")
+	second.want(exitDone, append(words("streams append cart-1 --type added --data"), `{"item":"tea","qty":2}`))
+	testenv.Wait(t, waitLong, second.says("no event for 1ms", "streams", "show", "cart-1"))
+	second.want(exitDone, words("workers drain dev"))
+	testenv.Wait(t, waitLong, dev.ended)
 }
