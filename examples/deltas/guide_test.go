@@ -5,18 +5,10 @@ import (
 	"testing"
 
 	"github.com/projectord/projectord/internal/guide"
-	"github.com/projectord/projectord/internal/testenv"
 )
 
 // asProgram is set in the environment of a test process that is to be the program.
 const asProgram = "DELTAS_TEST_AS_PROGRAM"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
-	}
-	testenv.Main(m)
-}
 
 // TestGuide follows the guide that is about delta streams.
 func TestGuide(t *testing.T) {

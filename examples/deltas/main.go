@@ -1,55 +1,85 @@
 // Command deltas keeps messages that come in fragments, as docs/guides/delta-streams.md
 // tells: each message is a stream, each fragment an event, and what nobody writes to any
 // more is removed.
+//
+//	deltas          what it is about, on an embedded server; ends by itself
+//	deltas serve    the same to look at: a page, on an embedded server, until Ctrl-C
+//	deltas -h       everything else, on a Redis
+//
+// message.go is what a message is, writer.go writes answers to what is asked, rules.go says
+// what goes, produce.go is a producer; story.go and index.html show it all.
 package main
 
 import (
 	"context"
+	"embed"
+	"fmt"
 	"os"
-	"time"
+	"os/signal"
+	"syscall"
 
-	"github.com/projectord/projectord/eventstore"
-	"github.com/projectord/projectord/projector"
+	"github.com/spf13/cobra"
+
 	"github.com/projectord/projectord/projector/daemon"
 )
 
-// Fragment is a piece of a message.
-type Fragment struct {
-	Text string `msgpack:"text"`
-}
-
-// Message is what the fragments of a message come to.
-type Message struct{ Text string }
-
-// messages is the projection of the whole messages, for those who come later.
-func messages(events *eventstore.Registry) projector.Projection {
-	p := projector.NewState("messages", projector.StateConfig[Message]{
-		Categories: []string{"message"}, Events: events,
-		New:      func() Message { return Message{} },
-		Document: func(m *Message, d *projector.Document) { d.SetString("text", m.Text) },
-	})
-	projector.On(p, func(m *Message, f Fragment) { m.Text += f.Text })
-	return p
-}
-
-// rules say that a message without a new fragment for an hour, or as long as
-// DELTAS_IDLE says, goes.
-func rules(context.Context, *daemon.Backends) (map[string]projector.Rule, error) {
-	idle := time.Hour
-	if text := os.Getenv("DELTAS_IDLE"); text != "" {
-		var err error
-		if idle, err = time.ParseDuration(text); err != nil {
-			return nil, err
-		}
-	}
-	return map[string]projector.Rule{"message": {Idle: idle}}, nil
-}
+//go:embed index.html
+var pages embed.FS
 
 func main() {
-	events := eventstore.NewRegistry()
-	eventstore.Register[Fragment](events, "fragment", 1)
-	daemon.Main(daemon.App{
-		Name: "deltas", Events: events, Retention: rules,
-		Projections: []daemon.Projection{daemon.Keep(messages(events), daemon.InHashes("message:text"))},
-	})
+	app, err := newApp(os.Getenv)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "deltas:", err)
+		os.Exit(2) // as for whatever else is configured wrongly
+	}
+	switch {
+	case len(os.Args) == 1:
+		tell()
+	case os.Args[1] == "serve":
+		os.Args[1] = "dev"
+	}
+	daemon.Main(app)
+}
+
+// tell tells the story, and ends the program.
+func tell() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := story(ctx, os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "deltas:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// newApp returns the program, as the environment has it.
+func newApp(getenv func(string) string) (daemon.App, error) {
+	s, err := newSettings(getenv)
+	if err != nil {
+		return daemon.App{}, err
+	}
+	events := registry()
+	w := &writer{events: events, pace: s.pace}
+	projections := []daemon.Projection{
+		daemon.Keep(messages(events), daemon.InHashes("message:text")),
+		daemon.Keep(w.reactor(), w.sink),
+	}
+	return daemon.App{
+		Name: "deltas", Events: events, Projections: projections, Pages: pages, Retention: s.rules(s.idle),
+		Commands: func(k *daemon.Kit) []*cobra.Command { return []*cobra.Command{newProduce(k, events)} },
+		Dev: &daemon.Dev{
+			Projections: projections, Events: events, Retention: s.rules(s.idleServed), RetentionEvery: s.everyServed(),
+			About: `Messages that come in fragments. Whoever asks something gets an answer word by word, which
+goes on whoever listens, and goes away once nobody writes to it any more.`,
+			Traffic: w.traffic,
+			Try: []daemon.Example{
+				{Command: "streams ls", Does: "which messages there are"},
+				{Command: `streams append message-mine --type asked --data '{"question":"why?"}'`, Does: "ask something"},
+				{Command: "streams tail message-mine --from 1", Does: "follow the answer"},
+				{Command: "get messages mine", Does: "the whole of it"},
+				{Command: "retention show", Does: "what goes, and when"},
+			},
+		},
+	}, nil
 }
