@@ -38,7 +38,7 @@ DIST      ?= dist
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCHSTAT   := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-.PHONY: help setup build test race chaos memory acceptance fuzz bench bench-rebuild bench-history lint release clean
+.PHONY: help setup build test race chaos memory browser acceptance fuzz bench bench-rebuild bench-history lint release clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 15
@@ -65,6 +65,12 @@ chaos: setup ## Break workers and servers by the thousand: KILLS, STALLS, RESTAR
 
 memory: setup ## Pass STREAMS through a worker and print its memory; Redis takes 5 KiB for each
 	PROJECTORD_TEST_STREAMS=$(STREAMS) PROJECTORD_TEST_EVENTS=$(EVENTS) go test -v -count 1 -timeout 2h -run '^TestScenario34_WorkerMemory$$' $(ARGS) ./projector
+
+# Only packages that have such tests, as in bench.
+browser: setup ## Look at the pages of examples with a Chromium, which is installed unless it is there
+	browser=$$(scripts/browser.sh) && PROJECTORD_TEST_BROWSER=$$browser \
+	go test -v -count 1 -timeout 10m -run '^TestBrowser' $(ARGS) \
+	$$(grep -rl '^func TestBrowser' --include='*_test.go' ./examples | xargs -n 1 dirname | sort -u)
 
 acceptance: setup ## Rebuild and trim the carts of a real shop under fire, and restart its workers; needs its data, see examples/cart/README.md
 	PROJECTORD_TEST_ACCEPTANCE=1 go test -v -count 1 -timeout 30m -parallel 1 -run '^(TestRebuildUnderFire|TestRemoval|TestRollingRestart)$$/^UCI$$' $(ARGS) ./examples/cart

@@ -7,6 +7,7 @@
 #
 # The places searched are the ones internal/testenv/find.go searches.
 set -eu
+. "$(dirname "$0")/packages.sh"
 
 redis_floor=7
 createcluster=/etc/postgresql-common/createcluster.conf
@@ -73,22 +74,6 @@ fail() {
 		echo "  - the Postgres server programs (initdb, postgres); elsewhere than in the usual places, set PROJECTORD_TEST_POSTGRES_BIN to their directory" >&2
 	fi
 	exit 1
-}
-
-as_root() {
-	if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
-}
-
-apt_get() {
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=120 "$@"
-}
-
-# apt_install refreshes the package lists only if it cannot do without.
-apt_install() {
-	apt_get install --no-install-recommends "$@" || {
-		apt_get update
-		apt_get install --no-install-recommends "$@"
-	}
 }
 
 # candidate_major prints the major version apt would install of a package.
@@ -164,10 +149,6 @@ install_with_dnf() {
 install_with_brew() {
 	if [ -z "$redis" ]; then brew install redis; fi
 	if [ -z "$postgres" ]; then brew install postgresql@17; fi
-}
-
-may_install() {
-	[ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null
 }
 
 find_redis || true

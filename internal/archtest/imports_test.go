@@ -77,6 +77,7 @@ var mayImport = map[string][]string{
 	"internal/redisx":    {"internal/retry", goredis},
 	"internal/retry":     {backoff},
 	"internal/embedded":  {miniredis},
+	"internal/browser":   {"internal/testenv"},
 	"internal/faultconn": {},
 	"internal/guide":     {"internal/testenv"},
 	"internal/servers":   {goredis},
