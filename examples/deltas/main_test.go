@@ -48,11 +48,12 @@ func TestStory(t *testing.T) {
 	}
 }
 
-// serve has a page, and all that the page asks for, until it is told to stop.
+// serve has a page, and all that the page asks for, until it is told to stop. An answer is
+// kept for as long as it is being written, which is longer than a message may be idle.
 func TestServe(t *testing.T) {
 	t.Parallel()
 	c := program(t, "serve", "--http", "127.0.0.1:0")
-	c.Env = append(c.Env, "DELTAS_IDLE=1s")
+	c.Env = append(c.Env, "DELTAS_IDLE=1s", "DELTAS_PACE=50ms")
 	pipe, err := c.StdoutPipe()
 	if err == nil {
 		err = c.Start()

@@ -63,6 +63,7 @@ func (w *writer) answer(ctx context.Context, a Asked, question *eventstore.Recor
 			if err := wait(ctx, w.pace); err != nil {
 				return err
 			}
+			pieces[next].Time = time.Now()
 			appended, err := w.store.Append(ctx, question.Stream, eventstore.Exact(at), pieces[next])
 			switch {
 			case errors.As(err, &conflict):
@@ -81,7 +82,8 @@ func (w *writer) answer(ctx context.Context, a Asked, question *eventstore.Recor
 	return nil
 }
 
-// pieces returns the events of an answer.
+// pieces returns the events of an answer. Their time is when they are appended, as by that
+// a message is idle or not.
 func (w *writer) pieces(question string, asked *eventstore.Recorded) ([]eventstore.Event, error) {
 	var all []eventstore.Event
 	for _, word := range strings.SplitAfter(reply(question), " ") {
@@ -128,8 +130,9 @@ const trafficEvery = 20 * time.Second
 
 // traffic asks something now and then, until ctx ends.
 func (w *writer) traffic(ctx context.Context, b *daemon.Backends) error {
-	for _, question := range []string{"what is an event?", "who writes this?", "where was I?", "is it over yet?"} {
-		e, err := w.events.Encode(Asked{question})
+	questions := []string{"what is an event?", "who writes this?", "where was I?", "is it over yet?"}
+	for i := 0; ; i++ {
+		e, err := w.events.Encode(Asked{questions[i%len(questions)]})
 		if err != nil {
 			return err
 		}
@@ -144,5 +147,4 @@ func (w *writer) traffic(ctx context.Context, b *daemon.Backends) error {
 			return err
 		}
 	}
-	return nil
 }
