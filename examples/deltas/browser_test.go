@@ -229,3 +229,15 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("another server is asked: %s, %q", asked, mistakes)
 	}
 }
+
+// Where requests have to show a token, the page is shown, and says what helps.
+func TestBrowserWithToken(t *testing.T) {
+	page := browser.Open(t)
+	c, err := startChild(t.Context(), testenv.StartRedis(t).URL(), "one", []string{"PROJECTORD_HTTP_TOKEN=sesame"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page.Go(c.url + "/?ask=tea")
+	page.Wait(20*time.Second, `document.querySelector("#note").textContent.includes("http-token")`)
+	page.Wait(20*time.Second, `document.querySelector("#message-tea").dataset.state === "lost"`)
+}
