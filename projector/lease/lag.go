@@ -11,11 +11,16 @@ type Lag struct {
 	// Redis does not know, which a group that reads settles, at most 10,000 of a
 	// partition are counted.
 	Undelivered int
+	// AtLeast says that more than those may be undelivered: as many were counted as are.
+	AtLeast bool
 	// Pending is how many entries sessions were given and have not settled.
 	Pending int
 	// Oldest is the age of the oldest of them by the clock of its server, 0 where
 	// nothing is outstanding.
 	Oldest time.Duration
+	// Entries is how many entries the logs have, those that the group is done with
+	// included.
+	Entries int
 }
 
 // lagCount is how many entries of a partition are counted at most.
@@ -28,25 +33,43 @@ func (g *Group) Lag(ctx context.Context) (Lag, error) {
 	for p := range calls {
 		calls[p] = call{partition: p, keys: []string{g.log.keys.Log(p)}, args: []any{g.name, lagCount}}
 	}
-	replies, err := g.log.run(ctx, "measuring the lag", g.log.scripts.lag, calls)
+	replies, err := g.log.run(ctx, measuring, g.log.scripts.lag, calls)
 	if err != nil {
 		return Lag{}, err
 	}
 	var total Lag
 	for _, reply := range replies {
-		numbers, ok := reply.([]any)
-		if !ok || len(numbers) != 3 {
-			return Lag{}, strange("measuring the lag", reply)
+		lag, err := lagOf(reply)
+		if err != nil {
+			return Lag{}, err
 		}
-		undelivered, ok1 := numbers[0].(int64)
-		pending, ok2 := numbers[1].(int64)
-		oldest, ok3 := numbers[2].(int64)
-		if !ok1 || !ok2 || !ok3 {
-			return Lag{}, strange("measuring the lag", reply)
-		}
-		total.Undelivered += int(undelivered)
-		total.Pending += int(pending)
-		total.Oldest = max(total.Oldest, time.Duration(oldest)*time.Millisecond)
+		total.add(lag)
 	}
 	return total, nil
+}
+
+const measuring = "measuring the lag"
+
+// lagOf reads a reply of the script about one partition.
+func lagOf(reply any) (Lag, error) {
+	list, ok := reply.([]any)
+	if !ok || len(list) != 5 {
+		return Lag{}, strange(measuring, reply)
+	}
+	var n [5]int64
+	for i, value := range list {
+		if n[i], ok = value.(int64); !ok {
+			return Lag{}, strange(measuring, reply)
+		}
+	}
+	return Lag{Undelivered: int(n[0]), Pending: int(n[1]), Oldest: time.Duration(n[2]) * time.Millisecond, AtLeast: n[3] == 1, Entries: int(n[4])}, nil
+}
+
+// add adds what there is to do in another partition.
+func (l *Lag) add(other Lag) {
+	l.Undelivered += other.Undelivered
+	l.AtLeast = l.AtLeast || other.AtLeast
+	l.Pending += other.Pending
+	l.Oldest = max(l.Oldest, other.Oldest)
+	l.Entries += other.Entries
 }

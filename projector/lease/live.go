@@ -28,48 +28,47 @@ type LiveSession struct {
 	Groups []string
 	// Pending is how many entries it was given and has not settled.
 	Pending int64
+	// Idle is how long ago it last asked for more, before Redis 7.2 how long ago it last
+	// was given some; negative where it never did, or the server does not say.
+	Idle time.Duration
 }
 
 // Live returns the sessions that live, in the order of their names. It takes three
 // round trips and changes nothing; the partitions are not looked at at the same
 // instant.
 func (l *Log) Live(ctx context.Context) ([]LiveSession, error) {
-	calls := make([]call, l.Partitions())
-	for p := range calls {
-		calls[p] = call{partition: p, keys: []string{l.keys.Sessions(p), l.keys.Draining(p)}}
-	}
 	const doing = "listing the sessions"
-	replies, err := l.run(ctx, doing, l.scripts.sessions, calls)
+	sessions, err := l.sessions(ctx, doing)
 	if err != nil {
 		return nil, err
 	}
 	live := make(map[string]*LiveSession)
-	for p, reply := range replies {
-		all, ok := reply.([]any)
-		if !ok || len(all)%3 != 0 {
-			return nil, strange(doing, reply)
-		}
-		for i := 0; i < len(all); i += 3 {
-			name, ok1 := all[i].(string)
-			left, ok2 := all[i+1].(int64)
-			asked, ok3 := all[i+2].(int64)
-			if !ok1 || !ok2 || !ok3 {
-				return nil, strange(doing, reply)
-			}
+	for p, all := range sessions {
+		for name, seen := range all {
 			s := live[name]
 			if s == nil {
-				s = &LiveSession{Name: name, Worker: workerOf(name), Left: time.Duration(left) * time.Millisecond}
+				s = &LiveSession{Name: name, Worker: workerOf(name), Left: seen.left, Idle: -1}
 				live[name] = s
 			}
 			s.Partitions = append(s.Partitions, p)
-			s.Draining = s.Draining || asked == 1
-			s.Left = min(s.Left, time.Duration(left)*time.Millisecond)
+			s.Draining = s.Draining || seen.draining
+			s.Left = min(s.Left, seen.left)
 		}
 	}
 	serving := make(map[string]map[string]int64) // by session and group
+	idle := make(map[string]time.Duration)
 	err = redisx.Retry(ctx, func() error {
 		clear(serving)
-		return l.serving(ctx, serving)
+		clear(idle)
+		return l.everyGroup(ctx, nil, func(_ int, group string, consumers []redis.XInfoConsumer) {
+			for _, c := range consumers {
+				if serving[c.Name] == nil {
+					serving[c.Name], idle[c.Name] = make(map[string]int64), -1
+				}
+				serving[c.Name][group] += c.Pending
+				idle[c.Name] = lessIdle(idle[c.Name], c.Idle)
+			}
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease: %s: %w", doing, redisx.Explain(err))
@@ -80,10 +79,47 @@ func (l *Log) Live(ctx context.Context) ([]LiveSession, error) {
 		for _, group := range slices.Sorted(maps.Keys(serving[name])) {
 			s.Groups = append(s.Groups, group)
 			s.Pending += serving[name][group]
+			s.Idle = idle[name]
 		}
 		all = append(all, *s)
 	}
 	return all, nil
+}
+
+// seenSession is a session that lives in a partition.
+type seenSession struct {
+	left     time.Duration // how long it lives unless it sends a heartbeat
+	draining bool
+}
+
+// sessions returns the sessions that live, by partition and name.
+func (l *Log) sessions(ctx context.Context, doing string) ([]map[string]seenSession, error) {
+	calls := make([]call, l.Partitions())
+	for p := range calls {
+		calls[p] = call{partition: p, keys: []string{l.keys.Sessions(p), l.keys.Draining(p)}}
+	}
+	replies, err := l.run(ctx, doing, l.scripts.sessions, calls)
+	if err != nil {
+		return nil, err
+	}
+	sessions := make([]map[string]seenSession, len(replies))
+	for p, reply := range replies {
+		all, ok := reply.([]any)
+		if !ok || len(all)%3 != 0 {
+			return nil, strange(doing, reply)
+		}
+		sessions[p] = make(map[string]seenSession, len(all)/3)
+		for i := 0; i < len(all); i += 3 {
+			name, ok1 := all[i].(string)
+			left, ok2 := all[i+1].(int64)
+			asked, ok3 := all[i+2].(int64)
+			if !ok1 || !ok2 || !ok3 {
+				return nil, strange(doing, reply)
+			}
+			sessions[p][name] = seenSession{left: time.Duration(left) * time.Millisecond, draining: asked == 1}
+		}
+	}
+	return sessions, nil
 }
 
 // workerOf returns the worker whose session has this name.
@@ -94,22 +130,9 @@ func workerOf(session string) string {
 	return session
 }
 
-// serving tells which sessions are consumers of which groups, and how much is pending
-// for them.
-func (l *Log) serving(ctx context.Context, pending map[string]map[string]int64) error {
-	return l.everyGroup(ctx, nil, func(group string, consumers []redis.XInfoConsumer) {
-		for _, c := range consumers {
-			if pending[c.Name] == nil {
-				pending[c.Name] = make(map[string]int64)
-			}
-			pending[c.Name][group] += c.Pending
-		}
-	})
-}
-
 // everyGroup looks at the groups of all partitions, and after that at the consumers of
-// each, in two round trips. Where perGroup is nil, it is left out.
-func (l *Log) everyGroup(ctx context.Context, perGroup func(redis.XInfoGroup), perConsumers func(group string, consumers []redis.XInfoConsumer)) error {
+// each, in two round trips. What is nil is left out.
+func (l *Log) everyGroup(ctx context.Context, perGroup func(partition int, g redis.XInfoGroup), perConsumers func(partition int, group string, consumers []redis.XInfoConsumer)) error {
 	pipe := l.client.Pipeline()
 	groups := make([]*redis.XInfoGroupsCmd, l.Partitions())
 	for p := range groups {
@@ -118,6 +141,7 @@ func (l *Log) everyGroup(ctx context.Context, perGroup func(redis.XInfoGroup), p
 	pipe.Exec(ctx)
 	var consumers []*redis.XInfoConsumersCmd
 	var of []string
+	var in []int
 	for p, cmd := range groups {
 		some, err := cmd.Result()
 		if err != nil && !isNoGroup(err) {
@@ -125,9 +149,11 @@ func (l *Log) everyGroup(ctx context.Context, perGroup func(redis.XInfoGroup), p
 		}
 		for _, g := range some {
 			if perGroup != nil {
-				perGroup(g)
+				perGroup(p, g)
 			}
-			consumers, of = append(consumers, pipe.XInfoConsumers(ctx, l.keys.Log(p), g.Name)), append(of, g.Name)
+			if perConsumers != nil {
+				consumers, of, in = append(consumers, pipe.XInfoConsumers(ctx, l.keys.Log(p), g.Name)), append(of, g.Name), append(in, p)
+			}
 		}
 	}
 	pipe.Exec(ctx)
@@ -136,7 +162,7 @@ func (l *Log) everyGroup(ctx context.Context, perGroup func(redis.XInfoGroup), p
 		if err != nil && !isNoGroup(err) {
 			return fmt.Errorf("group %s: %w", of[i], err)
 		}
-		perConsumers(of[i], some)
+		perConsumers(in[i], of[i], some)
 	}
 	return nil
 }

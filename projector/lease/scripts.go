@@ -18,7 +18,7 @@ type scriptSet struct {
 	sweep, reap, trim, walked            *redis.Script
 	fill, take, done, throttle, sessions *redis.Script
 	follow, outset, leave                *redis.Script
-	enter, entries                       *redis.Script
+	enter, entries, pending              *redis.Script
 }
 
 // protocol is the scripts as they are.
@@ -64,6 +64,7 @@ func newScripts(change func(name, source string) string) *scriptSet {
 		leave:     script("session", "leave"),
 		enter:     script("enter"),
 		entries:   script("session", "entries"),
+		pending:   script("session", "pending"),
 	}
 }
 

@@ -25,15 +25,37 @@ type Unserved struct {
 }
 
 // Unserved returns the groups that have something outstanding and of which no session
-// has asked for more for this long, in the order of their names. It takes two round
+// has asked for more for this long, in the order of their names. It takes four round
 // trips. A worker that is paused by an outage does not ask either.
 func (l *Log) Unserved(ctx context.Context, idle time.Duration) ([]Unserved, error) {
 	seen := make(map[string]*Unserved)
+	standings, err := l.Standings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range standings {
+		if seen[s.Group] == nil {
+			seen[s.Group] = &Unserved{Group: s.Group}
+		}
+		seen[s.Group].Pointers += int64(s.Undelivered + s.Pending)
+	}
 	served := make(map[string]bool)
-	err := redisx.Retry(ctx, func() error {
-		clear(seen)
+	err = redisx.Retry(ctx, func() error {
 		clear(served)
-		return l.unserved(ctx, idle, seen, served)
+		return l.everyGroup(ctx, nil, func(_ int, group string, consumers []redis.XInfoConsumer) {
+			u := seen[group]
+			if u == nil {
+				return // it was made just now
+			}
+			for _, c := range consumers {
+				if c.Idle < idle {
+					served[group] = true
+				}
+				if u.Idle == 0 || c.Idle < u.Idle {
+					u.Idle = c.Idle
+				}
+			}
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease: looking for groups that nobody serves: %w", redisx.Explain(err))
@@ -45,25 +67,4 @@ func (l *Log) Unserved(ctx context.Context, idle time.Duration) ([]Unserved, err
 		}
 	}
 	return all, nil
-}
-
-func (l *Log) unserved(ctx context.Context, idle time.Duration, seen map[string]*Unserved, served map[string]bool) error {
-	return l.everyGroup(ctx, func(g redis.XInfoGroup) {
-		u := seen[g.Name]
-		if u == nil {
-			u = &Unserved{Group: g.Name}
-			seen[g.Name] = u
-		}
-		u.Pointers += g.Pending + max(g.Lag, 0)
-	}, func(group string, consumers []redis.XInfoConsumer) {
-		u := seen[group]
-		for _, c := range consumers {
-			if c.Idle < idle {
-				served[group] = true
-			}
-			if u.Idle == 0 || c.Idle < u.Idle {
-				u.Idle = c.Idle
-			}
-		}
-	})
 }
