@@ -26,6 +26,13 @@ type Lag struct {
 	// Pointers is how many entries of the logs are undelivered or pending, those
 	// about streams of other categories included. It is bounded as in [lease.Lag].
 	Pointers int
+	// Undelivered is how many of them no session was given yet, and Pending how many
+	// sessions were given and have not settled. AtLeast says that more may be undelivered.
+	Undelivered, Pending int
+	AtLeast              bool
+	// Entries is how many entries the logs have, those that the projection is done with
+	// included.
+	Entries int
 	// Events is how many events were appended and not applied yet.
 	Events int
 	// Estimated says that Events was estimated, because more pointers are
@@ -68,7 +75,10 @@ func measureLag(ctx context.Context, log *lease.Log, a Assignment) (Lag, error) 
 	if err != nil {
 		return Lag{}, err
 	}
-	l := Lag{Pointers: outstanding.Undelivered + outstanding.Pending, Oldest: outstanding.Oldest}
+	l := Lag{
+		Pointers: outstanding.Undelivered + outstanding.Pending, Undelivered: outstanding.Undelivered, Pending: outstanding.Pending,
+		AtLeast: outstanding.AtLeast, Entries: outstanding.Entries, Oldest: outstanding.Oldest,
+	}
 	if l.Pointers == 0 {
 		return l, nil
 	}

@@ -24,6 +24,10 @@ var (
 		"Times that a stream which grew had no kept state, so that it was folded from its beginning. It means nothing for delta projections and reactors, which keep no states.")
 	descLagPointers = desc("projectord_lag_pointers",
 		"Entries of the logs that are undelivered or pending: the appends that nobody is done with, whatever their category. The same for all workers of a projection: take the maximum over processes, not the sum.")
+	descPending = desc("projectord_pending_pointers",
+		"Entries of the logs that sessions were given and have not settled: what is under way, or stuck. The rest of projectord_lag_pointers no session was given yet. Take the maximum over processes, not the sum.")
+	descLogEntries = prometheus.NewDesc("projectord_log_entries",
+		"Entries in the logs of all partitions, those that everybody is done with included until they are trimmed. Take the maximum over processes, not the sum.", nil, nil)
 	descLagEvents = desc("projectord_lag_events",
 		"Events appended and not applied yet, without those of parked streams; estimated where more than 1,000 pointers are outstanding. Take the maximum over processes, not the sum.")
 	descLagSeconds = desc("projectord_lag_seconds",
@@ -35,5 +39,5 @@ var (
 // described are the metrics that are looked up at a scrape.
 var described = []*prometheus.Desc{
 	descState, descHeld, descInFlight, descCached, descCacheBytes, descHits, descMisses,
-	descLagPointers, descLagEvents, descLagSeconds, descParked,
+	descLagPointers, descPending, descLogEntries, descLagEvents, descLagSeconds, descParked,
 }

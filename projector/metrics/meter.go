@@ -108,14 +108,22 @@ func (m *Metrics) collectLag(metrics chan<- prometheus.Metric) {
 	for g, meter := range meters {
 		begun[g] = meter.begin()
 	}
+	entries, measured := 0, time.Time{} // how long the logs are, by the last that looked
 	for g, l := range begun {
 		if !meters[g].wait(l) {
 			continue
 		}
 		labels := g.labels()
 		metrics <- gauge(descLagPointers, float64(l.lag.Pointers), labels)
+		metrics <- gauge(descPending, float64(l.lag.Pending), labels)
 		metrics <- gauge(descLagEvents, float64(l.lag.Events), labels)
 		metrics <- gauge(descLagSeconds, l.lag.Oldest.Seconds(), labels)
 		metrics <- gauge(descParked, float64(l.parked), labels)
+		if l.begun.After(measured) {
+			entries, measured = l.lag.Entries, l.begun
+		}
+	}
+	if !measured.IsZero() {
+		metrics <- gauge(descLogEntries, float64(entries), nil)
 	}
 }

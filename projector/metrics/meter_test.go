@@ -69,7 +69,7 @@ func TestMeasuredEvery5s(t *testing.T) {
 func wantNoLag(t *testing.T, g gathered, errors float64) {
 	t.Helper()
 	g.want(t, map[string]float64{metricErrors: errors})
-	for _, name := range []string{"lag_events", "lag_pointers", "lag_seconds", "parked_streams"} {
+	for _, name := range []string{"lag_events", "lag_pointers", "lag_seconds", "pending_pointers", "parked_streams"} {
 		if _, ok := g["projectord_"+name+"{generation=1,projection=totals}"]; ok {
 			t.Errorf("projectord_%s is there", name)
 		}

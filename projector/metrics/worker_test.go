@@ -185,7 +185,7 @@ func TestWorker(t *testing.T) {
 		f.append(fmt.Sprint("secret", i), 1, 2)
 	}
 	m.forget()
-	gather(t, r).want(t, map[string]float64{"lag_pointers{" + of + "}": 10, "lag_events{" + of + "}": 20, "parked_streams{" + of + "}": 0})
+	gather(t, r).want(t, map[string]float64{"lag_pointers{" + of + "}": 10, "pending_pointers{" + of + "}": 0, "log_entries{}": 10, "lag_events{" + of + "}": 20, "parked_streams{" + of + "}": 0})
 
 	// waitFor waits until metrics have values.
 	waitFor := func(want map[string]float64) gathered {
