@@ -37,6 +37,8 @@ type eventView struct {
 type eventsView struct {
 	Stream string `json:"stream"`
 	Head   uint64 `json:"head"`
+	// Kept is how many events it has: as many as Head, unless some were removed.
+	Kept uint64 `json:"kept"`
 	// First is the first there is, where those before it were removed and were asked
 	// for.
 	First  uint64      `json:"first,omitempty"`

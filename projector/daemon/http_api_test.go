@@ -366,7 +366,7 @@ func TestAPITurns(t *testing.T) {
 		t.Errorf("one after them is answered with %d", code)
 	}
 	for _, r := range v.routes {
-		if much := r.pattern == "/api/v1/streams" || r.pattern == "/api/v1/parked" || r.pattern == "/api/v1/streams/{stream}"; much != (r.turns != nil) {
+		if much := r.pattern == "/api/v1/streams" || r.pattern == "/api/v1/parked" || r.pattern == "/api/v1/workers/pending" || r.pattern == "/api/v1/streams/{stream}"; much != (r.turns != nil) {
 			t.Errorf("%s %s takes much: %v", r.method, r.pattern, much)
 		}
 	}

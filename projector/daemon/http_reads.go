@@ -138,3 +138,19 @@ func getParkedStream(q *request) (any, error) {
 }
 
 func getWorkers(q *request) (any, error) { return q.workers(q.Context()) }
+
+func getPending(q *request) (any, error) {
+	limit := q.limit()
+	if q.wrong != nil {
+		return nil, q.wrong
+	}
+	return q.pending(q.Context(), q.text("projection"), q.text("worker"), limit)
+}
+
+func getLogs(q *request) (any, error) {
+	each := q.flag("each")
+	if q.wrong != nil {
+		return nil, q.wrong
+	}
+	return q.logs(q.Context(), each)
+}

@@ -67,7 +67,9 @@ func (v *server) table() []route {
 
 		{method: "GET", pattern: "/api/v1/status", summary: "how workers, projections and generations stand", call: getStatus},
 		{method: "GET", pattern: "/api/v1/workers", summary: "the workers that live", call: getWorkers},
+		{method: "GET", pattern: "/api/v1/workers/pending", summary: "what workers are at, the oldest first", call: getPending, params: []string{"limit", "projection", "worker"}, turns: lists, within: answerWithin},
 		{method: "POST", pattern: "/api/v1/workers/{worker}/drain", summary: "have a worker end in good order", call: postDrain},
+		{method: "GET", pattern: "/api/v1/logs", summary: "how long the logs of pointers are, and how far each group has read them", call: getLogs, params: []string{"each"}},
 
 		{method: "GET", pattern: "/api/v1/streams", summary: "streams with their heads, by name", call: getStreams, params: []string{"limit", "category", "after", "ended"}, turns: lists, within: answerWithin},
 		{method: "GET", pattern: "/api/v1/streams/{stream}", summary: "events of a stream, decoded", call: getStream, params: []string{"limit", "from", "backward"}, turns: pages},

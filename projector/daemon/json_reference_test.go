@@ -167,7 +167,7 @@ func jsonReference(t *testing.T) string {
 
 With ` + "`-o json`" + ` every command prints an object, or a list of objects; with ` + "`-o yaml`" + ` the same as
 YAML. Those that HTTP answers with too are described in
-[openapi.yaml](../../projector/daemon/openapi.yaml), by [route](http.md#routes): ` + "`status`, `workers ls`,\n`streams ls`, `streams show` (`streams tail` prints an event of it per line), `streams append`,\n`projections ls` and `show`, what begins and promotes generations, `get`, `wait`, `parked`" + `. The others
+[openapi.yaml](../../projector/daemon/openapi.yaml), by [route](http.md#routes): ` + "`status`, `logs`, `workers ls` and `pending`,\n`streams ls`, `streams show` (`streams tail` prints an event of it per line), `streams append`,\n`projections ls` and `show`, what begins and promotes generations, `get`, `wait`, `parked`" + `. The others
 are here.
 
 A field that says *may be left out* is left out where it is empty or 0. More fields

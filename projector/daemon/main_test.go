@@ -26,6 +26,8 @@ func TestMain(m *testing.M) {
 		Main(shopApp(1))
 	case inBoth:
 		Main(bothApp())
+	case holding:
+		Main(holdingApp())
 	}
 	testenv.Main(m, testenv.NoLeaks)
 }

@@ -19,9 +19,11 @@ import (
 
 // statusView is how a namespace stands.
 type statusView struct {
-	Namespace   string           `json:"namespace"`
-	Partitions  int              `json:"partitions"`
-	Workers     int              `json:"workers"`
+	Namespace  string `json:"namespace"`
+	Partitions int    `json:"partitions"`
+	Workers    int    `json:"workers"`
+	// LogEntries is how many entries the logs have, see command logs.
+	LogEntries  int64            `json:"log_entries"`
 	Generations []generationView `json:"generations"`
 	// Unserved are groups with something outstanding that nobody has read of late.
 	Unserved []unservedView `json:"unserved"`
@@ -44,7 +46,11 @@ type generationView struct {
 	Trouble string `json:"trouble,omitempty"`
 	// Pointers is how many entries of the logs are outstanding, and OldestSeconds how
 	// old the oldest is; not there where nobody has served the generation yet.
-	Pointers      *int          `json:"pointers,omitempty"`
+	Pointers *int `json:"pointers,omitempty"`
+	// Undelivered is how many of them no session was given yet, and Pending how many
+	// sessions have and have not settled.
+	Undelivered   *int          `json:"undelivered,omitempty"`
+	Pending       *int          `json:"pending,omitempty"`
 	OldestSeconds float64       `json:"oldest_seconds,omitempty"`
 	Parked        int           `json:"parked"`
 	Building      *buildingView `json:"building,omitempty"` // until it is built
@@ -84,7 +90,8 @@ func newStatus(p *program) *cobra.Command {
 whether readers see it (active), it is built, being built, paused or failed, how many
 events it is behind, how old the oldest of those is, and how many streams are parked.
 How many events it is behind takes the code of the projection: elsewhere the number of
-pointers in the logs says about as much.
+pointers in the logs says about as much. With -o json there are also the pointers that no
+worker was given yet and those that are pending; logs and workers pending show them.
 
 With --watch it prints them again every second until Ctrl-C: on a terminal in place of
 what was there, with the time, and as much as there is room for; elsewhere when something
@@ -205,6 +212,13 @@ func (s *stating) look(ctx context.Context) (statusView, error) {
 		workers[session.Worker] = true
 	}
 	v.Workers = len(workers)
+	lengths, err := s.Log.Lengths(ctx)
+	if err != nil {
+		return v, err
+	}
+	for _, length := range lengths {
+		v.LogEntries += length.Entries
+	}
 	all, err := s.Generations.All(ctx)
 	if err != nil {
 		return v, err
@@ -256,13 +270,15 @@ func (s *stating) generation(ctx context.Context, r generations.Record, active b
 			return g, nil // no worker has served it
 		}
 		pointers := outstanding.Undelivered + outstanding.Pending
-		g.Pointers, g.OldestSeconds = &pointers, outstanding.Oldest.Seconds()
+		g.Pointers, g.Undelivered, g.Pending = &pointers, &outstanding.Undelivered, &outstanding.Pending
+		g.OldestSeconds = outstanding.Oldest.Seconds()
 		return g, err
 	}
 	if errors.Is(err, lease.ErrNoGroup) {
 		return g, nil
 	}
-	g.Behind, g.Estimated, g.Pointers, g.OldestSeconds = &lag.Events, lag.Estimated, &lag.Pointers, lag.Oldest.Seconds()
+	g.Behind, g.Estimated, g.Pointers, g.Undelivered, g.Pending = &lag.Events, lag.Estimated, &lag.Pointers, &lag.Undelivered, &lag.Pending
+	g.OldestSeconds = lag.Oldest.Seconds()
 	return g, err
 }
 

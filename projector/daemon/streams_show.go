@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/internal/keyspace"
+	"github.com/projectord/projectord/internal/redisx"
 )
 
 func newStreamsShow(p *program) *cobra.Command {
@@ -19,6 +21,8 @@ func newStreamsShow(p *program) *cobra.Command {
 		Short: "Print the events of a stream, decoded",
 		Long: `Prints the events of a stream: version, type and schema, time and id, where an event
 came from, and its payload, which is decoded without the code that knows its type.
+With -o json there is also how many events the stream has (kept): fewer than its version
+where some were removed.
 A payload that cannot be decoded is printed as it is stored.`,
 		Example: fmt.Sprintf(`  %[1]s streams show cart-42
   %[1]s streams show cart-42 --backward --limit 5
@@ -56,6 +60,9 @@ func (s *space) events(ctx context.Context, name string, in eventstore.Range) (e
 	if v.Head = uint64(head); head == 0 {
 		return v, s.noStream(stream)
 	}
+	if v.Kept, err = s.kept(ctx, name); err != nil {
+		return v, err
+	}
 	err = s.read(ctx, stream, in, &v)
 	if cut := new(eventstore.TruncatedError); errors.As(err, &cut) && in.From == 0 {
 		v.First = uint64(cut.First)
@@ -63,6 +70,19 @@ func (s *space) events(ctx context.Context, name string, in eventstore.Range) (e
 		err = s.read(ctx, stream, in, &v)
 	}
 	return v, err
+}
+
+// kept returns how many events a stream has.
+func (s *space) kept(ctx context.Context, name string) (n uint64, err error) {
+	key := keyspace.New(s.Namespace, s.store.Partitions()).Stream(name)
+	err = redisx.Retry(ctx, func() (err error) {
+		n, err = s.client.XLen(ctx, key).Uint64()
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("key %s: %w", key, redisx.Explain(err))
+	}
+	return n, nil
 }
 
 // read adds events of a stream to a view.

@@ -12,7 +12,7 @@ import (
 )
 
 func newWorkers(p *program) *cobra.Command {
-	return holder("workers", "List workers, and have them end", "", newWorkersLs(p), newWorkersDrain(p))
+	return holder("workers", "List workers and what they are at, and have them end", "", newWorkersLs(p), newWorkersPending(p), newWorkersDrain(p))
 }
 
 // workerView is a session of a worker.
@@ -26,6 +26,9 @@ type workerView struct {
 	Partitions int      `json:"partitions"`
 	// Pending is how many pointers it was given and has not settled.
 	Pending int64 `json:"pending"`
+	// IdleSeconds is how long ago it asked for more; not there where it never did, or the
+	// server does not say.
+	IdleSeconds *float64 `json:"idle_seconds,omitempty"`
 	// LeftSeconds is how long it lives unless it sends a heartbeat.
 	LeftSeconds float64 `json:"left_seconds"`
 }
@@ -38,9 +41,9 @@ func (v workersView) show(p *page) {
 	}
 	var rows [][]string
 	for _, w := range v {
-		rows = append(rows, []string{w.Worker, w.State, orDash(strings.Join(w.Serves, ",")), fmt.Sprint(w.Partitions), count(w.Pending), ago(time.Duration(w.LeftSeconds * float64(time.Second)))})
+		rows = append(rows, []string{w.Worker, w.State, orDash(strings.Join(w.Serves, ",")), fmt.Sprint(w.Partitions), count(w.Pending), idle(w.IdleSeconds), ago(time.Duration(w.LeftSeconds * float64(time.Second)))})
 	}
-	p.table([]string{"WORKER", "STATE", "SERVES", "PARTITIONS", "PENDING", "DIES IN"}, rows)
+	p.table([]string{"WORKER", "STATE", "SERVES", "PARTITIONS", "PENDING", "IDLE", "DIES IN"}, rows)
 }
 
 // The states of a session.
@@ -62,7 +65,9 @@ func newWorkersLs(p *program) *cobra.Command {
 		Use:   "ls",
 		Short: "List the workers that live",
 		Long: `Lists the workers whose session lives: what they serve, how many pointers they were
-given and have not settled, and when they are taken for dead unless they send a heartbeat.
+given and have not settled, how long ago they asked for more (before Redis 7.2, how long
+ago they were given some), and when they are taken for dead unless they send a heartbeat.
+workers pending lists the pointers, and what is left of workers that are dead.
 One that drains was asked to end by workers drain; one that was told by a signal lives until
 it has ended. A worker that has nothing to serve has no session.`,
 		Example: "  " + p.app.name() + " workers ls",
@@ -82,7 +87,7 @@ func (s *space) workers(ctx context.Context) (workersView, error) {
 	live, err := s.Log.Live(ctx)
 	v := workersView{}
 	for _, l := range live {
-		w := workerView{Worker: l.Worker, Session: l.Name, State: sessionState(l), Serves: l.Groups, Partitions: len(l.Partitions), Pending: l.Pending, LeftSeconds: l.Left.Seconds()}
+		w := workerView{Worker: l.Worker, Session: l.Name, State: sessionState(l), Serves: l.Groups, Partitions: len(l.Partitions), Pending: l.Pending, IdleSeconds: viewIdle(l.Idle), LeftSeconds: l.Left.Seconds()}
 		if w.Serves == nil {
 			w.Serves = []string{}
 		}

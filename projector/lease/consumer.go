@@ -79,7 +79,7 @@ func (l *Log) Consumers(ctx context.Context) ([]Consumer, error) {
 				key := Consumer{Group: group, Session: session, State: state}
 				sum, known := all[key]
 				if !known {
-					sum = Consumer{Group: group, Session: session, Worker: workerOf(session), State: state, Idle: -1}
+					sum = Consumer{Group: group, Session: session, Worker: WorkerOf(session), State: state, Idle: -1}
 				}
 				sum.Pending += c.Pending
 				sum.Idle = lessIdle(sum.Idle, c.Idle)

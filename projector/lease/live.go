@@ -47,7 +47,7 @@ func (l *Log) Live(ctx context.Context) ([]LiveSession, error) {
 		for name, seen := range all {
 			s := live[name]
 			if s == nil {
-				s = &LiveSession{Name: name, Worker: workerOf(name), Left: seen.left, Idle: -1}
+				s = &LiveSession{Name: name, Worker: WorkerOf(name), Left: seen.left, Idle: -1}
 				live[name] = s
 			}
 			s.Partitions = append(s.Partitions, p)
@@ -122,8 +122,8 @@ func (l *Log) sessions(ctx context.Context, doing string) ([]map[string]seenSess
 	return sessions, nil
 }
 
-// workerOf returns the worker whose session has this name.
-func workerOf(session string) string {
+// WorkerOf returns the name of the worker whose session has this name.
+func WorkerOf(session string) string {
 	if dot := strings.LastIndexByte(session, '.'); dot > 0 {
 		return session[:dot]
 	}
