@@ -25,8 +25,9 @@ type Unserved struct {
 }
 
 // Unserved returns the groups that have something outstanding and of which no session
-// has asked for more for this long, in the order of their names. It takes four round
-// trips. A worker that is paused by an outage does not ask either.
+// has asked for more for this long, in the order of their names. Redis before 7.2 does not
+// know when one asked, only when it was last given something: there a group is served by
+// every session that has read it and lives. It takes five round trips. A worker that is paused by an outage does not ask either.
 func (l *Log) Unserved(ctx context.Context, idle time.Duration) ([]Unserved, error) {
 	seen := make(map[string]*Unserved)
 	standings, err := l.Standings(ctx)
@@ -39,16 +40,22 @@ func (l *Log) Unserved(ctx context.Context, idle time.Duration) ([]Unserved, err
 		}
 		seen[s.Group].Pointers += int64(s.Undelivered + s.Pending)
 	}
+	sessions, err := l.sessions(ctx, "looking for groups that nobody serves")
+	if err != nil {
+		return nil, err
+	}
 	served := make(map[string]bool)
 	err = redisx.Retry(ctx, func() error {
 		clear(served)
-		return l.everyGroup(ctx, nil, func(_ int, group string, consumers []redis.XInfoConsumer) {
+		return l.everyGroup(ctx, nil, func(p int, group string, consumers []redis.XInfoConsumer) {
 			u := seen[group]
 			if u == nil {
 				return // it was made just now
 			}
 			for _, c := range consumers {
-				if c.Idle < idle {
+				// Since 7.2 a consumer that was idle was inactive too, or never active: -1.
+				_, lives := sessions[p][c.Name]
+				if older := c.Inactive == 0 && c.Idle > 0; c.Idle < idle || older && lives {
 					served[group] = true
 				}
 				if u.Idle == 0 || c.Idle < u.Idle {

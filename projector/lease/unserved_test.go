@@ -39,6 +39,20 @@ func TestUnserved(t *testing.T) {
 		if all := unserved(time.Hour); all != nil {
 			t.Errorf("somebody reads it: %v", all)
 		}
+		// It goes on asking, is given nothing more, and cannot settle what it has.
+		for begun := time.Now(); time.Since(begun) < 200*time.Millisecond; {
+			if _, err := m.Read(t.Context(), []int{0, 1}, 1, 10*time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if all := unserved(150 * time.Millisecond); all != nil {
+			t.Errorf("somebody reads it who hangs on what it has: %v", all)
+		}
+		for p := range 2 { // as when it was killed long ago
+			if err := client.HSet(t.Context(), l.keys.Sessions(p), m.session.name, 1).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
 		testenv.Wait(t, waitLong, func() error {
 			if all := unserved(time.Millisecond); len(all) != 1 || all[0].Pointers != 3 || all[0].Idle == 0 {
 				return fmt.Errorf("what was read and not settled: %v", all)
