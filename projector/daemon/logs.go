@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -53,15 +52,11 @@ func (g groupView) cells() []string {
 	if g.AtLeast {
 		undelivered += " or more"
 	}
-	return []string{undelivered, count(g.Pending), ago(time.Duration(g.OldestSeconds * float64(time.Second)))}
+	return []string{undelivered, count(g.Pending), ago(seconds(g.OldestSeconds))}
 }
 
 func (v logsView) show(p *page) {
-	entries := count(v.Entries) + " entries"
-	if v.Entries == 1 {
-		entries = "1 entry"
-	}
-	p.line("namespace %s, %s in the logs of %s", v.Namespace, entries, many(v.Partitions, "partition"))
+	p.line("namespace %s, entries in the logs of %s: %s", v.Namespace, many(v.Partitions, "partition"), count(v.Entries))
 	if len(v.Groups) == 0 {
 		p.line("nobody has read them yet")
 	}

@@ -386,6 +386,22 @@ func (m *monitored) agreeOnNothing() error {
 	return nil
 }
 
+// Of a stream it is told how many events are left, as XLEN says.
+func TestStreamsShowKept(t *testing.T) {
+	t.Parallel()
+	f := worked(t, false)
+	f.grow("cart-1", "tea", long)
+	f.work(f.says("66", "get", "carts", "1")) // two were there
+	f.wantValue(long+2, exitDone, "streams show cart-1 --limit 1", "kept")
+	f.want(exitDone, words("streams truncate cart-1 --before 60 --yes --force --reason test --by ann"))
+	kept, err := testenv.Redis(t).XLen(t.Context(), keyspace.New(f.namespace, 2).Stream("cart-1")).Result()
+	if err != nil || kept >= long+2 {
+		t.Fatal(kept, err)
+	}
+	f.wantValue(kept, exitDone, "streams show cart-1 --limit 1", "kept")
+	f.wantValue(long+2, exitDone, "streams show cart-1 --limit 1", "head")
+}
+
 // With very much pending, what is printed is bounded, and the server is asked for it in pages.
 func TestMuchIsPending(t *testing.T) {
 	t.Parallel()
