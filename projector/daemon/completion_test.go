@@ -46,6 +46,8 @@ func TestCompletionAsks(t *testing.T) {
 			return err
 		}
 		complete(worked, "blue\n", "workers", "drain", "b")
+		complete(worked, "blue\n", "workers", "pending", "--worker", "b")
+		complete(without, "carts\nitems\n", "workers", "pending", "")
 		return nil
 	}, "--name", "blue", "--ttl", "1h")
 }

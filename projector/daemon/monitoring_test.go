@@ -474,7 +474,7 @@ func TestMuchIsPending(t *testing.T) {
 			t.Errorf("it asks for more than a page: %q", c.Args)
 		}
 	}
-	if pages != 2*monitoredPartitions {
-		t.Errorf("of each partition it asks for %d pages in all, want 2 of each", pages)
+	if pages < 2*monitoredPartitions { // one that is slow to come is asked for again
+		t.Errorf("%d pages of all partitions were seen, want 2 of each", pages)
 	}
 }
