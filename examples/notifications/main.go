@@ -1,0 +1,90 @@
+// Command notifications tells users what concerns them, by several channels at once: by
+// e-mail, by short message, on their devices, and, once that exists, in a chat. Each
+// channel is a reactor over the same streams.
+//
+//	notifications                what it is about, on an embedded server
+//	notifications serve          the same kept up, with a page to play with
+//	notifications run            a worker on a Redis of yours; -h lists the other commands
+//
+// events.go says what can happen to a user, channels.go what each channel does about it.
+// Package provider is a make-believe of those who deliver. story.go is what is told without
+// arguments, serve.go what the page shows, commands.go the commands of its own.
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/spf13/cobra"
+
+	"github.com/projectord/projectord/examples/notifications/provider"
+	"github.com/projectord/projectord/projector/daemon"
+)
+
+const (
+	// channelsVariable says which channels this version of the program has, with commas
+	// between: a release of yours would have one more in its code.
+	channelsVariable = "NOTIFICATIONS_CHANNELS"
+	// providerVariable is the URL of the provider.
+	providerVariable = "NOTIFICATIONS_PROVIDER"
+
+	defaultProvider = "http://" + defaultListen
+	defaultListen   = "127.0.0.1:7091"
+)
+
+func main() {
+	endWithStory()
+	if len(os.Args) == 1 {
+		os.Exit(tell())
+	}
+	app, err := newApp(os.Getenv)
+	if err == nil && os.Args[1] == "serve" {
+		os.Args[1] = "dev"
+		err = serve(&app)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "notifications:", err)
+		os.Exit(2) // as for whatever else is configured wrongly
+	}
+	daemon.Main(app)
+}
+
+// tell tells the story and returns the exit code.
+func tell() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	logging.Disable() // what the client logs comes back as errors, which say more
+	if err := story(ctx, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "notifications:", err)
+		return 1
+	}
+	return 0
+}
+
+// newApp returns the program, as the environment has it.
+func newApp(getenv func(string) string) (daemon.App, error) {
+	names, err := parseChannels(getenv(channelsVariable))
+	if err != nil {
+		return daemon.App{}, err
+	}
+	to := &provider.Client{
+		URL:    cmp.Or(getenv(providerVariable), defaultProvider),
+		Worker: cmp.Or(getenv("POD_NAME"), fmt.Sprintf("process %d", os.Getpid())),
+	}
+	// Each handler of each channel has a connection of its own.
+	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 100
+	events := newRegistry()
+	return daemon.App{
+		Name: "notifications", Events: events,
+		Projections: keepChannels(names, events, to),
+		Commands: func(k *daemon.Kit) []*cobra.Command {
+			return []*cobra.Command{newSend(k, events), newDeliveries(k, to), newFault(k, to), newProvider(k)}
+		},
+	}, nil
+}
