@@ -8,7 +8,8 @@
 //
 // events.go says what can happen to a user, channels.go what each channel does about it.
 // Package provider is a make-believe of those who deliver. story.go is what is told without
-// arguments, serve.go what the page shows, commands.go the commands of its own.
+// arguments, crew.go the processes in it, serve.go and page what is kept up, commands.go the
+// commands of its own.
 package main
 
 import (
@@ -82,7 +83,7 @@ func newApp(getenv func(string) string) (daemon.App, error) {
 	events := newRegistry()
 	return daemon.App{
 		Name: "notifications", Events: events,
-		Projections: keepChannels(names, events, to),
+		Projections: keepChannels(names, events, to), Pages: newPages(to),
 		Commands: func(k *daemon.Kit) []*cobra.Command {
 			return []*cobra.Command{newSend(k, events), newDeliveries(k, to), newFault(k, to), newProvider(k)}
 		},

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/examples/notifications/provider"
+	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/daemon"
 )
 
@@ -22,9 +24,13 @@ func serve(app *daemon.App) error {
 	url := "http://" + listener.Addr().String()
 	go serveUntil(context.Background(), listener, provider.New(provider.Config{})) // as long as the process lives
 	to := &provider.Client{URL: url, Worker: "dev"}
+	eventstore.Register[ProviderSlowed](app.Events, "provider_slowed", 1)
+	app.Pages = newPages(to)
 	app.Dev = &daemon.Dev{
-		Projections: keepChannels(known, app.Events, to), Events: app.Events,
-		About:   fmt.Sprintf("Users are notified by %s. The provider is at %s, which other terminals know by\nexport %s=%[2]s", joined(known), url, providerVariable),
+		Projections: append(keepChannels(known, app.Events, to), daemon.Keep(newFaults(app.Events, to), daemon.Nowhere())),
+		Events:      app.Events,
+		About: fmt.Sprintf("Users are notified by %s. Other terminals have to know where the provider is:\n  export %s=%s %s=%s",
+			joined(known), providerVariable, url, channelsVariable, strings.Join(known, ",")),
 		Traffic: func(ctx context.Context, b *daemon.Backends) error { return traffic(ctx, b.Store, app.Events) },
 		Try: []daemon.Example{
 			{Command: `send 7 security "Change your password."`, Does: "notifies a user"},
@@ -36,6 +42,21 @@ func serve(app *daemon.App) error {
 		},
 	}
 	return nil
+}
+
+// ProviderSlowed is that the provider of a channel is to be slow, or no longer: the page
+// can do nothing but append events, so this is one, of the stream provider-sms.
+type ProviderSlowed struct {
+	Slow string `msgpack:"slow"` // as in [provider.Fault]
+}
+
+// newFaults returns the reactor that has it be slow.
+func newFaults(events *eventstore.Registry, to *provider.Client) projector.Projection {
+	p := projector.NewReactor("faults", projector.ReactorConfig{Categories: []string{"provider"}, Events: events})
+	projector.OnReact(p, func(ctx context.Context, e ProviderSlowed, r *eventstore.Recorded) error {
+		return to.Set(ctx, provider.Fault{Channel: r.Stream.ID(), Slow: e.Slow})
+	})
+	return p
 }
 
 const (

@@ -46,6 +46,13 @@ func (c *Client) Counts(ctx context.Context) ([]Counts, error) {
 	return all, err
 }
 
+// Last returns the last deliveries of all channels, the newest last.
+func (c *Client) Last(ctx context.Context) ([]Delivery, error) {
+	var all []Delivery
+	err := c.call(ctx, http.MethodGet, "/deliveries", nil, &all)
+	return all, err
+}
+
 // maxText is how much of what a provider says about an error is read.
 const maxText = 1000
 
