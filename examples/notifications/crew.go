@@ -3,16 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
-	"github.com/projectord/projectord/projector/daemon"
+	"github.com/projectord/projectord/examples/notifications/provider"
 )
 
 // A worker is a process of this program, which the story can kill.
@@ -40,20 +41,23 @@ func endWithStory() {
 	}()
 }
 
+// testVariables begin the names of those that are for tests.
+const testVariables = "NOTIFICATIONS_TEST_"
+
 // environ returns how a process is told where everything is, and which channels it has.
-func (t *telling) environ(channels string) []string {
-	var kept []string
+func (t *stage) environ(channels string) []string {
+	kept := slices.Clone(t.as)
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "PROJECTORD_") && !strings.HasPrefix(v, "NOTIFICATIONS_") || strings.HasPrefix(v, "NOTIFICATIONS_TEST_") {
+		if !strings.HasPrefix(v, "PROJECTORD_") && !strings.HasPrefix(v, "NOTIFICATIONS_") || strings.HasPrefix(v, testVariables) {
 			kept = append(kept, v)
 		}
 	}
-	return append(kept, "PROJECTORD_REDIS_URL="+t.url, "PROJECTORD_NAMESPACE="+storyNamespace, "PROJECTORD_HTTP=off",
+	return append(kept, "PROJECTORD_REDIS_URL="+t.url, "PROJECTORD_NAMESPACE="+t.namespace, "PROJECTORD_HTTP=off",
 		providerVariable+"="+t.at, channelsVariable+"="+channels)
 }
 
 // start starts a process that works on channels.
-func (t *telling) start(ctx context.Context, name, channels string, flags ...string) error {
+func (t *stage) start(ctx context.Context, name, channels string, flags ...string) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -107,35 +111,20 @@ func (w *worker) ended() error {
 	return nil
 }
 
-// end ends the workers that are left.
-func (t *telling) end() {
-	for _, w := range t.crew {
-		w.kill()
-	}
-}
-
-// command runs a command of the release with three channels, and tells what it prints.
-func (t *telling) command(ctx context.Context, args ...string) error {
-	environ := t.environ("")
-	app, err := newApp(func(string) string { return "" })
-	if err != nil {
-		return err
-	}
-	var said bytes.Buffer
-	if code := app.Run(ctx, daemon.Call{Args: args, Environ: environ, In: strings.NewReader(""), Out: indented{t}, Err: &said}); code != 0 {
-		return errors.New(strings.TrimSpace(said.String()))
-	}
-	return nil
-}
-
-// indented writes lines a little to the right.
-type indented struct{ io.Writer }
-
-func (i indented) Write(b []byte) (int, error) {
-	for line := range strings.Lines(string(b)) {
-		if _, err := fmt.Fprint(i.Writer, "  ", line); err != nil {
-			return 0, err
+// killBehind has a worker killed behind one of its deliveries in a channel, the nth or a
+// later one, before it is told of that. The delivery is sent to killed.
+func (t *stage) killBehind(channel, worker string, nth int) (killed <-chan provider.Delivery) {
+	behind, once := make(chan provider.Delivery, 1), new(sync.Once)
+	w := t.crew[worker]
+	kill := func(d provider.Delivery) {
+		if d.Channel != channel || d.Worker != worker || t.provider.In(channel).Workers[worker] < nth {
+			return
 		}
+		once.Do(func() {
+			w.kill()
+			behind <- d
+		})
 	}
-	return len(b), nil
+	t.delivered.Store(&kill)
+	return behind
 }

@@ -76,7 +76,7 @@ func traffic(ctx context.Context, store eventstore.Appender, events *eventstore.
 			return nil
 		case <-every.C:
 		}
-		if err := happen(ctx, store, events, 1+rand.IntN(trafficUsers), rand.IntN(len(happenings))); err != nil {
+		if _, err := happen(ctx, store, events, 1+rand.IntN(trafficUsers), rand.IntN(len(happenings))); err != nil {
 			return err
 		}
 	}
@@ -91,16 +91,16 @@ var happenings = []any{
 	ProductUpdate{Type: security, Message: "Change your password."},
 }
 
-// happen has the nth thing happen to a user.
-func happen(ctx context.Context, store eventstore.Appender, events *eventstore.Registry, user, n int) error {
+// happen has the nth thing happen to a user, and returns the id of the event.
+func happen(ctx context.Context, store eventstore.Appender, events *eventstore.Registry, user, n int) (id string, err error) {
 	stream, err := eventstore.NewStreamID(category, fmt.Sprint(user))
 	if err != nil {
-		return err
+		return "", err
 	}
 	event, err := events.Encode(happenings[n])
 	if err != nil {
-		return err
+		return "", err
 	}
 	_, err = store.Append(ctx, stream, eventstore.Any, event)
-	return err
+	return event.ID.String(), err
 }

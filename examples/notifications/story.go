@@ -5,21 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
-	"github.com/projectord/projectord/eventstore"
-	"github.com/projectord/projectord/eventstore/redisstore"
 	"github.com/projectord/projectord/examples/notifications/provider"
 	"github.com/projectord/projectord/internal/embedded"
-	"github.com/projectord/projectord/projector"
-	"github.com/projectord/projectord/projector/lease"
-	"github.com/projectord/projectord/projector/redissink"
 )
 
 const (
@@ -38,16 +29,7 @@ const (
 // telling is the story while it is told.
 type telling struct {
 	io.Writer
-	url      string // of the embedded server
-	provider *provider.Provider
-	at       string // its URL
-	store    *redisstore.Store
-	log      *lease.Log
-	wanted   map[string]map[string][]string // by channel and user: the ids of events to be delivered, in order
-
-	killing sync.Once
-	killed  chan provider.Delivery // the delivery that a worker was killed behind
-	crew    map[string]*worker
+	*stage
 }
 
 // story tells what this is about, on an embedded server, and returns an error where
@@ -60,23 +42,12 @@ func story(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer server.Close()
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), DisableIdentity: true})
-	defer client.Close()
-	t := &telling{Writer: out, url: server.URL(), killed: make(chan provider.Delivery, 1), crew: make(map[string]*worker)}
-	defer t.end()
-	if t.store, err = redisstore.Open(ctx, client, redisstore.Config{Namespace: storyNamespace}); err != nil {
-		return err
-	}
-	if t.log, err = lease.NewLog(client, lease.Config{Namespace: storyNamespace, Partitions: t.store.Partitions()}); err != nil {
-		return err
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	at, err := newStage(ctx, server.URL(), storyNamespace, false)
 	if err != nil {
 		return err
 	}
-	t.at = "http://" + listener.Addr().String()
-	t.provider = provider.New(provider.Config{Delivered: t.delivered})
-	go serveUntil(ctx, listener, t.provider)
+	defer at.close()
+	t := &telling{out, at}
 	for _, chapter := range []func(context.Context) error{t.begin, t.share, t.slow, t.refused, t.later, t.count} {
 		if err := chapter(ctx); err != nil {
 			return err
@@ -91,47 +62,16 @@ func (t *telling) say(format string, args ...any) { fmt.Fprintf(t, format+"\n", 
 func (t *telling) begin(ctx context.Context) error {
 	t.say("Something happens to %d users, %d times to each: somebody follows them, or a product has news.", storyUsers, perUser)
 	t.say("Each user is a stream in Redis, user-1 to user-%d, and each of the %d notifications an event.", storyUsers, storyEvents)
-	events := newRegistry()
 	for user := range storyUsers {
 		for n := range perUser {
-			if err := happen(ctx, t.store, events, user+1, n); err != nil {
+			if err := t.happen(ctx, user+1, n); err != nil {
 				return err
-			}
-		}
-	}
-	t.wanted = make(map[string]map[string][]string)
-	for _, name := range known {
-		t.wanted[name] = make(map[string][]string)
-	}
-	for user := range storyUsers {
-		stream, err := eventstore.NewStreamID(category, fmt.Sprint(user+1))
-		if err != nil {
-			return err
-		}
-		for r, err := range t.store.Read(ctx, stream, eventstore.Range{}) {
-			if err != nil {
-				return err
-			}
-			for _, name := range known {
-				if update, is := happenings[r.Version-1].(ProductUpdate); name == sms && (!is || update.Type != security) {
-					continue
-				}
-				t.wanted[name][stream.String()] = append(t.wanted[name][stream.String()], r.ID.String())
 			}
 		}
 	}
 	t.say("\nThree reactors see all of it: email, sms and push. Which of it they deliver they decide themselves:")
 	t.say("sms takes warnings about security only, %d of the %d.", t.total(sms), storyEvents)
 	return nil
-}
-
-// total returns how many events a channel wants delivered.
-func (t *telling) total(name string) int {
-	n := 0
-	for _, ids := range t.wanted[name] {
-		n += len(ids)
-	}
-	return n
 }
 
 // share has two processes share the e-mail, and one of them killed at the worst moment,
@@ -160,11 +100,12 @@ func (t *telling) share(ctx context.Context) error {
 		return err
 	}
 	t.say("Mails are delivered, though the provider fails 2 calls, and loses its reply to 3 others.")
+	killed := t.killBehind(email, "email-1", killedBehind)
 	if err := t.provider.Set(provider.Fault{Channel: email, Slow: "0s"}); err != nil {
 		return err
 	}
 	select {
-	case d := <-t.killed:
+	case d := <-killed:
 		t.say("email-1 is killed when the provider has delivered and email-1 does not know yet: at version %d of %s.", d.Version, d.User)
 	case <-time.After(patience):
 		return fmt.Errorf("email-1 did not come to its mail %d", killedBehind)
@@ -179,17 +120,6 @@ func (t *telling) share(ctx context.Context) error {
 	t.say("times, and has delivered %d mails, each once: %s.", c.Deliveries, shares(c))
 	return errors.Join(expect(c.Failed, 2, "calls that failed"), expect(c.Lost, 3, "replies that were lost"),
 		expect(len(c.Workers), 2, "workers that delivered"), expectAtLeast(c.Repeated, 3+1, "calls that were repeated"))
-}
-
-// delivered kills email-1 behind one of its mails, before it can take note of that.
-func (t *telling) delivered(d provider.Delivery) {
-	if d.Worker != "email-1" || t.provider.In(email).Workers["email-1"] < killedBehind {
-		return
-	}
-	t.killing.Do(func() {
-		t.crew["email-1"].kill()
-		t.killed <- d
-	})
 }
 
 // slow shows that sms hangs all the while, and that nobody else does.
@@ -207,7 +137,7 @@ func (t *telling) slow(ctx context.Context) error {
 	}
 	t.say("\nAll the while the provider of sms does not answer: 0 of %d delivered. email and push are at their ends", t.total(sms))
 	t.say("all the same, push even in the same process. notifications status:")
-	if err := t.command(ctx, "status"); err != nil {
+	if err := t.show(ctx, "status"); err != nil {
 		return err
 	}
 	t.say("Now it answers.")
@@ -234,14 +164,14 @@ func (t *telling) refused(ctx context.Context) error {
 	}
 	t.say("\n%s has no device, and the provider of push says that it never will deliver. So that user is parked, in push", unreachable)
 	t.say("alone, and nobody else waits. notifications parked ls:")
-	if err := t.command(ctx, "parked", "ls"); err != nil {
+	if err := t.show(ctx, "parked", "ls"); err != nil {
 		return err
 	}
 	if err := t.provider.Set(provider.Fault{Channel: push, Accept: unreachable}); err != nil {
 		return err
 	}
 	t.say("The user gets one. notifications parked retry push %s:", unreachable)
-	if err := t.command(ctx, "parked", "retry", push, unreachable); err != nil {
+	if err := t.show(ctx, "parked", "retry", push, unreachable); err != nil {
 		return err
 	}
 	if err := t.atEnd(ctx, push, t.total(push)); err != nil {
@@ -271,7 +201,7 @@ func (t *telling) later(ctx context.Context) error {
 	}
 	t.say("chat has delivered all %d, from the first on, and the other channels none again.", t.total(chat))
 	t.say("notifications projections ls of the old release, which has no code for chat:")
-	return t.command(ctx, "projections", "ls")
+	return t.show(ctx, "projections", "ls")
 }
 
 // count compares what the provider has delivered with what happened, one by one.
@@ -291,110 +221,6 @@ func (t *telling) count(ctx context.Context) error {
 	return nil
 }
 
-// exact returns an error unless a channel has delivered to each user what it should, each
-// once and in order.
-func (t *telling) exact(name string, done []provider.Delivery) error {
-	got := make(map[string][]string)
-	for _, d := range done {
-		got[d.User] = append(got[d.User], d.Event)
-	}
-	for user, want := range t.wanted[name] {
-		if !slices.Equal(got[user], want) {
-			return fmt.Errorf("%s: %s got the events %v, and not %v", name, user, got[user], want)
-		}
-	}
-	return expect(len(got), len(t.wanted[name]), "users reached by "+name)
-}
-
-// assignment is a channel, as this package asks about it.
-func (t *telling) assignment(name string) (projector.Assignment, error) {
-	sink, err := redissink.NewCheckpoints(t.log.Client(), redissink.CheckpointsConfig{Namespace: storyNamespace, Partitions: t.store.Partitions(), Projection: name})
-	return projector.Assignment{Projection: newChannel(name, newRegistry(), nil), Sink: sink}, err
-}
-
-// behind returns how many events a channel is behind.
-func (t *telling) behind(ctx context.Context, name string) (int, error) {
-	a, err := t.assignment(name)
-	if err != nil {
-		return 0, err
-	}
-	lag, err := projector.MeasureLag(ctx, t.log, a)
-	return lag.Events + lag.Pointers, err
-}
-
-// parked returns whom a channel has parked.
-func (t *telling) parked(ctx context.Context, name string) (users []string, err error) {
-	a, err := t.assignment(name)
-	if err != nil {
-		return nil, err
-	}
-	for p, err := range projector.ParkedStreams(ctx, t.log, a) {
-		if err != nil {
-			return nil, err
-		}
-		users = append(users, p.Stream.String())
-	}
-	return users, nil
-}
-
-// atEnd waits until a channel has delivered so many, and has nothing left to do.
-func (t *telling) atEnd(ctx context.Context, name string, deliveries int) error {
-	return t.until(ctx, name+" is at its end", func() error {
-		if err := expect(t.provider.In(name).Deliveries, deliveries, "deliveries"); err != nil {
-			return err
-		}
-		behind, err := t.behind(ctx, name)
-		if err != nil {
-			return err
-		}
-		return expect(behind, 0, "events and pointers to go")
-	})
-}
-
-const (
-	// patience bounds what is waited for; only a story that does not come true takes as long.
-	patience = 30 * time.Second
-	lookOver = 5 * time.Millisecond
-)
-
-// until waits until something has come true.
-func (t *telling) until(ctx context.Context, what string, true func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	every := time.NewTicker(lookOver)
-	defer every.Stop()
-	for {
-		err := true()
-		if err == nil {
-			return nil
-		}
-		for name, w := range t.crew {
-			if ended := w.ended(); ended != nil {
-				return fmt.Errorf("%s has ended by itself: %w", name, ended)
-			}
-		}
-		select {
-		case <-every.C:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting until %s: %w", what, err)
-		}
-	}
-}
-
-func expect(got, want int, of string) error {
-	if got != want {
-		return fmt.Errorf("%d %s, and not %d", got, of, want)
-	}
-	return nil
-}
-
-func expectAtLeast(got, least int, of string) error {
-	if got < least {
-		return fmt.Errorf("%d %s, and not %d or more", got, of, least)
-	}
-	return nil
-}
-
 // shares says how many each worker has delivered.
 func shares(c provider.Counts) string {
 	var each []string
@@ -408,4 +234,13 @@ func shares(c provider.Counts) string {
 func joined(words []string) string {
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " and " + words[last]
+}
+
+// show runs a command of the release with three channels, and tells what it prints.
+func (t *telling) show(ctx context.Context, args ...string) error {
+	said, err := t.command(ctx, "", args...)
+	for line := range strings.Lines(said) {
+		fmt.Fprint(t, "  ", line)
+	}
+	return err
 }
