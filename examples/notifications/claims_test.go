@@ -192,7 +192,7 @@ func TestRefused(t *testing.T) {
 
 // A channel that is added when the pointers to what has happened are long gone starts from the
 // first event. The release without it goes on beside the one with it, and neither delivers
-// again what the other did; what only the new one knows the old one leaves alone.
+// again what the other did; what only the new one knows the old one leaves alone. A channel that was away goes on where it was.
 func TestChannelAddedLater(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, false)
@@ -227,7 +227,15 @@ func TestChannelAddedLater(t *testing.T) {
 	}
 	_, err := s.command(s.Context(), strings.Join(known, ","), truncate...)
 	s.must(err)
-	for _, name := range []string{"old", "new"} {
+
+	// The new release is taken back, and comes again.
+	s.must(s.crew["new"].stop())
+	s.happens(20, 5)
+	s.ends(old...)
+	s.must(expect(s.provider.In(chat).Deliveries, s.total(chat)-20*5, "deliveries of a channel that is away"))
+	s.worker("newer", strings.Join(known, ","))
+	s.ends(known...)
+	for _, name := range []string{"old", "newer"} {
 		s.must(s.crew[name].stop())
 	}
 }

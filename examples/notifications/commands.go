@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -54,7 +55,7 @@ feature or security; the latter two are product updates.`,
 func notification(kind, message string) (any, error) {
 	switch kind {
 	case newFollower:
-		return NewFollower{Follower: "ann", Message: message}, nil
+		return NewFollower{Message: message}, nil
 	case feature, security:
 		return ProductUpdate{Type: kind, Message: message}, nil
 	}
@@ -133,25 +134,27 @@ func newFault(kit *daemon.Kit, to *provider.Client) *cobra.Command {
 }
 
 // newProvider is the command that runs a provider.
-func newProvider(kit *daemon.Kit) *cobra.Command {
-	var at string
-	cmd := &cobra.Command{
+func newProvider(kit *daemon.Kit, to *provider.Client) *cobra.Command {
+	return &cobra.Command{
 		Use:   "provider",
 		Short: "Run the make-believe of a provider until stopped",
 		Long: `Answers HTTP as a provider of e-mail, short messages and such would, and delivers nothing.
-It forgets what it has counted when it ends.`,
+It is where ` + providerVariable + ` says, ` + defaultProvider + ` unless set, and forgets what it has
+counted when it ends.`,
 		Args: daemon.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			listener, err := net.Listen("tcp", at)
+			at, err := url.Parse(to.URL)
 			if err != nil {
-				return daemon.Usage("--listen: %w", err)
+				return daemon.Usage("%s: %w", providerVariable, err)
+			}
+			listener, err := net.Listen("tcp", at.Host)
+			if err != nil {
+				return daemon.Usage("%s: %w", providerVariable, err)
 			}
 			fmt.Fprintf(kit.Out(), "the provider is at http://%s\n", listener.Addr())
 			return serveUntil(cmd.Context(), listener, provider.New(provider.Config{}))
 		},
 	}
-	cmd.Flags().StringVar(&at, "listen", defaultListen, "`address` it answers at")
-	return cmd
 }
 
 // serveUntil answers HTTP until ctx ends; calls that are under way end with it.

@@ -21,8 +21,7 @@ const (
 
 // NewFollower is that somebody follows the user now.
 type NewFollower struct {
-	Follower string `msgpack:"follower"`
-	Message  string `msgpack:"message"`
+	Message string `msgpack:"message"`
 }
 
 // ProductUpdate is that there is something new, or something to be mended at once.

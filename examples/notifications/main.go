@@ -16,7 +16,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -35,8 +34,7 @@ const (
 	// providerVariable is the URL of the provider.
 	providerVariable = "NOTIFICATIONS_PROVIDER"
 
-	defaultProvider = "http://" + defaultListen
-	defaultListen   = "127.0.0.1:7091"
+	defaultProvider = "http://127.0.0.1:7091"
 )
 
 func main() {
@@ -78,14 +76,12 @@ func newApp(getenv func(string) string) (daemon.App, error) {
 		URL:    cmp.Or(getenv(providerVariable), defaultProvider),
 		Worker: cmp.Or(getenv("POD_NAME"), fmt.Sprintf("process %d", os.Getpid())),
 	}
-	// Each handler of each channel has a connection of its own.
-	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 100
 	events := newRegistry()
 	return daemon.App{
 		Name: "notifications", Events: events,
 		Projections: keepChannels(names, events, to), Pages: newPages(to),
 		Commands: func(k *daemon.Kit) []*cobra.Command {
-			return []*cobra.Command{newSend(k, events), newDeliveries(k, to), newFault(k, to), newProvider(k)}
+			return []*cobra.Command{newSend(k, events), newDeliveries(k, to), newFault(k, to), newProvider(k, to)}
 		},
 	}, nil
 }

@@ -84,10 +84,10 @@ func traffic(ctx context.Context, store eventstore.Appender, events *eventstore.
 
 // happenings are what happens to users.
 var happenings = []any{
-	NewFollower{Follower: "ann", Message: "Ann follows you."},
+	NewFollower{Message: "Ann follows you."},
 	ProductUpdate{Type: feature, Message: "There is a dark mode now."},
 	ProductUpdate{Type: security, Message: "Somebody has signed in from a new device."},
-	NewFollower{Follower: "ben", Message: "Ben follows you."},
+	NewFollower{Message: "Ben follows you."},
 	ProductUpdate{Type: security, Message: "Change your password."},
 }
 

@@ -48,6 +48,23 @@ func FollowAll(t *testing.T, program Program, others ...Program) {
 	}
 }
 
+// Follow does the same with one document, of the path that a test of its package sees it
+// by: the README of an example has commands too.
+func Follow(t *testing.T, document string, program Program, others ...Program) {
+	module, err := root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks, err := read(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !uses(blocks, program.Dir) {
+		t.Fatalf("%s does not run %s", document, program.Dir)
+	}
+	follow(t, module, blocks, append([]Program{program}, others...))
+}
+
 // root returns the directory of the module that the test is in.
 func root() (string, error) {
 	dir, err := os.Getwd()

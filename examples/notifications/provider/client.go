@@ -18,6 +18,13 @@ var ErrRefused = errors.New("the provider refuses it")
 // provider fails, or is away. It may have been delivered.
 var ErrUnavailable = errors.New("the provider does not say that it has delivered")
 
+// client keeps a connection for each of the calls that a worker may make at a time.
+var client = func() *http.Client {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = 100
+	return &http.Client{Transport: t}
+}()
+
 // Client calls a [Provider]. It is safe for concurrent use.
 type Client struct {
 	// URL is where it is, such as http://127.0.0.1:7091.
@@ -68,7 +75,7 @@ func (c *Client) call(ctx context.Context, method, path string, value, into any)
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
