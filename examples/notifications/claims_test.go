@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -89,11 +90,9 @@ func (s *scene) shared() {
 	s.fault(provider.Fault{Channel: email, Slow: "1h", Fail: 3, Lose: 4})
 	s.happens(12, 10)
 	for _, name := range []string{"one", "two"} {
-		s.worker(name, "", "--only", email, "--capacity", "4")
+		s.worker(name, "", "--only", email, "--capacity", fmt.Sprint(room))
 	}
-	s.must(s.until(s.Context(), "both have something to deliver", func() error {
-		return expect(len(s.provider.In(email).Waiting), 2, "workers that call")
-	}))
+	s.must(s.holding(s.Context(), email, room, "one", "two"))
 	killed := s.killBehind(email, "one", 20)
 	s.fault(provider.Fault{Channel: email, Slow: "0s"})
 	select {

@@ -62,7 +62,7 @@ func (t *stage) start(ctx context.Context, name, channels string, flags ...strin
 	if err != nil {
 		return err
 	}
-	w := &worker{cmd: exec.CommandContext(ctx, program, append([]string{"run", "--ttl", "1s"}, flags...)...), done: make(chan struct{})}
+	w := &worker{cmd: exec.CommandContext(ctx, program, append([]string{"run"}, flags...)...), done: make(chan struct{})}
 	w.cmd.Env = append(t.environ(channels), "POD_NAME="+name, withStory+"=1")
 	w.cmd.Stderr = &w.said
 	if w.life, err = w.cmd.StdinPipe(); err != nil {
@@ -86,14 +86,18 @@ func (w *worker) kill() {
 	<-w.done
 }
 
-// stop ends a worker in good order.
+// exitLate is the code of a worker that could not give back in time what it held: others
+// take that over, as from one that was killed.
+const exitLate = 7
+
+// stop ends a worker, in good order where the machine lets it.
 func (w *worker) stop() error {
 	w.told.Store(true)
 	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	<-w.done
-	if w.err != nil {
+	if w.err != nil && w.cmd.ProcessState.ExitCode() != exitLate {
 		return fmt.Errorf("%w: %s", w.err, w.said.String())
 	}
 	return nil
@@ -109,6 +113,20 @@ func (w *worker) ended() error {
 	default:
 	}
 	return nil
+}
+
+// holding waits until each of some processes has as many calls under way in a channel that
+// is slow as it has room for users.
+func (t *stage) holding(ctx context.Context, channel string, room int, names ...string) error {
+	return t.until(ctx, "each has users in hand", func() error {
+		waiting := t.provider.In(channel).Waiting
+		for _, name := range names {
+			if err := expect(waiting[name], room, "calls of "+name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // killBehind has a worker killed behind one of its deliveries in a channel, the nth or a

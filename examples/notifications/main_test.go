@@ -71,7 +71,7 @@ func TestStory(t *testing.T) {
 var browsed = regexp.MustCompile(`In a browser: (\S+)/`)
 
 // TestServe has the page kept up: it is there, its counts grow, what it appends is delivered,
-// its switch has SMS hang, and SIGTERM ends it, SMS or not.
+// its switch has SMS hang and go on, and SIGTERM ends it.
 func TestServe(t *testing.T) {
 	t.Parallel()
 	cmd, said := program(t, "serve", "--http", "127.0.0.1:0"), new(testenv.Transcript)
@@ -117,6 +117,8 @@ func TestServe(t *testing.T) {
 	if now := counts()[sms]; now != before[sms] {
 		t.Errorf("sms hangs, and has delivered %d, before it did %d", now, before[sms])
 	}
+	post(t, at+"/api/v1/streams/provider-sms/events", `{"type":"provider_slowed","data":{"slow":"0s"}}`)
+	testenv.Wait(t, waitLong, func() error { return expectAtLeast(counts()[sms], before[sms]+1, "short messages") })
 	if status := get(t, at+"/api/v1/status"); !strings.Contains(status, `"projection": "chat"`) {
 		t.Errorf("the status is %s", status)
 	}

@@ -187,7 +187,7 @@ func (t *stage) atEnd(ctx context.Context, name string, deliveries int) error {
 
 const (
 	// patience bounds what is waited for; only a story that does not come true takes as long.
-	patience = 30 * time.Second
+	patience = time.Minute
 	lookOver = 5 * time.Millisecond
 )
 

@@ -19,8 +19,9 @@ const (
 	// storyEvents is how much happens to all users together, the same to each.
 	storyEvents = storyUsers * perUser
 	perUser     = 5
-	// killedBehind is behind how many of its mails email-1 is killed; it has room for four
-	// users, which have more.
+	// room is how many users a process has at a time that shares the e-mail.
+	room = 4
+	// killedBehind is behind how many of its mails email-1 is killed; its users have more.
 	killedBehind = 12
 	// unreachable is a user without a device.
 	unreachable = "user-7"
@@ -87,16 +88,14 @@ func (t *telling) share(ctx context.Context) error {
 	t.say("\nTwo processes, email-1 and email-2, share the e-mail. A third one, mobile, does sms and push.")
 	// With room for a few users each, none of the two can have all of them.
 	for _, name := range []string{"email-1", "email-2"} {
-		if err := t.start(ctx, name, "", "--only", email, "--capacity", "4"); err != nil {
+		if err := t.start(ctx, name, "", "--only", email, "--capacity", fmt.Sprint(room)); err != nil {
 			return err
 		}
 	}
 	if err := t.start(ctx, "mobile", "", "--only", sms+","+push); err != nil {
 		return err
 	}
-	if err := t.until(ctx, "both email-1 and email-2 have something to deliver", func() error {
-		return expect(len(t.provider.In(email).Waiting), 2, "workers that call")
-	}); err != nil {
+	if err := t.holding(ctx, email, room, "email-1", "email-2"); err != nil {
 		return err
 	}
 	t.say("Mails are delivered, though the provider fails 2 calls, and loses its reply to 3 others.")
@@ -116,8 +115,8 @@ func (t *telling) share(ctx context.Context) error {
 		return err
 	}
 	c := t.provider.In(email)
-	t.say("email-2 takes over its users, and asks again for what may not have been delivered. The provider was called %d", c.Calls)
-	t.say("times, and has delivered %d mails, each once: %s.", c.Deliveries, shares(c))
+	t.say("After 3 seconds email-2 takes over its users, and asks again for what may not have been delivered. The provider")
+	t.say("was called %d times, and has delivered %d mails, each once: %s.", c.Calls, c.Deliveries, shares(c))
 	return errors.Join(expect(c.Failed, 2, "calls that failed"), expect(c.Lost, 3, "replies that were lost"),
 		expect(len(c.Workers), 2, "workers that delivered"), expectAtLeast(c.Repeated, 3+1, "calls that were repeated"))
 }
