@@ -162,6 +162,24 @@ func TestSlowChannel(t *testing.T) {
 	s.ends(sms)
 }
 
+// A provider that says nothing says nothing about a user: nobody is parked, however often it
+// is tried.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, false)
+	s.fault(provider.Fault{Channel: push, Slow: "1h"})
+	s.happens(1, 5)
+	s.worker("all", "", "--deadline", "100ms", "--attempts", "2")
+	s.must(s.until(s.Context(), "it was tried often", func() error { return expectAtLeast(s.provider.In(push).Calls, 5, "calls") }))
+	parked, err := s.parked(s.Context(), push)
+	s.must(err)
+	if len(parked) > 0 {
+		t.Errorf("push has parked %v", parked)
+	}
+	s.fault(provider.Fault{Channel: push, Slow: "0s"})
+	s.ends(email, sms, push)
+}
+
 // A user whom the provider refuses for good is parked in that channel alone, with the reason,
 // and nobody else waits; once it is mended, a retry goes on with the first that is missing.
 func TestRefused(t *testing.T) {
