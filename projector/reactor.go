@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/projectord/projectord/eventstore"
 )
@@ -16,6 +17,7 @@ import (
 // with [OnReact]; after that it is safe for concurrent use.
 type Reactor struct {
 	declaration
+	since    time.Time
 	handlers *eventstore.Folds[reaction]
 }
 
@@ -29,6 +31,11 @@ type ReactorConfig struct {
 	// Types are the types of events that are handled; others are passed over
 	// unread, known or not. Defaults to all.
 	Types []string
+	// Since has events passed over, unread, whose time is before it: a reactor that is
+	// added to streams with a history would have all of that done outside otherwise. It
+	// goes by the time that an event carries, so what is imported is as old as it says.
+	// Defaults to the zero time, before which there is nothing.
+	Since time.Time
 	// Events knows the events of those categories.
 	Events *eventstore.Registry
 }
@@ -38,6 +45,7 @@ type ReactorConfig struct {
 func NewReactor(name string, config ReactorConfig) *Reactor {
 	return &Reactor{
 		declaration: declare(name, config.Version, config.Categories, config.Types, config.Events),
+		since:       config.Since,
 		handlers:    eventstore.NewFolds[reaction](config.Events),
 	}
 }
@@ -107,7 +115,7 @@ func (p *Reactor) begin() any { return new(inbox) }
 
 func (p *Reactor) apply(state any, e *eventstore.Recorded) error {
 	in := state.(*inbox)
-	wanted := p.wants(e.Type)
+	wanted := p.wants(e.Type) && !e.Time.Before(p.since)
 	kept := *e
 	if wanted {
 		in.left++
