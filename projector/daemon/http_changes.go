@@ -17,6 +17,8 @@ type eventBody struct {
 	ID          string `json:"id"`
 	Correlation string `json:"correlation"`
 	Causation   string `json:"causation"`
+	// Extra is what else is known about it.
+	Extra map[string]string `json:"extra"`
 }
 
 // mostID is how long the ids may be that say what an event belongs to.
@@ -47,7 +49,7 @@ func postEvent(q *request) (any, error) {
 	if len(body.Correlation) > mostID || len(body.Causation) > mostID {
 		return nil, usage("correlation and causation are ids, of %d bytes at the most", mostID)
 	}
-	e := eventstore.Event{Type: body.Type, SchemaVersion: body.Schema, Metadata: eventstore.Metadata{Correlation: body.Correlation, Causation: body.Causation}}
+	e := eventstore.Event{Type: body.Type, SchemaVersion: body.Schema, Metadata: eventstore.Metadata{Correlation: body.Correlation, Causation: body.Causation, Extra: body.Extra}}
 	if e.ID, err = eventID(body.ID); err != nil {
 		return nil, usage("id is a UUID, not %q", clip(body.ID, 100))
 	}

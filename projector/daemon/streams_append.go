@@ -63,6 +63,7 @@ unknown, the same command with the --id it names finds out: nothing is appended 
 	flags.StringVar(&a.id, "id", "", "`UUID` of the event (default a new one)")
 	flags.StringVar(&a.event.Metadata.Correlation, "correlation", "", "`id` of what it is part of")
 	flags.StringVar(&a.event.Metadata.Causation, "causation", "", "`id` of what caused it")
+	flags.StringArrayVar(&a.extra, "extra", nil, "`key=text` of what else is known about it; may be given several times")
 	addSome(flags, func(s *setting) bool { return slices.Contains(storeSettings, s.name) })
 	return cmd
 }
@@ -75,6 +76,7 @@ type appending struct {
 	*program
 	event            eventstore.Event
 	data, expect, id string
+	extra            []string
 }
 
 func (a *appending) run(ctx context.Context, name string) error {
@@ -90,6 +92,9 @@ func (a *appending) run(ctx context.Context, name string) error {
 		return usage("--type is missing: it is the name of the event")
 	}
 	if a.event.ID, err = eventID(a.id); err != nil {
+		return err
+	}
+	if a.event.Metadata.Extra, err = extras(a.extra); err != nil {
 		return err
 	}
 	if a.event.Data, err = a.payload(); err != nil {
@@ -131,6 +136,25 @@ func eventID(text string) (uuid.UUID, error) {
 		return id, usage("--id is a UUID, not %q", text)
 	}
 	return id, nil
+}
+
+// extras makes metadata of what was given as KEY=TEXT.
+func extras(given []string) (map[string]string, error) {
+	if len(given) == 0 {
+		return nil, nil
+	}
+	all := make(map[string]string, len(given))
+	for _, pair := range given {
+		key, text, is := strings.Cut(pair, "=")
+		switch _, twice := all[key]; {
+		case !is || key == "":
+			return nil, usage("--extra is a key and a text with = between, not %q", pair)
+		case twice:
+			return nil, usage("--extra is given twice for %q", key)
+		}
+		all[key] = text
+	}
+	return all, nil
 }
 
 func expectation(text string) (eventstore.ExpectedVersion, error) {

@@ -120,6 +120,11 @@ func TestStreamsAppend(t *testing.T) {
 	f.stdin = `{"item":"mug","qty":9007199254740993}`
 	f.want(exitDone, do("--data", "-", "-o", "yaml"), "version: 2\n", "duplicate: false")
 	f.want(exitDone, words("streams show cart-1"), `"qty":9007199254740993`)
+	f.want(exitDone, do("--data", `{"item":"bun","qty":1}`, "--extra", "source=till=3, left", "--extra", "clerk="), "cart-1@3")
+	f.wantValue("till=3, left", exitDone, "streams show cart-1 --from 3", "events.0.extra.source")
+	f.want(exitDone, words("streams show cart-1 --from 3"), ", clerk , source till=3, left")
+	f.want(exitUsage, do("--extra", "till"), `--extra is a key and a text with = between, not "till"`)
+	f.want(exitUsage, do("--extra", "till=1", "--extra", "till=2"), `--extra is given twice for "till"`)
 	f.want(exitUsage, words("streams append cart-1"), "--type is missing")
 	f.want(exitUsage, do("--data", `{"item":`), "--data is no JSON")
 	f.want(exitUsage, do("--data", `{} {}`), "more than one value")
@@ -130,5 +135,5 @@ func TestStreamsAppend(t *testing.T) {
 	f.want(exitUsage, do("--schema", "9"), "because shop knows no schema 9 of added, only older ones")
 	f.want(exitUsage, words("streams append cart-1 --type $deleted"), "would park")
 	f.want(exitUsage, words("streams append cart-1 --type unheard_of"), `because shop knows no event of type "unheard_of"`)
-	f.wantValue(2, exitDone, "streams ls", "streams.0.head")
+	f.wantValue(3, exitDone, "streams ls", "streams.0.head")
 }
