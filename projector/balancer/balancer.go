@@ -177,6 +177,8 @@ func (b *Balancer) Announce(ctx context.Context, announcements ...Announcement) 
 // Status is a stream that is announced and not finished.
 type Status struct {
 	Announcement
+	// Lane is the name of its lane, empty without [Lanes].
+	Lane string
 	// Number is that of its last announcement.
 	Number uint64
 	// Session is the one that has it: the name of a worker, a dot and some random

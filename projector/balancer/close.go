@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -18,12 +19,16 @@ import (
 // same result. When ctx ends before, its error is returned, and the closing goes on.
 func (w *Worker) Close(ctx context.Context) error {
 	w.terminate(nil)
-	select {
-	case <-w.closed:
-		return w.closeErr
-	case <-ctx.Done():
-		return fmt.Errorf("balancer: closing worker %s, which goes on: %w", w.ID(), ctx.Err())
+	var failed []error
+	for _, o := range w.workers { // they end together
+		select {
+		case <-o.closed:
+			failed = append(failed, o.closeErr)
+		case <-ctx.Done():
+			return fmt.Errorf("balancer: closing worker %s, which goes on: %w", w.ID(), ctx.Err())
+		}
 	}
+	return errors.Join(failed...)
 }
 
 // Drain lets the worker be given no more streams, hands back those it has not heard of, and
@@ -32,20 +37,26 @@ func (w *Worker) Close(ctx context.Context) error {
 // that of ctx.
 func (w *Worker) Drain(ctx context.Context) error {
 	w.mu.Lock()
-	w.quiet = true
-	if !w.over {
-		for _, h := range w.withdraw() {
-			w.ask(&request{held: h, what: handBack})
+	for _, o := range w.workers {
+		o.quiet = true
+		if !o.over {
+			for _, h := range o.withdraw() {
+				o.ask(&request{held: h, what: handBack})
+			}
 		}
 	}
 	w.mu.Unlock()
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	var late error
-	for w.busy() && late == nil {
+	for slices.ContainsFunc(w.workers, (*Worker).busy) && late == nil {
 		select {
 		case <-ctx.Done():
-			late = fmt.Errorf("balancer: draining worker %s: %w: %d streams were not finished and go to others", w.ID(), ctx.Err(), len(w.Held()))
+			left := 0
+			for _, o := range w.workers {
+				left += len(o.Held())
+			}
+			late = fmt.Errorf("balancer: draining worker %s: %w: %d streams were not finished and go to others", w.ID(), ctx.Err(), left)
 		case <-w.closed:
 		case <-tick.C:
 		}
@@ -69,8 +80,11 @@ func (w *Worker) terminate(why error) {
 	w.closing.Do(func() { go w.shut(why) })
 }
 
-// shut ends the worker.
+// shut ends the worker, and those of the other lanes.
 func (w *Worker) shut(why error) {
+	for _, o := range w.workers {
+		o.terminate(why)
+	}
 	limit := w.config.TTL + time.Second // by when others have taken over
 	deadline := time.Now().Add(limit)
 	bounded, cancel := context.WithDeadline(context.Background(), deadline)
@@ -115,11 +129,7 @@ func (w *Worker) shut(why error) {
 	w.mu.Lock()
 	clear(w.streams)
 	w.counted()
-	w.pass()
-	w.queue = nil
-	w.out <- Notification{Kind: Terminated, Err: why} // there is a place for it, see pass
-	close(w.out)
-	w.ended = true
+	w.left(why)
 	w.mu.Unlock()
 	within(bounded, w.background.Wait)
 	close(w.closed)

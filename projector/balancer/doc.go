@@ -36,6 +36,11 @@
 // late write fail where it is compared. So work can be done twice in part, and who needs
 // effects that count once compares tokens, or uses projector, which does it with checkpoints.
 //
+// # Lanes
+//
+// [OpenLanes] gives streams priorities: a worker of [Lanes] shares its capacity among them, so
+// that urgent ones do not wait behind others, and none waits for ever.
+//
 // # Ends
 //
 // The channel never blocks whoever fills it, so no shutdown waits for a reader: every

@@ -21,6 +21,7 @@ type incarnation struct {
 	intakes sync.WaitGroup
 	broken  chan error // why it cannot go on, one is enough
 	granted int        // streams that reads may bring; guarded by the worker's mutex
+	hungry  int        // intakes whose last round brought something; guarded by the same
 	// shy says until when a partition is left to others, because something of it was handed
 	// back to them, and is there until it was swept after that; guarded by the worker's mutex.
 	shy map[int]time.Time
@@ -74,6 +75,8 @@ func (w *Worker) run(inc *incarnation) {
 
 // live lives a session until it is dead, and reports whether there shall be another one.
 func (w *Worker) live(inc *incarnation) bool {
+	readers := inc.session.Readers()
+	inc.hungry = len(readers) // until they know better
 	w.mu.Lock()
 	over := w.over
 	if !over {
@@ -86,8 +89,8 @@ func (w *Worker) live(inc *incarnation) bool {
 	}
 	w.metrics.Add(EventSession, 1)
 	w.background.Go(func() { inc.session.Run(w.life) })
-	for _, partitions := range inc.session.Readers() {
-		in := &intake{inc: inc, worker: w, partitions: partitions, unsure: make(map[int]bool), sweeps: make(map[int]sweepTimes)}
+	for _, partitions := range readers {
+		in := &intake{inc: inc, worker: w, partitions: partitions, unsure: make(map[int]bool), sweeps: make(map[int]sweepTimes), hungry: true}
 		inc.intakes.Add(1)
 		w.background.Go(func() {
 			defer inc.intakes.Done()

@@ -35,7 +35,9 @@ type intake struct {
 	partitions []int
 	turn       int          // where to begin, where not all can be read
 	scarce     bool         // there was less room than there are intakes
-	dry        bool         // the last read brought nothing
+	dry        bool         // the last round brought nothing
+	hungry     bool         // the incarnation counts it among those that are
+	kept       int          // places that are granted still, for what a reply may have brought
 	unsure     map[int]bool // partitions of which a reply may have been lost
 	sweeps     map[int]sweepTimes
 }
@@ -78,7 +80,10 @@ func (in *intake) grant(ctx context.Context) int {
 	w := in.worker
 	for ctx.Err() == nil {
 		w.mu.Lock()
-		n := w.room()
+		kept := in.kept
+		in.inc.granted -= kept
+		in.kept = 0
+		n := w.room(in.dry)
 		in.scarce = n < in.intakes()
 		if !in.scarce {
 			n /= in.intakes()
@@ -87,6 +92,7 @@ func (in *intake) grant(ctx context.Context) int {
 		if in.scarce {
 			n = min(n, 1)
 		}
+		n = max(n, kept)
 		if w.quiet || w.inc != in.inc {
 			n = 0
 		}
@@ -115,9 +121,19 @@ func (in *intake) giveBack(n int, err error) {
 	w := in.worker
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	in.inc.granted -= n
+	if in.kept = 0; len(in.unsure) > 0 {
+		in.kept = n
+	}
+	in.inc.granted -= n - in.kept
 	if w.inc == in.inc {
 		w.trouble = err
+	}
+	if hungry := !in.dry; hungry != in.hungry {
+		if in.hungry = hungry; hungry {
+			in.inc.hungry++
+		} else {
+			in.inc.hungry--
+		}
 	}
 	w.change()
 }
@@ -126,6 +142,10 @@ func (in *intake) giveBack(n int, err error) {
 // sessions had, then new ones.
 func (in *intake) fill(ctx context.Context, n int) error {
 	block := longestBlock
+	if len(in.worker.workers) > 1 && !in.dry { // the others would wait for what is granted
+		block = 0
+	}
+	in.dry = true
 	for _, p := range in.partitions {
 		if in.unsure[p] {
 			known, _ := in.known(p)
@@ -139,6 +159,7 @@ func (in *intake) fill(ctx context.Context, n int) error {
 				return err
 			}
 			n -= len(b.Pointers)
+			in.dry = in.dry && len(b.Pointers) == 0
 		}
 		if n <= 0 {
 			return nil
@@ -148,6 +169,7 @@ func (in *intake) fill(ctx context.Context, n int) error {
 			return err
 		}
 		n -= taken
+		in.dry = in.dry && taken == 0
 		block = min(block, time.Until(in.sweeps[p].next))
 	}
 	if n <= 0 || slices.ContainsFunc(in.partitions, func(p int) bool { return in.unsure[p] }) {
@@ -174,7 +196,7 @@ func (in *intake) read(ctx context.Context, n int, block time.Duration) error {
 		block = min(block, longestBlock/time.Duration(in.intakes()))
 	}
 	b, err := in.inc.member.Read(ctx, partitions, n/len(partitions), max(0, block))
-	in.dry = len(b.Pointers) == 0
+	in.dry = in.dry && len(b.Pointers) == 0
 	if err != nil {
 		for _, p := range partitions {
 			in.unsure[p] = true

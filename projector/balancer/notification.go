@@ -36,7 +36,7 @@ func (k Kind) String() string {
 type Notification struct {
 	Kind Kind
 	// Assignment is the stream's. With [Expired] it has the stream alone; with [Terminated]
-	// it is empty.
+	// it is empty, of a [LaneWorker] too.
 	Assignment
 	// Err is why, with [Disowned] and [Terminated].
 	Err error
@@ -45,6 +45,8 @@ type Notification struct {
 // Assignment is a stream that a worker has.
 type Assignment struct {
 	Stream string
+	// Lane is the name of the stream's lane, empty without [Lanes].
+	Lane string
 	// Info is that of the stream's last announcement. It is not to be changed.
 	Info []byte
 	// Number is that of the announcement. Later ones of a stream have higher numbers.

@@ -216,7 +216,7 @@ func (w *Worker) renew(h *held, e lease.Entry) {
 		h.cancel = nil
 	}
 	now := time.Now()
-	h.Assignment = Assignment{Stream: h.Stream, Info: e.Info, Number: e.Head, Token: e.Token}
+	h.Assignment = Assignment{Stream: h.Stream, Lane: w.lane.Name, Info: e.Info, Number: e.Head, Token: e.Token}
 	h.state, h.since, h.progress = owned, now, now
 	w.metrics.Add(EventAssigned, 1)
 	if w.quiet {
@@ -326,6 +326,8 @@ func (w *Worker) withdraw() (unheard []*held) {
 	silent := make(map[string]bool) // streams whose assignment is taken back
 	for _, n := range append(read, all...) {
 		switch h := w.streams[n.Stream]; {
+		case n.Lane != w.lane.Name:
+			w.queue = append(w.queue, n)
 		case n.Kind != Disowned:
 			silent[n.Stream] = true
 			if h != nil && h.state != busy && h.Token == n.Token {

@@ -145,7 +145,7 @@ func (w *Worker) assign(inc *incarnation, e lease.Entry, pointers []string, take
 	}
 	now := time.Now()
 	h := &held{
-		Assignment: Assignment{Stream: e.Stream, Info: e.Info, Number: e.Head, Token: e.Token, TakenOver: takenOver},
+		Assignment: Assignment{Stream: e.Stream, Lane: w.lane.Name, Info: e.Info, Number: e.Head, Token: e.Token, TakenOver: takenOver},
 		inc:        inc, partition: w.balancer.log.PartitionOf(e.Stream), pointers: pointers, state: owned, since: now, progress: now,
 	}
 	w.streams[e.Stream] = h
@@ -176,7 +176,7 @@ func (in *intake) offer(claims []lease.Claim) []lease.Claim {
 		}
 		now := time.Now()
 		h := &held{
-			Assignment: Assignment{Stream: c.Stream, TakenOver: true},
+			Assignment: Assignment{Stream: c.Stream, Lane: w.lane.Name, TakenOver: true},
 			inc:        in.inc, partition: in.partition(c.Stream), pointers: c.Pointers, state: offered, since: now, progress: now,
 		}
 		w.streams[c.Stream] = h
@@ -229,7 +229,7 @@ func (w *Worker) Claim(ctx context.Context, stream string) (Assignment, error) {
 		return Assignment{}, w.cannot("claiming", stream, err)
 	}
 	now := time.Now()
-	h.Assignment = Assignment{Stream: stream, Info: e.Info, Number: e.Head, Token: e.Token, TakenOver: true}
+	h.Assignment = Assignment{Stream: stream, Lane: w.lane.Name, Info: e.Info, Number: e.Head, Token: e.Token, TakenOver: true}
 	h.state, h.since, h.progress = owned, now, now
 	w.unsaid(stream)
 	w.metrics.Add(EventTakenOver, 1)

@@ -19,6 +19,8 @@ import (
 // the session dies all of them are disowned, and a new one begins as soon as Redis answers.
 // It ends by [Worker.Close] and [Worker.Drain], or when another process has its name.
 type Worker struct {
+	*share   // what it has together with the workers of other lanes; alone without lanes
+	lane     Lane
 	balancer *Balancer
 	config   WorkerConfig
 	name     *lease.Name
@@ -34,15 +36,12 @@ type Worker struct {
 	changed    chan struct{}  // there may be room, or nothing left; one is enough to be told
 	requested  chan struct{}  // there are requests
 
-	mu       sync.Mutex // guards all below
-	out      chan Notification
-	queue    []Notification   // what out has no room for, in order
+	// The mutex of the share guards all below.
 	inc      *incarnation     // nil between two sessions
 	streams  map[string]*held // what the worker has, and is offered
 	requests []*request       // of the settler
 	quiet    bool             // no more streams are wanted
 	over     bool             // nothing can be done any more, and soon out is closed
-	ended    bool             // out is closed
 	trouble  error            // why no streams come, nil where they can
 }
 
@@ -76,41 +75,42 @@ type held struct {
 // little longer than a TTL, so that a process that was restarted gets its own back; then
 // the error wraps [lease.ErrNameTaken].
 func (b *Balancer) Join(ctx context.Context, config WorkerConfig) (*Worker, error) {
-	config = config.withDefaults()
-	if err := config.validate(); err != nil {
+	s, err := join(ctx, config, []*Balancer{b}, []Lane{{}})
+	if err != nil {
 		return nil, fmt.Errorf("balancer: joining: %w", err)
 	}
+	return s.workers[0], nil
+}
+
+// enter makes a worker of a share, which does nothing before [Worker.start].
+func (b *Balancer) enter(ctx context.Context, config WorkerConfig, s *share, lane Lane) (*Worker, error) {
 	name, err := lease.AcquireName(ctx, b.client, lease.NameConfig{
 		Namespace: b.Namespace(), Given: config.Name, Getenv: config.Getenv, TTL: config.TTL,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("balancer: joining: %w", err)
+		return nil, err
 	}
 	w := &Worker{
-		balancer: b, config: config, name: name, metrics: config.Metrics,
+		share: s, lane: lane, balancer: b, config: config, name: name, metrics: config.Metrics,
 		logger:  config.Logger.With("balancer", b.Namespace(), "worker", name.String()),
 		closed:  make(chan struct{}),
 		changed: make(chan struct{}, 1), requested: make(chan struct{}, 1),
-		// An assignment and a loss of each stream, and the last word.
-		out:     make(chan Notification, 2*config.Capacity+1),
 		streams: make(map[string]*held),
 	}
 	w.life, w.end = context.WithCancel(context.WithoutCancel(ctx))
-	inc, err := w.begin(ctx)
-	if err != nil {
-		w.end()
-		name.Release(context.WithoutCancel(ctx)) // it would be taken for a TTL
-		return nil, fmt.Errorf("balancer: joining: %w", err)
-	}
+	return w, nil
+}
+
+// start has the worker be given streams, by a session that it has begun.
+func (w *Worker) start(inc *incarnation) {
 	w.background.Go(func() { w.name.Run(w.life) })
 	w.background.Go(func() { w.run(inc) })
 	w.background.Go(w.settle)
 	w.background.Go(w.mind)
 	w.background.Go(w.heal)
 	w.background.Go(func() {
-		b.log.Tend(w.life, lease.TendConfig{TTL: config.TTL, Failed: w.failed})
+		w.balancer.log.Tend(w.life, lease.TendConfig{TTL: w.config.TTL, Failed: w.failed})
 	})
-	return w, nil
 }
 
 // ID returns the worker's name.
@@ -140,6 +140,11 @@ func (w *Worker) Err() error {
 func (w *Worker) Held() []Assignment {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.holds()
+}
+
+// holds is Held; w.mu is held.
+func (w *Worker) holds() []Assignment {
 	var all []Assignment
 	for _, h := range w.streams {
 		if w.has(h) {
@@ -209,43 +214,6 @@ func (w *Worker) told(n Notification) {
 	w.pass()
 }
 
-// pass fills the channel from the queue, and leaves a place for the last word; w.mu is
-// held. Only this sends, and the last word.
-func (w *Worker) pass() {
-	if w.ended {
-		return
-	}
-	n := 0
-	for n < len(w.queue) && len(w.out) < cap(w.out)-1 {
-		w.out <- w.queue[n]
-		n++
-	}
-	w.queue = slices.Delete(w.queue, 0, n)
-}
-
-// room returns how many more streams may be asked for; w.mu is held. Each takes a part of
-// the capacity, and two places in the channel: it may be lost before it is read of.
-func (w *Worker) room() int {
-	granted := 0
-	if w.inc != nil {
-		granted = w.inc.granted
-	}
-	capacity := w.config.Capacity
-	places := 2*capacity - len(w.out) - len(w.queue) - len(w.streams)
-	return max(0, min(capacity-len(w.streams)-granted, places/2-granted))
-}
-
-// change says that there may be room; w.mu need not be held.
-func (w *Worker) change() {
-	select {
-	case w.changed <- struct{}{}:
-	default:
-	}
-}
-
-// counted tells the metrics how many streams there are; w.mu is held.
-func (w *Worker) counted() { w.metrics.Held(len(w.streams), w.config.Capacity) }
-
 // drop forgets a stream; w.mu is held.
 func (w *Worker) drop(h *held, why error) {
 	if w.streams[h.Stream] == h {
@@ -271,7 +239,7 @@ func (w *Worker) disown(h *held, why error) {
 func (w *Worker) unsaid(stream string) bool {
 	before := len(w.queue)
 	w.queue = slices.DeleteFunc(w.queue, func(n Notification) bool {
-		return n.Stream == stream && (n.Kind == Assigned || n.Kind == Expired)
+		return n.Lane == w.lane.Name && n.Stream == stream && (n.Kind == Assigned || n.Kind == Expired)
 	})
 	return len(w.queue) < before
 }
