@@ -1,0 +1,598 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/eventstore"
+	"github.com/projectord/projectord/eventstore/redisstore"
+	"github.com/projectord/projectord/examples/orders/bank"
+	"github.com/projectord/projectord/examples/orders/order"
+	"github.com/projectord/projectord/internal/embedded"
+	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/balancer"
+	"github.com/projectord/projectord/projector/lease"
+	"github.com/projectord/projectord/projector/redissink"
+)
+
+const storyNamespace = "orders"
+
+// telling is the story while it is told.
+type telling struct {
+	io.Writer
+	shop    *shop
+	url     string // of the embedded server
+	client  *redis.Client
+	store   *redisstore.Store
+	log     *lease.Log
+	lanes   *balancer.Lanes
+	bank    *bank.Bank
+	bankURL string
+	crew    map[string]*child
+	placed  []string // ids of orders that are to be charged and picked in the end
+}
+
+// story tells what this is about, on an embedded server, and returns an error where
+// something did not come true.
+func story(ctx context.Context, out io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	server, err := embedded.Start()
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	t := &telling{
+		Writer: out, shop: newShop(nil), url: server.URL(), bank: bank.New(), crew: make(map[string]*child),
+		client: redis.NewClient(&redis.Options{Addr: server.Addr(), DisableIdentity: true}),
+	}
+	defer t.client.Close()
+	defer t.end()
+	if t.store, err = redisstore.Open(ctx, t.client, redisstore.Config{Namespace: storyNamespace, Partitions: 4}); err != nil {
+		return err
+	}
+	if t.log, err = lease.NewLog(t.client, lease.Config{Namespace: storyNamespace, Partitions: t.store.Partitions()}); err != nil {
+		return err
+	}
+	if t.lanes, err = openLanes(ctx, t.client, storyNamespace); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	t.bankURL = "http://" + listener.Addr().String()
+	go serveUntil(ctx, listener, t.bank)
+	for _, chapter := range []func(context.Context) error{t.pay, t.mend, t.outage, t.crash, t.priorities, t.bounded, t.count} {
+		if err := chapter(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *telling) say(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
+
+// place places orders of a lane; those of id "rush" are rush-1 and so on.
+func (t *telling) place(ctx context.Context, id, user, lane string, cents int64, n int) error {
+	for i := range n {
+		name := id
+		if n > 1 {
+			name = fmt.Sprintf("%s-%d", id, i+1)
+		}
+		p := order.Placed{Product: "tea", User: user, Quantity: 1, AmountCents: cents, Lane: lane}
+		if err := t.shop.place(ctx, t.store, "web", name, p); err != nil {
+			return err
+		}
+		if cents <= bank.Limit {
+			t.placed = append(t.placed, name)
+		}
+	}
+	return nil
+}
+
+// pay shows what the bank answers, and what follows from it.
+func (t *telling) pay(ctx context.Context) error {
+	t.say("Fronts of a shop place orders, each a stream. Two processes, office-1 and office-2, share them: they have a bank charge")
+	t.say("each order, and hand it to the pickers. Five orders come, and the bank answers each in another way.")
+	for _, o := range []struct {
+		id, user, lane string
+		cents          int64
+	}{{"1", "ann", "high", 250}, {"2", "ben", "normal", 900}, {"3", "dan", "normal", 150_000}, {"4", bank.Hasty, "normal", 400}, {"5", bank.Unknown, "low", 700}} {
+		if err := t.place(ctx, o.id, o.user, o.lane, o.cents, 1); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"office-1", "office-2"} {
+		if err := t.start(ctx, name, "run", "--ttl", "1s"); err != nil {
+			return err
+		}
+	}
+	if err := t.until(ctx, "the bank has answered", func() error {
+		parked, err := t.parked(ctx)
+		return errors.Join(err, t.are(ctx, order.StateCharged, "1", "2", "4"), t.are(ctx, order.StateRefused, "3"), expect(len(parked), 1, "orders that are parked"))
+	}); err != nil {
+		return err
+	}
+	parked, err := t.parked(ctx)
+	if err != nil {
+		return err
+	}
+	calls := t.bank.Calls("4")
+	if err := errors.Join(expect(len(calls), 3, "calls for order 4"), expect(len(t.bank.Calls("5")), 1, "calls for order 5"), expect(parked[0].Attempts, 1, "attempts at order 5")); err != nil {
+		return err
+	}
+	first, second := calls[1].Sub(calls[0]), calls[2].Sub(calls[1])
+	if first < 100*time.Millisecond || second < 200*time.Millisecond {
+		return fmt.Errorf("the bank was asked again after %s, and then after %s", first, second)
+	}
+	t.say("  1 and 2 are charged.")
+	t.say("  3 is declined, as it costs too much. That is no failure but what happened: an event, charge_refused.")
+	t.say("  4 times out twice. That may pass, so the bank is asked again, after 0.1 s, then 0.2 s, and charges it.")
+	t.say("  5 is of somebody without an account. Asking again would not help, so the order is parked at once, for charges alone:")
+	return t.command(ctx, nil, "parked", "ls")
+}
+
+// mend has the parked order tried again, once what was wrong is mended.
+func (t *telling) mend(ctx context.Context) error {
+	t.say("What was wrong is mended: eve gets an account. Then the order is tried again.")
+	opened, err := t.shop.events.Encode(AccountOpened{By: "the story"})
+	if err != nil {
+		return err
+	}
+	account, err := eventstore.NewStreamID("account", bank.Unknown)
+	if err != nil {
+		return err
+	}
+	if _, err := t.store.Append(ctx, account, eventstore.NoStream, opened); err != nil {
+		return err
+	}
+	if err := t.atEnd(ctx, accounts); err != nil {
+		return err
+	}
+	if err := t.command(ctx, nil, "parked", "retry", charges, "order-5"); err != nil {
+		return err
+	}
+	if err := t.until(ctx, "order 5 is charged", func() error { return t.are(ctx, order.StateCharged, "5") }); err != nil {
+		return err
+	}
+	t.say("Order 5 is charged.")
+	return nil
+}
+
+// outage has the bank be away.
+func (t *telling) outage(ctx context.Context) error {
+	t.say("\nThe bank is down, and three orders come. That is the fault of none of them: charges as a whole pauses, and")
+	t.say("now and then tries whether the bank is back.")
+	t.bank.SetDown(true)
+	if err := t.place(ctx, "late", "ann", "low", 300, 3); err != nil {
+		return err
+	}
+	if err := t.until(ctx, "the bank was asked several times", func() error { return atLeast(t.bank.Turned(), 3, "calls while it is down") }); err != nil {
+		return err
+	}
+	parked, err := t.parked(ctx)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(expect(len(parked), 0, "orders that are parked"), t.are(ctx, order.StatePlaced, "late-1", "late-2", "late-3")); err != nil {
+		return err
+	}
+	if err := t.command(ctx, nil, "status"); err != nil {
+		return err
+	}
+	t.bank.SetDown(false)
+	if err := t.until(ctx, "the late orders are charged", func() error { return t.are(ctx, order.StateCharged, "late-1", "late-2", "late-3") }); err != nil {
+		return err
+	}
+	t.say("It is back. All three are charged, and nobody had to be told to try again.")
+	return nil
+}
+
+// crash has a picker killed while it has orders.
+func (t *telling) crash(ctx context.Context) error {
+	n := len(t.placed)
+	if err := t.waiting(ctx, n); err != nil {
+		return err
+	}
+	t.say("\nThe %d charged orders wait to be picked. picker-1 begins with all of them, and is slow.", n)
+	if err := t.start(ctx, "picker-1", "pick", "--places", "20", "--within", "2s", "--takes", "1h"); err != nil {
+		return err
+	}
+	if err := t.until(ctx, "picker-1 has begun all orders", func() error { return t.are(ctx, order.StatePicking, t.placed...) }); err != nil {
+		return err
+	}
+	before, err := t.takenBy(ctx)
+	if err != nil {
+		return err
+	}
+	t.say("It is killed. What it has is still known to be its, which Redis says too, by XPENDING:")
+	t.crew["picker-1"].kill()
+	if err := t.command(ctx, nil, "picking"); err != nil {
+		return err
+	}
+	all, err := pendingIn(ctx, t.client, t.lanes)
+	if err != nil {
+		return err
+	}
+	for _, p := range all {
+		if !strings.HasPrefix(p.consumer, "picker-1.") {
+			return fmt.Errorf("%s is pending for %s", p.order, p.consumer)
+		}
+	}
+	if err := expect(len(all), n, "entries that are pending"); err != nil {
+		return err
+	}
+	t.say("picker-2 and picker-3 begin. Once the two seconds are over that picker-1 has to give a sign of life, they take")
+	t.say("over its orders, and pick them.")
+	for _, name := range []string{"picker-2", "picker-3"} {
+		if err := t.start(ctx, name, "pick", "--within", "2s", "--takes", "10ms"); err != nil {
+			return err
+		}
+	}
+	if err := t.allPicked(ctx); err != nil {
+		return err
+	}
+	for _, id := range t.placed {
+		picked, err := t.history(ctx, id)
+		if err != nil {
+			return err
+		}
+		if picked.State != order.StatePicked || picked.Picks != 1 || picked.Picker == "picker-1" || picked.Token <= before[id] {
+			return fmt.Errorf("order %s is %+v, and picker-1 had token %d", id, picked, before[id])
+		}
+	}
+	t.say("All %d are picked, each once, with a token higher than the one picker-1 had: had it only been stuck, what it", n)
+	t.say("wrote afterwards would be refused.")
+	return t.stop("picker-2", "picker-3")
+}
+
+const (
+	slowOrders, rushOrders = 30, 5
+	// rushedBy is by which order that is begun all urgent ones have been, at the latest. The
+	// places of a picker are 4: one waits for normal orders, and two of the other three are
+	// for high ones while there are any.
+	rushedBy = 14
+)
+
+// priorities has many orders come that are not urgent, and then a few that are.
+func (t *telling) priorities(ctx context.Context) error {
+	t.say("\n%d orders come that are not urgent, and then %d that are. Then there is one picker, with 4 places.", slowOrders, rushOrders)
+	first := len(t.placed)
+	if err := t.place(ctx, "slow", "cat", "low", 300, slowOrders); err != nil {
+		return err
+	}
+	if err := t.place(ctx, "rush", "ben", "high", 300, rushOrders); err != nil {
+		return err
+	}
+	if err := t.waiting(ctx, slowOrders+rushOrders); err != nil {
+		return err
+	}
+	if err := t.start(ctx, "picker-4", "pick", "--takes", "20ms"); err != nil {
+		return err
+	}
+	if err := t.allPicked(ctx); err != nil {
+		return err
+	}
+	var begun []taken
+	for _, id := range t.placed[first:] {
+		all, err := t.taken(ctx, id)
+		if err != nil {
+			return err
+		}
+		begun = append(begun, all...)
+	}
+	slices.SortFunc(begun, func(a, b taken) int { return a.at.Compare(b.at) })
+	last, between := 0, 0
+	for i, b := range begun {
+		if b.lane == "high" {
+			last = i + 1
+			between = i + 1
+		}
+	}
+	between -= rushOrders
+	if len(begun) != slowOrders+rushOrders || last > rushedBy || between == 0 {
+		return fmt.Errorf("of %d orders the last urgent one was begun as number %d, behind %d others", len(begun), last, between)
+	}
+	t.say("The urgent ones are begun first, all of them among the first %d of the %d. Meanwhile the others go on too,", rushedBy, slowOrders+rushOrders)
+	t.say("more slowly, as the low lane has its share: nobody waits for ever.")
+	if err := t.atEnd(ctx, order.LanesProjection); err != nil {
+		return err
+	}
+	for _, lane := range []string{"high", "low"} {
+		if err := t.command(ctx, nil, "get", order.LanesProjection, lane); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bounded removes what is not wanted any more, and shows that what is needed stays.
+func (t *telling) bounded(ctx context.Context) error {
+	arrived, err := t.arrivals(ctx)
+	if err != nil {
+		return err
+	}
+	t.say("The front keeps a log, arrivals-web, of all %d orders. Of that the newest 10 are wanted from now on. The offices are", arrived)
+	t.say("closed, and 12 more orders come, which the read model of the fronts does not know yet.")
+	if err := t.atEnd(ctx, order.FrontsProjection); err != nil {
+		return err
+	}
+	if err := t.stop("office-1", "office-2"); err != nil {
+		return err
+	}
+	const unseen = 12
+	if err := t.place(ctx, "night", "ann", "normal", 300, unseen); err != nil {
+		return err
+	}
+	apply := []string{"retention", "apply", "--yes"}
+	if err := t.command(ctx, []string{keepVariable + "=10"}, apply...); err != nil {
+		return err
+	}
+	// The event that the projection stands at, and all behind it.
+	if err := t.left(ctx, unseen+1); err != nil {
+		return err
+	}
+	t.say("%d are left, and not 10: the 12 are needed, and the one before them. The offices open, and then the rest may go.", unseen+1)
+	if err := t.start(ctx, "office-3", "run", "--ttl", "1s"); err != nil {
+		return err
+	}
+	if err := t.atEnd(ctx, order.FrontsProjection); err != nil {
+		return err
+	}
+	if err := t.command(ctx, []string{keepVariable + "=10"}, apply...); err != nil {
+		return err
+	}
+	if err := t.left(ctx, 10); err != nil {
+		return err
+	}
+	if err := t.command(ctx, nil, "get", order.FrontsProjection, "web"); err != nil {
+		return err
+	}
+	t.say("10 are left, and the read model has counted all %d. Orders that nothing has happened to for long are deleted,", arrived+unseen)
+	return t.allPicked(ctx)
+}
+
+// count sums up, and then has the orders deleted that are done.
+func (t *telling) count(ctx context.Context) error {
+	for _, id := range t.placed {
+		o, err := t.history(ctx, id)
+		if err != nil {
+			return err
+		}
+		if o.Picks != 1 {
+			return fmt.Errorf("order %s was picked %d times", id, o.Picks)
+		}
+	}
+	if err := expect(t.bank.Charges(), len(t.placed), "charges"); err != nil {
+		return err
+	}
+	for _, name := range []string{charges, dispatches, order.OrdersProjection, order.LanesProjection} {
+		if err := t.atEnd(ctx, name); err != nil {
+			return err
+		}
+	}
+	t.say("read models and all; here that is a millisecond, and 30 days unless it is set:")
+	if err := t.command(ctx, []string{idleVariable + "=1ms"}, "retention", "apply", "--yes"); err != nil {
+		return err
+	}
+	if err := t.atEnd(ctx, order.OrdersProjection); err != nil {
+		return err
+	}
+	if err := t.are(ctx, "", t.placed...); err != nil {
+		return err
+	}
+	if err := t.stop("office-3", "picker-4"); err != nil {
+		return err
+	}
+	t.say("In the end %d orders were placed, of which 1 was declined; %d were charged by the bank once, and picked once.", len(t.placed)+1, len(t.placed))
+	return nil
+}
+
+// history returns what the events of an order add up to.
+func (t *telling) history(ctx context.Context, id string) (order.Order, error) {
+	o, _, err := t.shop.repository(t.store).Load(ctx, id)
+	return o, err
+}
+
+// are returns an error unless the read model shows orders in a state; "" is for those that
+// are not there.
+func (t *telling) are(ctx context.Context, state order.State, ids ...string) error {
+	reader, err := redissink.NewReader(t.client, storyNamespace, order.OrdersProjection, order.OrdersModel)
+	if err != nil {
+		return err
+	}
+	documents, _, err := reader.Documents(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for i, d := range documents {
+		if order.State(d["state"]) != state {
+			return fmt.Errorf("order %s is %q, and not %q", ids[i], d["state"], state)
+		}
+	}
+	return nil
+}
+
+// taken is that an order was begun.
+type taken struct {
+	lane  string
+	token uint64
+	at    time.Time
+}
+
+func (t *telling) taken(ctx context.Context, id string) (all []taken, err error) {
+	stream, err := eventstore.NewStreamID(order.Category, id)
+	if err != nil {
+		return nil, err
+	}
+	for r, err := range t.store.Read(ctx, stream, eventstore.Range{}) {
+		if err != nil {
+			return nil, err
+		}
+		if r.Type != order.NameTaken {
+			continue
+		}
+		e, err := t.shop.events.Decode(&r)
+		if err != nil {
+			return nil, err
+		}
+		begun := e.(*order.Taken)
+		all = append(all, taken{begun.Lane, begun.Token, r.Time})
+	}
+	return all, nil
+}
+
+// takenBy returns with which token each order was begun last.
+func (t *telling) takenBy(ctx context.Context) (map[string]uint64, error) {
+	tokens := make(map[string]uint64)
+	for _, id := range t.placed {
+		o, err := t.history(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		tokens[id] = o.Token
+	}
+	return tokens, nil
+}
+
+// waiting waits until so many orders are handed out.
+func (t *telling) waiting(ctx context.Context, n int) error {
+	return t.until(ctx, "the orders are handed out", func() error {
+		there := 0
+		for _, err := range t.lanes.Streams(ctx) {
+			if err != nil {
+				return err
+			}
+			there++
+		}
+		return expect(there, n, "orders handed out")
+	})
+}
+
+// allPicked waits until all orders are picked, and nothing is handed out any more.
+func (t *telling) allPicked(ctx context.Context) error {
+	if err := t.until(ctx, "all orders are picked", func() error { return t.are(ctx, order.StatePicked, t.placed...) }); err != nil {
+		return err
+	}
+	return t.waiting(ctx, 0)
+}
+
+// arrivals returns how many events the log of the front has.
+func (t *telling) arrivals(ctx context.Context) (n int, err error) {
+	log, err := eventstore.NewStreamID(order.ArrivalsCategory, "web")
+	if err != nil {
+		return 0, err
+	}
+	for _, err := range t.store.Read(ctx, log, eventstore.Range{Backward: true}) {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+func (t *telling) left(ctx context.Context, want int) error {
+	n, err := t.arrivals(ctx)
+	return cmp.Or(err, expect(n, want, "events of arrivals-web"))
+}
+
+// assignment is a projection, as this package asks about it.
+func (t *telling) assignment(name string) (a projector.Assignment, err error) {
+	switch name {
+	case charges:
+		a.Projection = t.shop.charges()
+	case dispatches:
+		a.Projection = t.shop.dispatches()
+	case accounts:
+		a.Projection = t.shop.accounts()
+	case order.OrdersProjection:
+		a.Projection = order.Orders(t.shop.events)
+		a.Sink, err = redissink.New(t.client, storyNamespace, order.OrdersModel)
+		return a, err
+	case order.LanesProjection:
+		a.Projection = order.Lanes(t.shop.events)
+	case order.FrontsProjection:
+		a.Projection = order.Fronts(t.shop.events)
+	}
+	a.Sink, err = redissink.NewCheckpoints(t.client, redissink.CheckpointsConfig{Namespace: storyNamespace, Partitions: t.store.Partitions(), Projection: name})
+	return a, err
+}
+
+// atEnd waits until a projection has nothing left to do.
+func (t *telling) atEnd(ctx context.Context, name string) error {
+	a, err := t.assignment(name)
+	if err != nil {
+		return err
+	}
+	return t.until(ctx, name+" is at its end", func() error {
+		lag, err := projector.MeasureLag(ctx, t.log, a)
+		return cmp.Or(err, expect(lag.Events+lag.Pointers, 0, "events to go"))
+	})
+}
+
+// parked returns what charges has parked.
+func (t *telling) parked(ctx context.Context) (all []projector.Parked, err error) {
+	a, err := t.assignment(charges)
+	if err != nil {
+		return nil, err
+	}
+	for p, err := range projector.ParkedStreams(ctx, t.log, a) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// patience bounds what is waited for; only a story that does not come true takes as long.
+const patience = 30 * time.Second
+
+// until waits until something has come true.
+func (t *telling) until(ctx context.Context, what string, true func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	every := time.NewTicker(10 * time.Millisecond)
+	defer every.Stop()
+	for {
+		err := true()
+		if err == nil {
+			return nil
+		}
+		for name, c := range t.crew {
+			if ended := c.ended(); ended != nil {
+				return fmt.Errorf("%s: %w", name, ended)
+			}
+		}
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting until %s: %w", what, err)
+		}
+	}
+}
+
+func expect(got, want int, of string) error {
+	if got != want {
+		return fmt.Errorf("there are %d %s, and not %d", got, of, want)
+	}
+	return nil
+}
+
+func atLeast(got, least int, of string) error {
+	if got < least {
+		return fmt.Errorf("there are %d %s, and not %d or more", got, of, least)
+	}
+	return nil
+}
