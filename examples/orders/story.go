@@ -104,16 +104,22 @@ func (t *telling) place(ctx context.Context, id, user, lane string, cents int64,
 func (t *telling) pay(ctx context.Context) error {
 	t.say("Fronts of a shop place orders, each a stream. Two processes, office-1 and office-2, share them: they have a bank charge")
 	t.say("each order, and hand it to the pickers. Five orders come, and the bank answers each in another way.")
+	for _, name := range []string{"office-1", "office-2"} {
+		if err := t.start(ctx, name, "run", "--ttl", "1s"); err != nil {
+			return err
+		}
+	}
+	if err := t.until(ctx, "both offices are open", func() error {
+		live, err := t.log.Live(ctx)
+		return cmp.Or(err, expect(len(live), 2, "workers"))
+	}); err != nil {
+		return err
+	}
 	for _, o := range []struct {
 		id, user, lane string
 		cents          int64
 	}{{"1", "ann", "high", 250}, {"2", "ben", "normal", 900}, {"3", "dan", "normal", 150_000}, {"4", bank.Hasty, "normal", 400}, {"5", bank.Unknown, "low", 700}} {
 		if err := t.place(ctx, o.id, o.user, o.lane, o.cents, 1); err != nil {
-			return err
-		}
-	}
-	for _, name := range []string{"office-1", "office-2"} {
-		if err := t.start(ctx, name, "run", "--ttl", "1s"); err != nil {
 			return err
 		}
 	}

@@ -84,3 +84,37 @@ func ExampleWorker_Claim() {
 	// expired user-7
 	// claimed user-7 hello
 }
+
+// A worker that is full of what is not urgent is given what is at once.
+func ExampleOpenLanes() {
+	ctx := context.Background()
+	server, err := embedded.Start()
+	check(err)
+	defer server.Close()
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), DisableIdentity: true})
+	defer client.Close()
+
+	lanes, err := balancer.OpenLanes(ctx, client, balancer.Config{Namespace: "orders"},
+		balancer.Lane{Name: "high", Weight: 3}, balancer.Lane{Name: "low", Weight: 1})
+	check(err)
+	for _, order := range []string{"order-1", "order-2", "order-3"} {
+		check(lanes.Announce(ctx, "low", balancer.Announcement{Stream: order}))
+	}
+	w, err := lanes.Join(ctx, balancer.WorkerConfig{Name: "picker", Capacity: 3})
+	check(err)
+	for range 2 {
+		n := <-w.Notifications()
+		fmt.Println(w.ID(), "has", n.Stream, "of", n.Lane)
+	}
+	check(lanes.Announce(ctx, "high", balancer.Announcement{Stream: "order-4"}))
+	n := <-w.Notifications()
+	fmt.Println(w.ID(), "has", n.Stream, "of", n.Lane)
+	for _, a := range w.Held() {
+		check(w.Lane(a.Lane).Finish(ctx, a.Stream))
+	}
+	check(w.Close(ctx))
+	// Output:
+	// picker has order-1 of low
+	// picker has order-2 of low
+	// picker has order-4 of high
+}
