@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/projectord/projectord/internal/testenv"
 )
@@ -63,10 +62,12 @@ func TestStory(t *testing.T) {
 	}
 }
 
-// serve has a page, and what the page asks for, until it is told to stop.
-func TestServe(t *testing.T) {
-	t.Parallel()
+// serving returns the URL of a page that is kept up until the end of the test, which it ends
+// as people do.
+func serving(t *testing.T) (url string) {
+	t.Helper()
 	c := program(t, nil, "serve", "--http", "127.0.0.1:0")
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) } // when the test is over
 	pipe, err := c.StdoutPipe()
 	if err == nil {
 		err = c.Start()
@@ -74,16 +75,32 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := ""
 	for lines := bufio.NewScanner(pipe); url == "" && lines.Scan(); {
 		_, url, _ = strings.Cut(lines.Text(), "In a browser: ")
 	}
-	go func() { _, _ = io.Copy(io.Discard, pipe) }()
-	url = strings.TrimSuffix(url, "/")
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = io.Copy(io.Discard, pipe)
+	}()
+	t.Cleanup(func() {
+		<-read
+		_ = c.Wait()
+		if code := c.ProcessState.ExitCode(); code != 0 {
+			t.Errorf("it ends with code %d", code)
+		}
+	})
+	return strings.TrimSuffix(url, "/")
+}
+
+// serve has a page, and what the page asks for, until it is told to stop.
+func TestServe(t *testing.T) {
+	t.Parallel()
+	url := serving(t)
 	if page := string(get(t, url+"/")); !strings.Contains(page, "<title>Orders</title>") {
 		t.Errorf("the page at %q is %.200s", url, page)
 	}
-	testenv.Wait(t, 30*time.Second, func() error {
+	testenv.Wait(t, waitLong, func() error {
 		var now ordersShown
 		if err := json.Unmarshal(get(t, url+"/orders.json"), &now); err != nil {
 			return err
@@ -93,19 +110,13 @@ func TestServe(t *testing.T) {
 		}
 		return nil
 	})
-	testenv.Wait(t, 30*time.Second, func() error {
+	testenv.Wait(t, waitLong, func() error {
 		parked := string(get(t, url+"/api/v1/parked?projection=charges"))
 		if !strings.Contains(parked, "there is no account of eve") {
 			return fmt.Errorf("parked are %s", parked)
 		}
 		return nil
 	})
-	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Wait(); err != nil {
-		t.Errorf("it ends with %v", err)
-	}
 }
 
 func get(t *testing.T, url string) []byte {
