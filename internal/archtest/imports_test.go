@@ -61,10 +61,11 @@ var mayImport = map[string][]string{
 	"projector/sinktest":    {"projector", "eventstore", uuid},
 	"projector/lease":       {"eventstore", "internal/keyspace", "internal/redisx", goredis, redsync, uuid, msgpack},
 	"projector/balancer":    {"projector/lease", "internal/keyspace", "internal/redisx", goredis},
+	"projector/adopt":       {"eventstore", "projector/lease", "internal/keyspace", "internal/redisx", goredis, lru, msgpack, sync, uuid},
 	"projector/generations": {"internal/keyspace", "internal/redisx", goredis},
 	"projector/redissink":   {"projector", "projector/generations", "eventstore", "internal/keyspace", "internal/redisx", goredis, uuid},
 
-	"projector/metrics": {"projector", "projector/lease", "eventstore", prom},
+	"projector/metrics": {"projector", "projector/adopt", "projector/lease", "eventstore", prom},
 	// The API of OpenTelemetry alone: what spans are sent by is the program's.
 	"projector/tracing": {"projector", "eventstore", otel + "/attribute", otel + "/codes", otel + "/propagation", otel + "/trace", uuid},
 

@@ -15,6 +15,10 @@
 //	{ns}:throttle:<group>  string  when what was begun to be built will be done
 //	{ns}:forced            stream  what was removed though it may have been needed
 //	{ns}:checkpoints       hash    group → partitions its checkpoints are spread over
+//	{ns}:adopted           hash    source → what it reads of streams that others write
+//	{ns}:adopted:<source>  hash    key → how far it was adopted
+//	{ns}:adopted_parked:<source>   hash  key → why it is not adopted any further
+//	{ns}:adopted_skipped:<source>  hash  <key>@<entry> → why it was left out and by whom
 //	{ns:p}:s:<stream>      stream  the events; entry id <version>-0, one field
 //	{ns:p}:heads           hash    stream → head version; behind it d where the stream is deleted, t where tombstoned
 //	{ns:p}:ended           hash    stream → version of its last end, while there is
@@ -117,6 +121,22 @@ func Throttle(namespace, group string) string { return "{" + namespace + "}:thro
 // CheckpointSpread returns the key of the numbers of partitions over which groups
 // that make effects have spread their checkpoints.
 func CheckpointSpread(namespace string) string { return "{" + namespace + "}:checkpoints" }
+
+// AdoptedSources returns the key of the sources that were adopted into a namespace.
+func AdoptedSources(namespace string) string { return "{" + namespace + "}:adopted" }
+
+// Adopted returns the key of how far the keys of a source were adopted.
+func Adopted(namespace, source string) string { return "{" + namespace + "}:adopted:" + source }
+
+// AdoptedParked returns the key of those keys of a source that are not adopted any further.
+func AdoptedParked(namespace, source string) string {
+	return "{" + namespace + "}:adopted_parked:" + source
+}
+
+// AdoptedSkipped returns the key of the entries of a source that were left out.
+func AdoptedSkipped(namespace, source string) string {
+	return "{" + namespace + "}:adopted_skipped:" + source
+}
 
 // RowModels is the key of the full names of all read models that have rows in a server,
 // of all namespaces.
