@@ -16,6 +16,7 @@ import (
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/adopt"
 )
 
 // App is a program with projections of its own. All of it is optional; without
@@ -36,6 +37,10 @@ type App struct {
 	// [projector.Retention]. It is called when the command retention or the setting
 	// retention-every asks for it.
 	Retention func(ctx context.Context, b *Backends) (map[string]projector.Rule, error)
+	// Adopt, where not nil, says which streams that other programs write are adopted, see
+	// [adopt.Source]. The commands run and dev adopt them beside their workers, one process
+	// of the namespace a source at a time. Clients of sources are the program's to close.
+	Adopt func(ctx context.Context, b *Backends) ([]adopt.Source, error)
 	// Commands, where not nil, returns commands of the program's own, of other names than
 	// those every program has, and each of another: else all the program does is to say so,
 	// with code 2. It is called once, before any of them runs.

@@ -29,7 +29,7 @@ func (p *program) complete(cmd *cobra.Command) {
 			switch {
 			case argument == "PROJECTION" && len(names) > 0:
 				return names, cobra.ShellCompDirectiveNoFileComp
-			case slices.Contains([]string{"PROJECTION", "STREAM", "WORKER"}, argument):
+			case slices.Contains([]string{"PROJECTION", "STREAM", "WORKER", "SOURCE", "KEY", "ENTRY"}, argument):
 				return p.asked(cmd, argument, args, begins), cobra.ShellCompDirectiveNoFileComp
 			}
 			return nil, cobra.ShellCompDirectiveNoFileComp

@@ -52,6 +52,8 @@ func (p *program) asked(cmd *cobra.Command, argument string, args []string, begi
 		for _, w := range all {
 			add(w.Worker)
 		}
+	case cmd.Parent().Name() == "adopted":
+		s.askedAdopted(ctx, argument, args, add)
 	case argument == "STREAM" && cmd.Parent().Name() == "parked" && len(args) > 0:
 		all, _ := s.parked(ctx, args[:1], 0)
 		for _, parked := range all.Parked {
@@ -66,6 +68,31 @@ func (p *program) asked(cmd *cobra.Command, argument string, args []string, begi
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// askedAdopted adds the sources that were adopted, or the parked keys of one and where they are.
+func (s *space) askedAdopted(ctx context.Context, argument string, args []string, add func(string) bool) {
+	l, err := s.ledger()
+	if err != nil {
+		return
+	}
+	if argument == "SOURCE" {
+		sources, _ := l.Sources(ctx)
+		for name := range sources {
+			add(name)
+		}
+		return
+	}
+	keys, _ := l.Keys(ctx, args[0])
+	for _, k := range keys {
+		switch {
+		case k.Parked == nil:
+		case argument == "KEY":
+			add(k.Name)
+		case k.Name == args[1]:
+			add(k.Parked.Entry.String())
+		}
+	}
 }
 
 // beginning yields streams among which are all that begin in a certain way.

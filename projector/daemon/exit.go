@@ -12,6 +12,7 @@ import (
 	"github.com/projectord/projectord/eventstore/redisstore"
 	"github.com/projectord/projectord/internal/redisx"
 	"github.com/projectord/projectord/projector"
+	"github.com/projectord/projectord/projector/adopt"
 	"github.com/projectord/projectord/projector/generations"
 )
 
@@ -91,7 +92,7 @@ func exitCode(err error) int {
 	case errors.As(err, &dial), errors.As(err, &connect), redisx.MayPass(err) && !redisx.Redirects(err):
 		return exitUnavailable
 	case errors.Is(err, redisstore.ErrNoNamespace), errors.Is(err, generations.ErrNotStarted), errors.Is(err, generations.ErrUnknown),
-		errors.Is(err, projector.ErrNotParked), errors.Is(err, eventstore.ErrNoStream):
+		errors.Is(err, projector.ErrNotParked), errors.Is(err, adopt.ErrNotParked), errors.Is(err, eventstore.ErrNoStream):
 		return exitAbsent
 	case errors.Is(err, eventstore.ErrInvalidStream), errors.Is(err, eventstore.ErrInvalidEvent):
 		return exitUsage

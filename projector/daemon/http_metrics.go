@@ -19,6 +19,7 @@ type counts struct {
 	registry *prometheus.Registry
 	ours     prometheus.Registerer // of the registry, for what is of the namespace
 	workers  *metrics.Metrics
+	adoption *metrics.Adoption
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec
 	build    *prometheus.GaugeVec
@@ -26,7 +27,7 @@ type counts struct {
 
 func newCounts(version versionView, namespace string) *counts {
 	c := &counts{
-		registry: prometheus.NewRegistry(), workers: metrics.New(),
+		registry: prometheus.NewRegistry(), workers: metrics.New(), adoption: metrics.NewAdoption(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "projectord_http_requests_total", Help: "Requests that were answered.",
 		}, []string{"route", "method", "code"}),
@@ -41,7 +42,7 @@ func newCounts(version versionView, namespace string) *counts {
 	c.build.WithLabelValues(version.Name, version.Version, version.Revision, version.Go).Set(1)
 	// By another name than that which Kubernetes has for its own namespaces.
 	c.ours = prometheus.WrapRegistererWith(prometheus.Labels{"store": namespace}, c.registry)
-	c.ours.MustRegister(c.workers, c.requests, c.took, c.build)
+	c.ours.MustRegister(c.workers, c.adoption, c.requests, c.took, c.build)
 	c.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return c

@@ -14,12 +14,13 @@ var printed = []struct {
 	commands string
 	view     any
 }{
+	{"adopted ls", adoptedListView{}},
 	{"audit", auditsView{}},
 	{"config print", configView{}},
 	{"doctor", doctorView{}},
 	{"migrate up`, `migrate status", migrationsView{}},
 	{"projections verify", verifyView{}},
-	{"projections heal`, `streams delete`, `config validate", done{}},
+	{"projections heal`, `adopted retry`, `adopted skip`, `streams delete`, `config validate", done{}},
 	{"retention show", rulesView{}},
 	{"retention apply", retentionView{}},
 	{"retention forced", forcedListView{}},
@@ -38,6 +39,18 @@ var printedFields = map[string]string{
 	"*.stream":     "the stream, `cart-42`",
 	"*.error":      "why, in words",
 	"*.reason":     "why, in words",
+
+	"adopted ls.source":         "name of the source",
+	"adopted ls.key":            "the key, in the Redis of the source",
+	"adopted ls.position":       "id of the last entry that is done with, `0-0` where there is none",
+	"adopted ls.behind":         "entries that are not adopted yet; left out where that is not known",
+	"adopted ls.lost":           "entries that were gone before they were adopted; left out where that is not known",
+	"adopted ls.state":          "`reading`, `parked` or `gone`",
+	"adopted ls.entry":          "id of the entry it is parked at",
+	"adopted ls.since":          "when it was parked",
+	"adopted ls.fields":         "the fields of that entry, shortened where they are long",
+	"adopted ls.fields[].name":  "name of the field",
+	"adopted ls.fields[].value": "its value",
 
 	"audit.streams":            "streams that were looked at",
 	"audit.events":             "events that were read",

@@ -112,7 +112,7 @@ Exit codes:
 	flags.Var(&settingFlag{kind: "file"}, configSetting, "settings in YAML (default "+env(configSetting)+")")
 	addFlags(flags, general)
 	root.AddCommand(
-		newRun(p), newDev(p), newReady(p), newStatus(p), newStreams(p), newProjections(p), newParked(p), newWorkers(p), newLogs(p),
+		newRun(p), newDev(p), newReady(p), newStatus(p), newStreams(p), newProjections(p), newParked(p), newAdopted(p), newWorkers(p), newLogs(p),
 		newWait(p), newGet(p), newAudit(p), newSnapshots(p), newRetention(p), newMigrate(p),
 		newDoctor(p), newConfig(p), newVersion(p),
 	)

@@ -188,6 +188,12 @@ func (r *running) run(ctx context.Context) error {
 		}
 		defer end()
 	}
+	end, err := r.adopting(ctx, s, r.server.counts.adoption)
+	if err != nil {
+		release(ctx, name)
+		return untilStopped(ctx, err)
+	}
+	defer end()
 	defer r.tell(ctx, o, worker, assignments)()
 	return r.work(ctx, worker, name, retention)
 }
