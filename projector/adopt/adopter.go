@@ -26,6 +26,9 @@ type Config struct {
 	// Namespace defaults to "projectord".
 	Namespace string
 	Source    Source
+	// TTL is after how long another process takes over from one that died. At least
+	// 100 ms; defaults to [lease.DefaultTTL].
+	TTL time.Duration
 	// Logger defaults to [slog.Default].
 	Logger *slog.Logger
 }
@@ -68,6 +71,7 @@ func New(config Config) (*Adopter, error) {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
+	config.TTL = cmp.Or(config.TTL, lease.DefaultTTL)
 	config.Source.Discover = cmp.Or(config.Source.Discover, DefaultDiscover)
 	ledger, err := NewLedger(config.Client, config.Namespace)
 	if err == nil {
@@ -102,14 +106,14 @@ func (a *Adopter) Stats() Stats {
 func (a *Adopter) Run(ctx context.Context) {
 	var remind reminder
 	for ctx.Err() == nil {
-		role, err := lease.AcquireRole(ctx, a.config.Client, lease.RoleConfig{Namespace: a.config.Namespace, Role: "adopt:" + a.config.Source.Name})
+		role, err := lease.AcquireRole(ctx, a.config.Client, lease.RoleConfig{Namespace: a.config.Namespace, Role: "adopt:" + a.config.Source.Name, TTL: a.config.TTL})
 		if err == nil {
 			err = a.holding(ctx, role)
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, lease.ErrRoleTaken) && remind.due(time.Now()) {
 			a.config.Logger.Warn("the source is not adopted for a moment", "reason", err)
 		}
-		pause(ctx, time.Second)
+		pause(ctx, min(a.config.TTL, time.Second))
 	}
 }
 

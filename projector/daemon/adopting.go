@@ -36,7 +36,7 @@ func (r *running) adopting(ctx context.Context, s *space, told *metrics.Adoption
 	}
 	var adopters []*adopt.Adopter
 	for _, source := range sources {
-		a, err := adopt.New(adopt.Config{Store: s.backends.Store, Client: s.client, Namespace: r.Namespace, Source: source, Logger: r.logger})
+		a, err := adopt.New(adopt.Config{Store: s.backends.Store, Client: s.client, Namespace: r.Namespace, Source: source, TTL: r.TTL, Logger: r.logger})
 		if err != nil {
 			return nil, usage("%w", err)
 		}
