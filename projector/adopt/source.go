@@ -117,11 +117,13 @@ func (s Source) decode(k *key, e Entry, now time.Time) (items []item, err error)
 		if err != nil {
 			return nil, err
 		}
-		envelope, err := eventstore.AppendEnvelope(nil, &event) // refuses one that is too large
-		if err != nil {
-			return nil, err
+		is := room(&event)
+		if is > eventstore.MaxEventBytes/2 { // it may be too large, which this refuses
+			if _, err := eventstore.AppendEnvelope(nil, &event); err != nil {
+				return nil, err
+			}
 		}
-		size += len(envelope)
+		size += is
 		items = append(items, item{one.Stream, k, e.ID, event})
 	}
 	// They go into a stream together or not at all, which an append can do.
@@ -129,6 +131,15 @@ func (s Source) decode(k *key, e Entry, now time.Time) (items []item, err error)
 		return nil, fmt.Errorf("%w: the entry was decoded to %d events of %d bytes; %d events of %d bytes are the most", eventstore.ErrInvalidEvent, len(items), size, mostEvents, mostBytes)
 	}
 	return items, nil
+}
+
+// room returns about how many bytes an event takes.
+func room(e *eventstore.Event) int {
+	size := 100 + len(e.Type) + len(e.Data) + len(e.Metadata.Correlation) + len(e.Metadata.Causation)
+	for k, v := range e.Metadata.Extra {
+		size += len(k) + len(v)
+	}
+	return size
 }
 
 // event returns an adopted event.
