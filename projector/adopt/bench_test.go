@@ -1,7 +1,6 @@
 package adopt
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -38,8 +37,13 @@ func BenchmarkAdopt(b *testing.B) {
 					begin = time.Now()
 					appendAll(b, store, appends)
 					appending += time.Since(begin)
+					t := ready(b, client, names)
 					begin = time.Now()
-					adoptAll(b, client, names, entries)
+					for t.Stats().Entries < entries {
+						if err := t.round(b.Context()); err != nil {
+							b.Fatal(err)
+						}
+					}
 					adopting += time.Since(begin)
 					rounds++
 				}
@@ -143,8 +147,8 @@ func appendAll(b *testing.B, store *redisstore.Store, batches [][]eventstore.Str
 	}
 }
 
-// adoptAll adopts all entries.
-func adoptAll(b *testing.B, client *redis.Client, names []string, entries int) {
+// ready returns what adopts the entries, round by round.
+func ready(b *testing.B, client *redis.Client, names []string) *turn {
 	store, err := redisstore.Open(b.Context(), client, redisstore.Config{Namespace: "adopted"})
 	if err != nil {
 		b.Fatal(err)
@@ -154,15 +158,9 @@ func adoptAll(b *testing.B, client *redis.Client, names []string, entries int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(b.Context())
-	defer stop()
-	t, err := a.newTurn(ctx)
+	t, err := a.newTurn(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
-	for a.Stats().Entries < int64(entries) {
-		if err := t.round(ctx); err != nil {
-			b.Fatal(err)
-		}
-	}
+	return t
 }
