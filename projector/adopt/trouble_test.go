@@ -52,7 +52,7 @@ func TestParked(t *testing.T) {
 		}
 
 		// It is left out, and not by mistake.
-		err := f.ledger().Skip(t.Context(), "crm", one, last, Skip{By: "ann", Reason: "a test"})
+		err := f.ledger().Skip(t.Context(), "crm", one, ID{1, 1}, Skip{By: "ann", Reason: "a test"})
 		if !errors.Is(err, ErrNotParked) {
 			t.Errorf("another entry is skipped: %v", err)
 		}
@@ -81,6 +81,43 @@ func TestParked(t *testing.T) {
 		f.wait(f.at(one, last, 0))
 		f.wait(f.has("1", "1", "4", "3", "5"))
 	})
+}
+
+// TestParkedLate checks that one who is late does not park a key that somebody else had go on.
+func TestParkedLate(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	name := f.key("one")
+	bad := f.add(name, "type", "called", "n", "1")
+	s := f.source(name)
+	decode, late, goOn := s.Decode, make(chan struct{}), make(chan struct{})
+	first := true
+	s.Decode = func(e Entry) ([]Adopted, error) {
+		if first {
+			first = false
+			close(late)
+			<-goOn
+		}
+		return decode(e)
+	}
+	endLate := f.adopting(f.adopter(s, f.store))
+	<-late
+	end := f.adopting(f.adopter(f.source(name), f.store))
+	f.wait(f.parked(name, bad, "missing"))
+	if err := f.ledger().Skip(t.Context(), "crm", name, bad, Skip{By: "ann", Reason: "a test"}); err != nil {
+		t.Fatal(err)
+	}
+	last := f.add(name, "type", "called", "lead", "1", "n", "2")
+	f.wait(f.at(name, last, 0))
+	end()
+	close(goOn)
+	last = f.add(name, "type", "called", "lead", "1", "n", "3")
+	f.wait(f.at(name, last, 0))
+	endLate()
+	f.wait(f.has("1", "2", "3"))
+	if k, err := f.known(name); err != nil || k.Parked != nil {
+		t.Errorf("it is parked as %+v (%v)", k.Parked, err)
+	}
 }
 
 // TestNewCodeTriesAgain checks that a process which has just begun tries what is parked.

@@ -529,6 +529,11 @@ const (
 
 // park notes that a key is not adopted any further.
 func (t *turn) park(ctx context.Context, k *key, g got, f failure) error {
+	if g.err == nil {
+		if past, err := t.isPast(ctx, k, f.id); past || err != nil {
+			return err
+		}
+	}
 	p := Parking{Entry: f.id, Reason: clipTo(f.err.Error(), mostValueKept), Since: time.Now().UTC(), Fields: []Field{}}
 	if was, ok := t.notes[k.name]; ok && k.noted && was.Entry == f.id {
 		p.Since = was.Since
@@ -547,6 +552,24 @@ func (t *turn) park(ctx context.Context, k *key, g got, f failure) error {
 	k.parked, k.noted = true, true
 	t.logger.Error("a key is parked: nothing behind the entry is adopted until it is retried or the entry is skipped", "key", k.name, "entry", f.id.String(), "reason", f.err)
 	return nil
+}
+
+// isPast reports whether an entry was left out, or done with by somebody else who is at work
+// too, since that was looked up last.
+func (t *turn) isPast(ctx context.Context, k *key, id ID) (bool, error) {
+	var err error
+	if t.skips, err = t.ledger.Skips(ctx, t.source.Name); err != nil {
+		return false, err
+	}
+	if _, skipped := t.skips[skipField(k.name, id)]; skipped {
+		return true, nil
+	}
+	p, err := t.ledger.position(ctx, t.source.Name, k.name)
+	if err != nil || p.ID.Compare(id) < 0 {
+		return false, err
+	}
+	k.pos, k.stored, k.since = p, p.text(), 0
+	return true, nil
 }
 
 // clipTo shortens a text to so many bytes of UTF-8.
