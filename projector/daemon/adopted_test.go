@@ -12,10 +12,10 @@ import (
 )
 
 // adoptingApp is the shop, which adopts what is put into carts elsewhere.
-func adoptingApp(key string) App {
+func adoptingApp(keys ...string) App {
 	app := shopApp(1)
 	app.Adopt = func(context.Context, *Backends) ([]adopt.Source, error) {
-		return []adopt.Source{{Name: "till", Keys: []string{key}, Decode: adopt.Fields{
+		return []adopt.Source{{Name: "till", Keys: keys, Decode: adopt.Fields{
 			Category: "cart", ID: "cart", Type: "added", Numbers: []string{"qty"},
 		}.Decode}}, nil
 	}
@@ -30,6 +30,19 @@ func (f *fixture) xadd(key string, fields ...string) string {
 		f.Fatal(err)
 	}
 	return id
+}
+
+// parkedTill returns a shop with two keys that are parked, and how to skip the entry of the
+// second.
+func parkedTill(t *testing.T) (f *fixture, keys []string, skipped string) {
+	f = shop(t)
+	keys = []string{f.namespace + "_a", f.namespace + "_b"}
+	var bad string
+	for _, key := range keys {
+		bad = f.xadd(key, "cart", "1", "item", "tea", "qty", "two")
+	}
+	f.as(adoptingApp(keys...)).work(both(f.says(keys[0], "adopted", "ls"), f.says(keys[1], "adopted", "ls")))
+	return f, keys, keys[1] + " " + bad + " --reason r --by ann"
 }
 
 func TestAdopted(t *testing.T) {

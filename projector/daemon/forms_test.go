@@ -120,6 +120,9 @@ func TestForms(t *testing.T) {
 	manned.start(words("run --name blue --ttl 1h")...)
 	manned.live(1)
 
+	till, keys, skipped := parkedTill(t)
+	again, againKeys, againSkipped := parkedTill(t)
+
 	served := strings.TrimPrefix(shop(t).serve().ready().url, "http://")
 	all := []try{
 		{full, "status", asTable, "", exitDone, "PROJECTION  GENERATION"},
@@ -203,6 +206,19 @@ func TestForms(t *testing.T) {
 		{full, "parked retry", asJSON, "carts --all", exitDone, `"retried": 0`},
 		{full, "parked retry", asEmpty, "carts cart-1", exitAbsent, "cart-1 is not parked"},
 		{full, "parked retry", asError, "carts", exitUsage, "name one STREAM"},
+
+		{till, "adopted ls", asTable, "", exitDone, "SOURCE  KEY"},
+		{till, "adopted ls", asJSON, "till", exitDone, `"state": "parked"`},
+		{none, "adopted ls", asEmpty, "", exitDone, "nothing is adopted"},
+		{till, "adopted ls", asError, "tills", exitAbsent, "only till"},
+		{till, "adopted retry", asTable, "till " + keys[0], exitDone, "is tried again"},
+		{till, "adopted retry", asEmpty, "till " + keys[0], exitAbsent, "is not parked in source till"},
+		{till, "adopted retry", asError, "till", exitUsage, "KEY is missing"},
+		{till, "adopted skip", asEmpty, "till " + keys[0] + " 1-1 --reason r --by ann --yes", exitAbsent, "not parked"},
+		{till, "adopted skip", asError, "till " + skipped, exitUnconfirmed, "would leave out entry"},
+		{till, "adopted skip", asTable, "till " + skipped + " --yes", exitDone, "leaves out entry"},
+		{again, "adopted retry", asJSON, "till " + againKeys[0], exitDone, `"message"`},
+		{again, "adopted skip", asJSON, "till " + againSkipped + " --yes", exitDone, `"message"`},
 
 		{manned, "workers ls", asTable, "", exitDone, "blue    live"},
 		{manned, "workers ls", asJSON, "", exitDone, `"worker": "blue"`},
