@@ -98,12 +98,12 @@ func follow(w *balancer.Worker, takes time.Duration, out io.Writer) error {
 		switch n.Kind {
 		case balancer.Assigned:
 			fmt.Fprintf(out, "%s has %s: %s\n", w.ID(), n.Stream, n.Info)
-			ctx := w.Context(n.Stream) // ends when the stream is lost
+			ctx := w.Context(n.Assignment) // ends when the stream is lost
 			handlers.Go(func() {
 				select {
 				case <-ctx.Done():
 				case <-time.After(takes): // the work
-					if err := w.Finish(ctx, n.Stream); err == nil {
+					if err := w.Finish(ctx, n.Assignment); err == nil {
 						fmt.Fprintf(out, "%s has finished %s\n", w.ID(), n.Stream)
 					}
 				}
@@ -174,7 +174,7 @@ func story(ctx context.Context, out io.Writer) error {
 	for range 3 {
 		n := <-two.Notifications()
 		fmt.Fprintf(out, "two has %s, taken over: %t\n", n.Stream, n.TakenOver)
-		if err := two.Finish(ctx, n.Stream); err != nil {
+		if err := two.Finish(ctx, n.Assignment); err != nil {
 			return err
 		}
 	}

@@ -30,9 +30,9 @@ func TestHandOut(t *testing.T) {
 				t.Error("announced are", len(s), s["session-7"])
 			}
 			for _, w := range []*balancer.Worker{one, two} {
-				for stream := range assigned(t, w, 150) {
-					mustFinish(t, w, stream)
-					wantErr(t, w.Finish(t.Context(), stream), balancer.ErrNotHeld)
+				for _, n := range assigned(t, w, 150) {
+					mustFinish(t, w, n.Stream)
+					wantErr(t, w.Finish(t.Context(), n.Assignment), balancer.ErrNotHeld)
 				}
 			}
 			if s := statuses(t, b); len(s) != 0 {
@@ -55,7 +55,7 @@ func TestAnnouncedAgain(t *testing.T) {
 		w := join(t, b, balancer.WorkerConfig{})
 		announce(t, b, "cart")
 		first := nextOf(t, w, balancer.Assigned)
-		ctx := w.Context("cart")
+		ctx := w.Context(first.Assignment)
 		if err := b.Announce(t.Context(), balancer.Announcement{Stream: "cart", Info: []byte("new")}); err != nil {
 			t.Fatal(err)
 		}
@@ -76,8 +76,8 @@ func TestFinishByItsContext(t *testing.T) {
 	b := open(t, testenv.Embedded(t), 0)
 	w := join(t, b, balancer.WorkerConfig{Capacity: 500})
 	announce(t, b, names(500)...)
-	for stream := range assigned(t, w, 500) {
-		if err := w.Finish(w.Context(stream), stream); err != nil {
+	for _, n := range assigned(t, w, 500) {
+		if err := w.Finish(w.Context(n.Assignment), n.Assignment); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -94,14 +94,14 @@ func TestHandBack(t *testing.T) {
 		before := assigned(t, one, n)
 		two := join(t, b, balancer.WorkerConfig{Capacity: n, TTL: waitLong})
 		for stream, first := range before {
-			if err := one.HandBack(t.Context(), stream); err != nil {
+			if err := one.HandBack(t.Context(), first.Assignment); err != nil {
 				t.Fatal(err)
 			}
 			second := nextOf(t, two, balancer.Assigned)
-			if second.Stream != stream || !second.TakenOver || second.Token <= first.Token || one.Holds(stream) || !two.Holds(stream) {
+			if second.Stream != stream || !second.TakenOver || second.Token <= first.Token || one.Holds(first.Assignment) || !two.Holds(second.Assignment) {
 				t.Fatal("handed back it was assigned as", second)
 			}
-			wantErr(t, one.Finish(t.Context(), stream), balancer.ErrNotHeld)
+			wantErr(t, one.Finish(t.Context(), first.Assignment), balancer.ErrNotHeld)
 		}
 		if len(one.Notifications()) > 0 {
 			t.Error("the worker was told of", len(one.Notifications()))
@@ -116,7 +116,7 @@ func TestHandBackAlone(t *testing.T) {
 	w := join(t, b, balancer.WorkerConfig{TTL: shortTTL})
 	announce(t, b, "cart")
 	assigned(t, w, 1)
-	if err := w.HandBack(t.Context(), "cart"); err != nil {
+	if err := w.HandBack(t.Context(), w.Held()...); err != nil {
 		t.Fatal(err)
 	}
 	if len(w.Held()) != 0 {
@@ -138,7 +138,7 @@ func TestHandBackAllTheTime(t *testing.T) {
 		if times[n.Stream]++; times[n.Stream] == 3 {
 			enough++
 		}
-		if err := w.HandBack(t.Context(), n.Stream); err != nil {
+		if err := w.HandBack(t.Context(), n.Assignment); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -28,7 +28,7 @@ func BenchmarkHandOut(b *testing.B) {
 	for range handlers {
 		go func() {
 			for a := range w.Notifications() {
-				if a.Kind == balancer.Assigned && w.Finish(b.Context(), a.Stream) == nil {
+				if a.Kind == balancer.Assigned && w.Finish(b.Context(), a.Assignment) == nil {
 					done <- struct{}{}
 				}
 			}

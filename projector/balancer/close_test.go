@@ -51,10 +51,10 @@ func TestClose(t *testing.T) {
 			for range 4 {
 				wg.Go(func() {
 					for i := 0; w.Err() == nil; i++ {
-						s := fmt.Sprintf("session-%d", i%700)
-						w.Context(s)
-						w.Progress(s)
-						w.HandBack(t.Context(), s)
+						a := present(w, fmt.Sprintf("session-%d", i%700))[0]
+						w.Context(a)
+						w.Progress(a)
+						w.HandBack(t.Context(), a)
 					}
 				})
 			}
@@ -70,18 +70,19 @@ func TestClose(t *testing.T) {
 				announce(t, b, names(n)...)
 				w := join(t, b, balancer.WorkerConfig{Capacity: n})
 				owned(t, n, w)
+				one := w.Held()[0]
 				end(t, w)
 				for _, left := range drained(t, w) {
 					if left.Kind == balancer.Assigned {
 						t.Fatal("after the end there is", left.Kind, left.Stream)
 					}
 				}
-				wantErr(t, w.Finish(t.Context(), "session-1"), balancer.ErrClosed)
-				wantErr(t, w.HandBack(t.Context(), "session-1"), balancer.ErrClosed)
+				wantErr(t, w.Finish(t.Context(), one), balancer.ErrClosed)
+				wantErr(t, w.HandBack(t.Context(), one), balancer.ErrClosed)
 				_, err := w.Claim(t.Context(), "session-1")
 				wantErr(t, err, balancer.ErrClosed)
 				wantErr(t, w.Err(), balancer.ErrClosed)
-				if w.Holds("session-1") || len(w.Held()) != 0 || w.Context("session-1").Err() == nil {
+				if w.Holds(one) || len(w.Held()) != 0 || w.Context(one).Err() == nil {
 					t.Error("after the end streams are held")
 				}
 				for _, s := range statuses(t, b) {
@@ -135,7 +136,7 @@ func TestCloseSlowReader(t *testing.T) {
 		var all []balancer.Notification
 		for n := range w.Notifications() {
 			all = append(all, n)
-			w.Context(n.Stream) // takes its time
+			w.Context(n.Assignment) // takes its time
 		}
 		read <- all
 	}()
@@ -187,8 +188,8 @@ func TestDrain(t *testing.T) {
 		go func() { drainedAll <- w.Drain(t.Context()) }()
 		other := join(t, b, balancer.WorkerConfig{Capacity: 10})
 		assigned(t, other, 6)
-		for stream := range known {
-			if !w.Holds(stream) {
+		for stream, n := range known {
+			if !w.Holds(n.Assignment) {
 				t.Errorf("%s is not held while it drains", stream)
 			}
 			mustFinish(t, w, stream)

@@ -14,7 +14,7 @@
 //	for n := range w.Notifications() {
 //		switch n.Kind {
 //		case balancer.Assigned:
-//			go work(w.Context(n.Stream), w, n.Assignment) // ends with w.Finish(ctx, n.Stream)
+//			go work(w.Context(n.Assignment), w, n.Assignment) // ends with w.Finish(ctx, n.Assignment)
 //		case balancer.Disowned:
 //			log.Print("lost ", n.Stream, ": ", n.Err) // its context has ended
 //		case balancer.Terminated:

@@ -4,9 +4,9 @@ import "errors"
 
 // When a stream is claimed, finished or handed back.
 var (
-	// ErrNotHeld is wrapped by errors about a stream that this worker does not have: it
-	// never had it, finished it, or was disowned.
-	ErrNotHeld = errors.New("stream is not this worker's")
+	// ErrNotHeld is wrapped by errors about an assignment that is not in force: the worker
+	// never had the stream, finished it, or was disowned, also where it has it again since.
+	ErrNotHeld = errors.New("stream is not this worker's by this assignment")
 	// ErrNotOffered is wrapped by errors of [Worker.Claim] about a stream that no Expired
 	// was told of, or not any more.
 	ErrNotOffered = errors.New("stream is not offered to this worker")

@@ -40,7 +40,7 @@ func Example() {
 	check(err)
 	n = <-two.Notifications()
 	fmt.Println(two.ID(), "has", n.Stream, string(n.Info), "taken over:", n.TakenOver)
-	check(two.Finish(ctx, n.Stream))
+	check(two.Finish(ctx, n.Assignment))
 	for range b.Streams(ctx) {
 		fmt.Println("something is left")
 	}

@@ -490,13 +490,13 @@ func TestHole24_ContextOfAClaim(t *testing.T) {
 	b := open(t, client, 0)
 	announce(t, b, "cart", "last")
 	died(t, b, client, 1)
-	const ttl = 200 * time.Millisecond
+	const ttl = shortTTL
 	w := join(t, b, balancer.WorkerConfig{TTL: ttl, OfferExpired: true})
 	streams := make(map[string]bool)
 	for range 2 {
 		streams[nextOf(t, w, balancer.Expired).Stream] = true
 	}
-	if !streams["cart"] || w.Holds("cart") {
+	if !streams["cart"] || len(w.Held()) > 0 {
 		t.Fatal("offered are", streams)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -527,15 +527,15 @@ func TestHole25_StuckHandler(t *testing.T) {
 	b := open(t, testenv.Redis(t), 0)
 	w := join(t, b, balancer.WorkerConfig{Capacity: 2, Idle: 300 * time.Millisecond})
 	announce(t, b, "stuck", "busy")
-	assigned(t, w, 2)
-	stuck := w.Context("stuck")
+	all := assigned(t, w, 2)
+	stuck := w.Context(all["stuck"].Assignment)
 	getsOn, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
 		for getsOn.Err() == nil {
-			if err := w.Progress("busy"); err != nil {
+			if err := w.Progress(all["busy"].Assignment); err != nil {
 				t.Error(err)
 				return
 			}
@@ -547,15 +547,14 @@ func TestHole25_StuckHandler(t *testing.T) {
 	other := join(t, b, balancer.WorkerConfig{Capacity: 2})
 	n := nextOf(t, w, balancer.Disowned)
 	wantErr(t, n.Err, balancer.ErrIdle)
-	if n.Stream != "stuck" || w.Holds("stuck") || stuck.Err() == nil {
+	if n.Stream != "stuck" || w.Holds(n.Assignment) || stuck.Err() == nil {
 		t.Error("disowned was", n.Stream, stuck.Err())
 	}
 	wantErr(t, context.Cause(stuck), balancer.ErrIdle)
-	assigned(t, other, 1)
-	if !other.Holds("stuck") || !w.Holds("busy") {
+	if a := assigned(t, other, 1)["stuck"]; !other.Holds(a.Assignment) || !w.Holds(all["busy"].Assignment) {
 		t.Error("held are", other.Held(), w.Held())
 	}
-	wantErr(t, w.Progress("stuck"), balancer.ErrNotHeld)
+	wantErr(t, w.Progress(n.Assignment), balancer.ErrNotHeld)
 }
 
 // What was announced before the first worker came is handed out.
@@ -655,11 +654,11 @@ func TestHole31_FinishIsOneStep(t *testing.T) {
 	for i := range 30 {
 		stream := "cart-" + strconv.Itoa(i)
 		announce(t, b, stream)
-		assigned(t, w, 1)
+		a := assigned(t, w, 1)[stream].Assignment
 		cut.before.Store(int64(i % 3))
 		cut.after.Store(int64(i % 4))
 		for try := 0; ; try++ { // an error leaves open what happened, and the next call finds out
-			if err := w.Finish(t.Context(), stream); err == nil {
+			if err := w.Finish(t.Context(), a); err == nil {
 				break
 			} else if try > 3 {
 				t.Fatal(err)

@@ -134,9 +134,8 @@ func (l *Lanes) Join(ctx context.Context, config WorkerConfig) (*LaneWorker, err
 type LaneWorker struct{ workers []*Worker }
 
 // Lane returns the worker in a lane, nil where there is no such lane. It is asked for what
-// concerns the lane's streams: [Worker.Finish], [Worker.HandBack], [Worker.Claim],
-// [Worker.Context] and so on. Its channel, and closing and draining it, are those of all
-// lanes.
+// concerns the lane alone: [Worker.Claim] and [Worker.Err]. Assignments say their lane, and
+// its channel, and closing and draining it, are those of all lanes.
 func (w *LaneWorker) Lane(name string) *Worker {
 	i := slices.IndexFunc(w.workers, func(o *Worker) bool { return o.lane.Name == name })
 	if i < 0 {
@@ -162,6 +161,25 @@ func (w *LaneWorker) Held() []Assignment {
 		all = append(all, o.holds()...)
 	}
 	return all
+}
+
+// Holds reports whether an assignment is in force, as [Worker.Holds] does.
+func (w *LaneWorker) Holds(a Assignment) bool { return w.workers[0].Holds(a) }
+
+// Context returns a context that ends when an assignment ends, as [Worker.Context] does.
+func (w *LaneWorker) Context(a Assignment) context.Context { return w.workers[0].Context(a) }
+
+// Progress says that the work on a stream gets on, as [Worker.Progress] does.
+func (w *LaneWorker) Progress(a Assignment) error { return w.workers[0].Progress(a) }
+
+// Finish ends the work on streams of any lanes for good, as [Worker.Finish] does.
+func (w *LaneWorker) Finish(ctx context.Context, assignments ...Assignment) error {
+	return w.workers[0].Finish(ctx, assignments...)
+}
+
+// HandBack gives streams of any lanes to other workers, as [Worker.HandBack] does.
+func (w *LaneWorker) HandBack(ctx context.Context, assignments ...Assignment) error {
+	return w.workers[0].HandBack(ctx, assignments...)
 }
 
 // Err returns nil while the worker can be given streams of all lanes, else why not, as

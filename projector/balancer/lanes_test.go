@@ -93,7 +93,7 @@ func laneNext(tb testing.TB, w *balancer.LaneWorker, kind balancer.Kind) balance
 
 func finishIn(tb testing.TB, w *balancer.LaneWorker, a balancer.Assignment) {
 	tb.Helper()
-	if err := w.Lane(a.Lane).Finish(tb.Context(), a.Stream); err != nil {
+	if err := w.Finish(tb.Context(), a); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -222,7 +222,7 @@ func TestLanesCapacity(t *testing.T) {
 		})
 		for range 30 {
 			a := laneNext(t, w, balancer.Assigned).Assignment
-			for w.Lane(a.Lane).Finish(t.Context(), a.Stream) != nil { // calling again finds out
+			for w.Finish(t.Context(), a) != nil { // calling again finds out
 			}
 		}
 		stop()
@@ -279,10 +279,10 @@ func TestLanesClose(t *testing.T) {
 				in := w.Lane(three[i].Name)
 				wg.Go(func() {
 					for n := 0; in.Err() == nil; n++ {
-						s := fmt.Sprintf("order-%d", n%200)
-						in.Context(s)
-						in.Progress(s)
-						in.HandBack(ctx, s)
+						a := present(in, fmt.Sprintf("order-%d", n%200))[0]
+						w.Context(a)
+						w.Progress(a)
+						w.HandBack(ctx, a)
 					}
 				})
 			}
@@ -338,7 +338,7 @@ func TestLanesDrain(t *testing.T) {
 	go func() { ended <- w.Drain(t.Context()) }()
 	other := joinLanes(t, l, balancer.WorkerConfig{Capacity: 10, TTL: waitLong})
 	holding(t, other, map[string]int{"high": 3, "low": 3})
-	if !w.Lane("low").Holds(known.Stream) {
+	if !w.Holds(known.Assignment) {
 		t.Error("what is under way is not held while it drains")
 	}
 	finishIn(t, w, known.Assignment)

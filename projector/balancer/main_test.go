@@ -140,9 +140,24 @@ func drained(tb testing.TB, w *balancer.Worker) (all []balancer.Notification) {
 	}
 }
 
+// present returns what a worker has of some streams, each with no token where it has it not.
+func present(w *balancer.Worker, streams ...string) []balancer.Assignment {
+	held := make(map[string]balancer.Assignment)
+	for _, a := range w.Held() {
+		held[a.Stream] = a
+	}
+	all := make([]balancer.Assignment, len(streams))
+	for i, s := range streams {
+		if all[i] = held[s]; all[i].Stream == "" {
+			all[i].Stream = s
+		}
+	}
+	return all
+}
+
 func mustFinish(tb testing.TB, w *balancer.Worker, streams ...string) {
 	tb.Helper()
-	if err := w.Finish(tb.Context(), streams...); err != nil {
+	if err := w.Finish(tb.Context(), present(w, streams...)...); err != nil {
 		tb.Fatal(err)
 	}
 }

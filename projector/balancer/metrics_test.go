@@ -48,7 +48,7 @@ func TestMetrics(t *testing.T) {
 	assigned(t, w, 5)
 	mustFinish(t, w, "session-0", "session-1")
 	join(t, b, balancer.WorkerConfig{})
-	if err := w.HandBack(t.Context(), "session-2"); err != nil {
+	if err := w.HandBack(t.Context(), present(w, "session-2")...); err != nil {
 		t.Fatal(err)
 	}
 	testenv.Wait(t, waitLong, func() error {

@@ -8,7 +8,8 @@ type Kind uint8
 const (
 	// Assigned says that the stream is this worker's now, and nobody else's, until it
 	// finishes it, hands it back, or is told that it is disowned. Who reads late may read of
-	// one that was lost meanwhile: [Worker.Context] knows.
+	// one that was lost meanwhile, and of the next behind it: [Worker.Holds] and
+	// [Worker.Context] tell them apart.
 	Assigned Kind = 1 + iota
 	// Expired says that the stream's worker has died, and that this worker, and no other,
 	// may [Worker.Claim] it. It comes only where the configuration has OfferExpired;
@@ -42,7 +43,8 @@ type Notification struct {
 	Err error
 }
 
-// Assignment is a stream that a worker has.
+// Assignment is a stream that a worker has. It is what the worker's methods take, as it came:
+// a handler acts for its own assignment, and not for a later one of the same stream.
 type Assignment struct {
 	Stream string
 	// Lane is the name of the stream's lane, empty without [Lanes].

@@ -113,7 +113,7 @@ func child() {
 		panic(err)
 	}
 	for n := range w.Notifications() {
-		fmt.Println(n.Kind, n.Stream, w.Holds(n.Stream))
+		fmt.Println(n.Kind, n.Stream, w.Holds(n.Assignment))
 	}
 }
 

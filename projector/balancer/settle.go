@@ -3,6 +3,7 @@ package balancer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -49,13 +50,15 @@ func (w *Worker) ask(r *request) {
 
 // Finish ends the work on streams for good: they are not announced any more, and nobody
 // gets them. One that was announced again since it was assigned is assigned again, with
-// what is known of it now. Calls at the same time share round trips.
+// what is known of it now. Calls at the same time share round trips. All that the worker
+// has is finished by w.Finish(ctx, w.Held()...).
 //
-// The error wraps [ErrNotHeld] for each stream that the worker does not have; the others
-// are finished all the same. After any other error, or when ctx ended, they may be finished
-// or still the worker's; calling again finds out.
-func (w *Worker) Finish(ctx context.Context, streams ...string) error {
-	return w.request(ctx, finish, "finishing", streams)
+// The error wraps [ErrNotHeld] for each assignment that is not in force, also where the
+// worker has the stream again by a later one; the others are finished all the same. A ctx
+// that has ended already finishes nothing. After any other error, or when ctx ended, they
+// may be finished or still the worker's; calling again finds out.
+func (w *Worker) Finish(ctx context.Context, assignments ...Assignment) error {
+	return w.request(ctx, finish, "finishing", assignments)
 }
 
 // HandBack gives streams to other workers, at once where one has room. They are not
@@ -64,27 +67,30 @@ func (w *Worker) Finish(ctx context.Context, streams ...string) error {
 // else took it within a TTL. Errors are those of [Worker.Finish].
 //
 // Whoever works on the streams has stopped before.
-func (w *Worker) HandBack(ctx context.Context, streams ...string) error {
-	return w.request(ctx, handBack, "handing back", streams)
+func (w *Worker) HandBack(ctx context.Context, assignments ...Assignment) error {
+	return w.request(ctx, handBack, "handing back", assignments)
 }
 
-func (w *Worker) request(ctx context.Context, what what, doing string, streams []string) error {
+func (w *Worker) request(ctx context.Context, what what, doing string, assignments []Assignment) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("balancer: worker %s: %s %d streams: %w", w.ID(), doing, len(assignments), ended(ctx))
+	}
 	var errs []error
-	waiting := make([]chan error, len(streams))
+	waiting := make([]chan error, len(assignments))
 	w.mu.Lock()
-	for i, stream := range streams {
-		h := w.streams[stream]
+	for i, a := range assignments {
+		of, h := w.find(a)
 		switch {
-		case w.over:
-			errs = append(errs, w.cannot(doing, stream, ErrClosed))
-		case h != nil && h.inc == w.inc && h.state == busy && h.request != nil && h.request.what == what && len(h.request.waiting) > 0:
+		case of.over:
+			errs = append(errs, w.cannot(doing, a.Stream, ErrClosed))
+		case h != nil && h.inc == of.inc && h.state == busy && h.request != nil && h.request.what == what && len(h.request.waiting) > 0:
 			waiting[i] = make(chan error, 1) // it is under way
 			h.request.waiting = append(h.request.waiting, waiting[i])
-		case h == nil || h.state == busy || h.inc != w.inc, what == finish && !w.has(h):
-			errs = append(errs, w.cannot(doing, stream, ErrNotHeld))
+		case h == nil || h.state == busy || h.inc != of.inc, what == finish && !of.has(h):
+			errs = append(errs, w.cannot(doing, a.Stream, ErrNotHeld))
 		default:
 			waiting[i] = make(chan error, 1)
-			w.ask(&request{held: h, what: what, waiting: []chan error{waiting[i]}})
+			of.ask(&request{held: h, what: what, waiting: []chan error{waiting[i]}})
 		}
 	}
 	w.mu.Unlock()
@@ -99,14 +105,22 @@ func (w *Worker) request(ctx context.Context, what what, doing string, streams [
 			select {
 			case err = <-c: // it may be the stream's own context, which ends with it
 			default:
-				err = ctx.Err()
+				err = ended(ctx)
 			}
 		}
 		if err != nil {
-			errs = append(errs, w.cannot(doing, streams[i], err))
+			errs = append(errs, w.cannot(doing, assignments[i].Stream, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// ended says that a context has ended, and why where somebody gave a reason.
+func ended(ctx context.Context) error {
+	if why := context.Cause(ctx); !errors.Is(why, ctx.Err()) {
+		return fmt.Errorf("%w: %w", ctx.Err(), why)
+	}
+	return ctx.Err()
 }
 
 // settle makes what is requested, all that came meanwhile in one round trip.

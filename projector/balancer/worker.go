@@ -155,13 +155,28 @@ func (w *Worker) holds() []Assignment {
 	return all
 }
 
-// Holds reports whether the stream is the worker's at this moment. It goes by the clock and
-// asks nobody, so it is right also in a process that was stuck, before Disowned comes.
-func (w *Worker) Holds(stream string) bool {
+// Holds reports whether an assignment is in force at this moment: the stream is the worker's,
+// and was not assigned anew since. It goes by the clock and asks nobody, so it is right also
+// in a process that was stuck, before Disowned comes.
+func (w *Worker) Holds(a Assignment) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	h := w.streams[stream]
-	return h != nil && w.has(h)
+	of, h := w.find(a)
+	return h != nil && of.has(h)
+}
+
+// find returns the stream of an assignment that is the present one of its stream, and the
+// worker of its lane; w.mu is held.
+func (w *Worker) find(a Assignment) (of *Worker, h *held) {
+	for _, o := range w.workers {
+		if o.lane.Name != a.Lane {
+			continue
+		}
+		if h := o.streams[a.Stream]; h != nil && h.Token == a.Token {
+			return o, h
+		}
+	}
+	return w, nil
 }
 
 // has reports whether a stream of the map is the worker's; w.mu is held.
@@ -169,16 +184,16 @@ func (w *Worker) has(h *held) bool {
 	return h.Token > 0 && !h.given && !w.over && h.inc == w.inc && w.inc.session.Err() == nil
 }
 
-// Context returns a context that ends when the stream is not the worker's any more, with
-// the reason as its cause. Of one that the worker does not have it has ended already, with
+// Context returns a context that ends when an assignment ends, with the reason as its cause.
+// Of one that has ended, or that the worker never had, the context has ended already, with
 // an [ErrNotHeld].
-func (w *Worker) Context(stream string) context.Context {
+func (w *Worker) Context(a Assignment) context.Context {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	h := w.streams[stream]
-	if h == nil || !w.has(h) {
+	of, h := w.find(a)
+	if h == nil || !of.has(h) {
 		ctx, cancel := context.WithCancelCause(context.Background())
-		cancel(w.notHeld(stream))
+		cancel(w.notHeld(a.Stream))
 		return ctx
 	}
 	if h.cancel == nil {
@@ -188,13 +203,13 @@ func (w *Worker) Context(stream string) context.Context {
 }
 
 // Progress says that the work on a stream gets on, which matters where the configuration
-// has Idle. The error wraps [ErrNotHeld] where the stream is not the worker's.
-func (w *Worker) Progress(stream string) error {
+// has Idle. The error wraps [ErrNotHeld] where the assignment is not in force any more.
+func (w *Worker) Progress(a Assignment) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	h := w.streams[stream]
-	if h == nil || !w.has(h) {
-		return w.notHeld(stream)
+	of, h := w.find(a)
+	if h == nil || !of.has(h) {
+		return w.notHeld(a.Stream)
 	}
 	h.progress = time.Now()
 	return nil
