@@ -105,7 +105,7 @@ func follow(w *balancer.Worker, takes time.Duration, out io.Writer) error {
 				case <-time.After(takes): // the work
 					if err := w.Finish(ctx, n.Assignment); err == nil {
 						fmt.Fprintf(out, "%s has finished %s\n", w.ID(), n.Stream)
-					}
+					} // else the worker goes on with it, or has lost the stream
 				}
 			})
 		case balancer.Disowned:

@@ -29,6 +29,9 @@
 // [Worker.Drain] or [Worker.HandBack], which give it to others with the same Info. A stream
 // that is announced while a worker has it is assigned to it again when it finishes.
 //
+// What a worker was asked to finish or hand back it goes on with as long as its session
+// lives, whether Redis answers or not; a caller whose context ends only stops waiting.
+//
 // A stream is one worker's at a time, as far as workers can know: one that cannot reach
 // Redis takes its streams for lost, and is told, before the others can have them. A process
 // that is stuck in the middle of something cannot know it; [Worker.Holds] and

@@ -3,7 +3,10 @@ package balancer_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -15,6 +18,34 @@ import (
 type flaky struct {
 	before, after atomic.Int64 // how many more fail so
 	calls         atomic.Int64 // how many commands there were
+	// only, where it is set, says which calls of scripts fail, by their keys.
+	only atomic.Pointer[func(keys []string) bool]
+}
+
+// fails has nothing fail but calls of a script with such keys.
+func (f *flaky) fails(only func(keys []string) bool) { f.only.Store(&only) }
+
+// ofFinish and ofHandBack know the calls that finish streams, and that hand them back.
+func ofFinish(keys []string) bool { return len(keys) == 5 && strings.HasSuffix(keys[4], ":info") }
+func ofHandBack(keys []string) bool {
+	return len(keys) == 3 && strings.HasSuffix(keys[1], ":log") && strings.HasSuffix(keys[2], ":leases:workers")
+}
+
+// concerns reports whether commands are among those that fail.
+func (f *flaky) concerns(cmds []redis.Cmder) bool {
+	only := f.only.Load()
+	return only == nil || slices.ContainsFunc(cmds, func(c redis.Cmder) bool {
+		args := c.Args()
+		if len(args) < 3 || c.Name() != "evalsha" {
+			return false
+		}
+		n, _ := args[2].(int)
+		var keys []string
+		for _, k := range args[3 : 3+n] {
+			keys = append(keys, fmt.Sprint(k))
+		}
+		return (*only)(keys)
+	})
 }
 
 var errCut = &net.OpError{Op: "read", Net: "tcp", Err: errors.New("the test cut the connection")}
@@ -31,6 +62,9 @@ func (f *flaky) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return n
 func (f *flaky) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		f.calls.Add(int64(len(cmds)))
+		if !f.concerns(cmds) {
+			return next(ctx, cmds)
+		}
 		cut := func() error {
 			for _, c := range cmds {
 				c.SetErr(errCut)
@@ -41,6 +75,9 @@ func (f *flaky) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 			return cut()
 		}
 		err := next(ctx, cmds)
+		if redis.HasErrorPrefix(err, "NOSCRIPT") {
+			return err // it was not carried out, and is given the script first
+		}
 		if f.after.Add(-1) >= 0 {
 			return cut()
 		}

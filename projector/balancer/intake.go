@@ -293,7 +293,7 @@ func (in *intake) known(p int) (known map[string]bool, certain int) {
 			for _, id := range h.pointers {
 				known[id] = true
 			}
-			if h.state != busy && !h.doubtful {
+			if h.state != busy {
 				certain += len(h.pointers)
 			}
 		}

@@ -21,13 +21,18 @@ const (
 	handBack
 )
 
-// request wants a stream to be finished or handed back. The stream is busy until then.
+// request wants a stream to be finished or handed back. The stream is busy until it is
+// answered, and it is tried again until then: nothing else could tell what became of an
+// attempt whose reply was lost.
 type request struct {
 	held *held
 	what what
-	// waiting are the callers, each with room for the answer; none where the worker itself
-	// wants it, which tries again until it succeeds. Guarded by the worker's mutex.
+	// waiting are the callers, each with room for the answer; none where they stopped
+	// waiting, or the worker itself wants it. Guarded by the worker's mutex, as all below.
 	waiting []chan error
+	tried   bool      // an attempt had no answer, and may have been carried out
+	at      time.Time // when to try, if it was
+	waits   backoff
 }
 
 // answer tells the callers what became of it; w.mu is held.
@@ -41,6 +46,7 @@ func (r *request) answer(err error) {
 // ask makes a request; w.mu is held.
 func (w *Worker) ask(r *request) {
 	r.held.state, r.held.request = busy, r
+	r.waits.retry = w.config.Retry
 	w.requests = append(w.requests, r)
 	select {
 	case w.requested <- struct{}{}:
@@ -55,8 +61,11 @@ func (w *Worker) ask(r *request) {
 //
 // The error wraps [ErrNotHeld] for each assignment that is not in force, also where the
 // worker has the stream again by a later one; the others are finished all the same. A ctx
-// that has ended already finishes nothing. After any other error, or when ctx ended, they
-// may be finished or still the worker's; calling again finds out.
+// that has ended already finishes nothing. One that ends later ends the waiting alone: the
+// worker goes on with what it was asked for as long as its session lives, whatever fails,
+// and calling again waits for that. When the session dies meanwhile the error says so, and
+// the streams, where they were not finished, go to others. Until the worker knows, they
+// count as its own for Capacity, and [Worker.Holds] says no once an attempt had no answer.
 func (w *Worker) Finish(ctx context.Context, assignments ...Assignment) error {
 	return w.request(ctx, finish, "finishing", assignments)
 }
@@ -83,7 +92,7 @@ func (w *Worker) request(ctx context.Context, what what, doing string, assignmen
 		switch {
 		case of.over:
 			errs = append(errs, w.cannot(doing, a.Stream, ErrClosed))
-		case h != nil && h.inc == of.inc && h.state == busy && h.request != nil && h.request.what == what && len(h.request.waiting) > 0:
+		case h != nil && h.inc == of.inc && h.state == busy && !h.given && h.request != nil && h.request.what == what:
 			waiting[i] = make(chan error, 1) // it is under way
 			h.request.waiting = append(h.request.waiting, waiting[i])
 		case h == nil || h.state == busy || h.inc != of.inc, what == finish && !of.has(h):
@@ -101,11 +110,13 @@ func (w *Worker) request(ctx context.Context, what what, doing string, assignmen
 		var err error
 		select {
 		case err = <-c:
+		case <-w.closed: // a command that never ends is not waited for
+			err = ErrClosed
 		case <-ctx.Done():
 			select {
 			case err = <-c: // it may be the stream's own context, which ends with it
 			default:
-				err = ended(ctx)
+				err = fmt.Errorf("the worker goes on with it: %w", ended(ctx))
 			}
 		}
 		if err != nil {
@@ -125,49 +136,85 @@ func ended(ctx context.Context) error {
 
 // settle makes what is requested, all that came meanwhile in one round trip.
 func (w *Worker) settle() {
-	waits := backoff{retry: w.config.Retry}
-	for {
+	for w.life.Err() == nil {
 		w.mu.Lock()
-		n := min(len(w.requests), settleMost)
-		requests := slices.Clone(w.requests[:n])
-		w.requests = slices.Delete(w.requests, 0, n)
 		inc := w.inc
+		requests, wait := w.due(time.Now())
 		w.mu.Unlock()
-		if n == 0 {
-			select {
-			case <-w.life.Done():
-				return
-			case <-w.requested:
-			}
+		if len(requests) > 0 {
+			w.serve(inc, requests)
 			continue
 		}
-		if w.serve(inc, requests) {
-			waits.wait(w.life)
-		} else {
-			waits.reset()
+		timer := time.NewTimer(wait)
+		select {
+		case <-w.life.Done():
+		case <-w.requested:
+		case <-timer.C:
 		}
+		timer.Stop()
 	}
 }
 
-// serve makes requests, and reports whether there are some to be tried again.
-func (w *Worker) serve(inc *incarnation, requests []*request) (again bool) {
-	var finishing, returning []*request
+// due takes the requests out that are to be made now, and returns how long to wait where
+// there are none; w.mu is held.
+func (w *Worker) due(now time.Time) (requests []*request, wait time.Duration) {
+	wait = time.Hour
+	w.requests = slices.DeleteFunc(w.requests, func(r *request) bool {
+		if len(requests) == settleMost {
+			return false
+		}
+		if r.at.After(now) {
+			wait = min(wait, r.at.Sub(now))
+			return false
+		}
+		requests = append(requests, r)
+		return true
+	})
+	return requests, wait
+}
+
+// later puts a request aside that had no answer; w.mu is held. The others do not wait for it.
+func (w *Worker) later(r *request, err error) {
+	h := r.held
+	switch {
+	case w.over:
+		r.answer(ErrClosed)
+	case w.streams[h.Stream] != h:
+		r.answer(err) // it was lost meanwhile
+	default:
+		r.tried, h.doubtful = true, true
+		r.at = time.Now().Add(r.waits.more())
+		w.requests = append(w.requests, r)
+	}
+}
+
+// serve makes requests: the new ones together, and what failed before partition by
+// partition, because the servers of others may answer.
+func (w *Worker) serve(inc *incarnation, requests []*request) {
+	const fresh = -1
+	finishing, returning := make(map[int][]*request), make(map[int][]*request)
 	w.mu.Lock()
 	for _, r := range requests {
+		of := fresh
+		if r.tried {
+			of = r.held.partition
+		}
 		switch {
 		case r.held.inc != inc:
 			r.answer(lease.ErrFenced)
 		case r.what == finish:
-			finishing = append(finishing, r)
+			finishing[of] = append(finishing[of], r)
 		default:
-			returning = append(returning, r)
+			returning[of] = append(returning[of], r)
 		}
 	}
 	w.mu.Unlock()
-	if len(finishing) > 0 {
-		w.finish(inc, finishing)
+	for _, some := range finishing {
+		w.finish(inc, some)
 	}
-	return len(returning) > 0 && w.giveBack(inc, returning)
+	for _, some := range returning {
+		w.giveBack(inc, some)
+	}
 }
 
 func (w *Worker) finish(inc *incarnation, requests []*request) {
@@ -184,43 +231,53 @@ func (w *Worker) finish(inc *incarnation, requests []*request) {
 			behind = append(behind, s.Stream)
 		}
 	}
-	var entries []lease.Entry
+	renewed := make(map[string]lease.Entry)
 	if err == nil {
+		var entries []lease.Entry
 		entries, err = inc.member.Entries(w.life, behind)
+		for _, e := range entries {
+			renewed[e.Stream] = e
+		}
+	}
+	if err != nil && !isOver(err) {
+		w.failed(err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, r := range requests {
 		h := r.held
 		known := w.streams[h.Stream] == h
+		e, again := renewed[h.Stream]
 		switch {
-		case len(settled) == 0: // nothing is known
-			if known {
-				h.state, h.doubtful = owned, true
-			}
-			r.answer(err)
-		case settled[i].Result != lease.Behind:
-			// Not being its own any more it was finished before, and the reply lost: from a
-			// session that lives nobody takes a lease.
+		case len(settled) == 0, err != nil && settled[i].Result == lease.Behind:
+			w.later(r, err)
+		case again && e.Token > 0:
 			r.answer(nil)
+			if known {
+				w.renew(h, e)
+			}
+		case settled[i].Result == lease.Done || r.finished(settled[i]):
+			r.answer(nil) // before its context ends
 			if known {
 				w.drop(h, w.notHeld(h.Stream))
 				w.metrics.Add(EventFinished, 1)
 				w.metrics.Finished(time.Since(h.since))
 			}
-		case err != nil:
-			if known {
-				h.state = owned
-			}
-			r.answer(err)
 		default:
-			r.answer(nil)
-			at := slices.IndexFunc(entries, func(e lease.Entry) bool { return e.Stream == h.Stream })
+			r.answer(ErrNotHeld)
 			if known {
-				w.renew(h, entries[at])
+				w.disown(h, ErrGroupLost)
+				w.drop(h, ErrGroupLost)
 			}
 		}
 	}
+}
+
+// finished reports whether a stream whose lease the session has no more was finished by an
+// attempt before, whose reply was lost. It was not where the registry has it as it was, in
+// which case Redis has lost the lease. go-redis tries again by itself, and does not say so.
+func (r *request) finished(s lease.Settled) bool {
+	return s.Result == lease.NotMine && s.Head != r.held.Number && (s.Head == 0 || r.tried)
 }
 
 // renew assigns a stream again that was announced while the worker had it; w.mu is held.
@@ -231,7 +288,7 @@ func (w *Worker) renew(h *held, e lease.Entry) {
 	}
 	now := time.Now()
 	h.Assignment = Assignment{Stream: h.Stream, Lane: w.lane.Name, Info: e.Info, Number: e.Head, Token: e.Token}
-	h.state, h.since, h.progress = owned, now, now
+	h.state, h.doubtful, h.since, h.progress = owned, false, now, now
 	w.metrics.Add(EventAssigned, 1)
 	if w.quiet {
 		w.ask(&request{held: h, what: handBack})
@@ -240,8 +297,8 @@ func (w *Worker) renew(h *held, e lease.Entry) {
 	w.told(Notification{Kind: Assigned, Assignment: h.Assignment})
 }
 
-// giveBack hands streams back, and reports whether some are to be tried again.
-func (w *Worker) giveBack(inc *incarnation, requests []*request) (again bool) {
+// giveBack hands streams back.
+func (w *Worker) giveBack(inc *incarnation, requests []*request) {
 	claims := make([]lease.Claim, len(requests))
 	w.mu.Lock()
 	for i, r := range requests {
@@ -252,30 +309,27 @@ func (w *Worker) giveBack(inc *incarnation, requests []*request) (again bool) {
 	}
 	w.mu.Unlock()
 	err := inc.member.HandBack(w.life, claims)
+	if err != nil && !isOver(err) {
+		w.failed(err)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, r := range requests {
 		h := r.held
+		if err != nil {
+			w.later(r, err)
+			continue
+		}
 		known := w.streams[h.Stream] == h
-		switch {
-		case err == nil && known:
+		if known {
 			w.unsaid(h.Stream)
 			w.metrics.Add(EventHandedBack, 1)
-			r.answer(nil) // before its context ends
-			w.drop(h, w.notHeld(h.Stream))
-		case err != nil && known:
-			h.doubtful = true
-			if len(r.waiting) == 0 { // nobody else will see to it
-				w.requests, again = append(w.requests, r), true
-				continue
-			}
-			if h.state = owned; h.Token == 0 {
-				h.state = offered
-			}
 		}
-		r.answer(err)
+		r.answer(nil) // before its context ends
+		if known {
+			w.drop(h, w.notHeld(h.Stream))
+		}
 	}
-	return again
 }
 
 // mind looks after what no event tells: places in the channel, and streams that nothing is

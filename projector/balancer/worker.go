@@ -62,7 +62,7 @@ type held struct {
 	pointers  []string
 	state     state
 	request   *request // the last one, which may be under way
-	doubtful  bool     // what became of its pointers is not known
+	doubtful  bool     // an attempt of the request had no answer
 	given     bool     // it was disowned already, and is on its way to others
 	since     time.Time
 	progress  time.Time // when it was seen to get on last
@@ -181,7 +181,7 @@ func (w *Worker) find(a Assignment) (of *Worker, h *held) {
 
 // has reports whether a stream of the map is the worker's; w.mu is held.
 func (w *Worker) has(h *held) bool {
-	return h.Token > 0 && !h.given && !w.over && h.inc == w.inc && w.inc.session.Err() == nil
+	return h.Token > 0 && !h.given && !h.doubtful && !w.over && h.inc == w.inc && w.inc.session.Err() == nil
 }
 
 // Context returns a context that ends when an assignment ends, with the reason as its cause.
@@ -274,12 +274,15 @@ type backoff struct {
 	next  time.Duration
 }
 
-// wait waits, or until ctx ends.
-func (b *backoff) wait(ctx context.Context) {
-	b.next = min(max(b.retry.Initial, b.next), b.retry.Max)
-	pause(ctx, b.next)
-	b.next *= 2
+// more returns how long to wait now, which is twice as long the next time.
+func (b *backoff) more() time.Duration {
+	wait := min(max(b.retry.Initial, b.next), b.retry.Max)
+	b.next = 2 * wait
+	return wait
 }
+
+// wait waits, or until ctx ends.
+func (b *backoff) wait(ctx context.Context) { pause(ctx, b.more()) }
 
 func (b *backoff) reset() { b.next = 0 }
 

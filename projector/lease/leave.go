@@ -22,7 +22,8 @@ func (m *Member) Leave(ctx context.Context, claims []Claim) error {
 
 // HandBack is [Member.Leave] for a session that goes on, and wants others to have the
 // streams of these claims. The word that it leaves in the log may come to itself: see
-// [Member.Wake]. Whatever sweeps next takes them over, which may be the session itself.
+// [Member.Wake]. Whatever sweeps next takes them over, which may be the session itself. It
+// makes one attempt, and handing back again what was handed back does no harm.
 func (m *Member) HandBack(ctx context.Context, claims []Claim) error {
 	if len(claims) == 0 {
 		return m.session.Err()
@@ -59,7 +60,11 @@ func (m *Member) leave(ctx context.Context, claims []Claim, ending bool) error {
 			calls[i].keys = append(calls[i].keys, keys.Draining(b.partition))
 		}
 	}
-	replies, err := m.log.run(ctx, "leaving", m.log.scripts.leave, calls)
+	run := m.log.once
+	if ending {
+		run = m.log.run
+	}
+	replies, err := run(ctx, "leaving", m.log.scripts.leave, calls)
 	if err != nil {
 		return err
 	}

@@ -61,6 +61,10 @@ func (m *Member) Settle(ctx context.Context, settlements []Settlement) ([]Settle
 // Finish is [Member.Settle] for streams that were put into the registry by [Log.Enter], and
 // takes them out of it together with what is to be known of them. Their version is the head
 // that [Member.Entries] told, or 0 where it told none.
+//
+// Finish makes one attempt: after an error the streams may be finished or not, and a caller
+// that tries again knows what [NotMine] can mean then. A stream that it finds not to be the
+// session's, with the head that it gave, was certainly not finished.
 func (m *Member) Finish(ctx context.Context, settlements []Settlement) ([]Settled, error) {
 	return m.settle(ctx, settlements, true)
 }
@@ -79,7 +83,11 @@ func (m *Member) settle(ctx context.Context, settlements []Settlement, finish bo
 			calls[i].keys = append(calls[i].keys, m.log.keys.Info(b.partition))
 		}
 	}
-	replies, err := m.log.run(ctx, "settling", m.log.scripts.settle, calls)
+	run := m.log.run
+	if finish {
+		run = m.log.once
+	}
+	replies, err := run(ctx, "settling", m.log.scripts.settle, calls)
 	if err != nil {
 		return nil, err
 	}
