@@ -25,10 +25,14 @@ type flaky struct {
 // fails has nothing fail but calls of a script with such keys.
 func (f *flaky) fails(only func(keys []string) bool) { f.only.Store(&only) }
 
-// ofFinish and ofHandBack know the calls that finish streams, and that hand them back.
+// ofFinish, ofHandBack and ofSweep know the calls that finish streams, that hand them back,
+// and that take over what the dead had.
 func ofFinish(keys []string) bool { return len(keys) == 5 && strings.HasSuffix(keys[4], ":info") }
 func ofHandBack(keys []string) bool {
 	return len(keys) == 3 && strings.HasSuffix(keys[1], ":log") && strings.HasSuffix(keys[2], ":leases:workers")
+}
+func ofSweep(keys []string) bool {
+	return len(keys) == 3 && strings.HasSuffix(keys[1], ":log") && strings.HasSuffix(keys[2], ":draining")
 }
 
 // concerns reports whether commands are among those that fail.
@@ -82,5 +86,31 @@ func (f *flaky) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 			return cut()
 		}
 		return err
+	}
+}
+
+// lostRead loses replies of reads of a log that brought something, which were carried out.
+type lostRead struct {
+	log   string
+	more  atomic.Int64 // how many are lost
+	again bool         // it is read again at once, as go-redis does by itself
+}
+
+func (l *lostRead) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (l *lostRead) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (l *lostRead) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if cmd.Name() != "xreadgroup" || err != nil || !slices.Contains(cmd.Args(), any(l.log)) || !slices.Contains(cmd.Args(), any(">")) || l.more.Add(-1) < 0 {
+			return err
+		}
+		if l.again {
+			return next(ctx, cmd)
+		}
+		cmd.SetErr(errCut)
+		return errCut
 	}
 }

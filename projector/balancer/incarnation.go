@@ -41,6 +41,14 @@ func (w *Worker) begin(ctx context.Context) (*incarnation, error) {
 	return inc, nil
 }
 
+// shun leaves a partition to others for a TTL, unless it does already: else it might never
+// sweep; the worker's mutex is held.
+func (inc *incarnation) shun(partition int) {
+	if _, shy := inc.shy[partition]; !shy {
+		inc.shy[partition] = time.Now().Add(inc.worker.config.TTL)
+	}
+}
+
 // run has one session after another until the worker ends.
 func (w *Worker) run(inc *incarnation) {
 	waits := backoff{retry: w.config.Retry}

@@ -33,13 +33,16 @@ type intake struct {
 	inc        *incarnation
 	worker     *Worker
 	partitions []int
-	turn       int          // where to begin, where not all can be read
-	scarce     bool         // there was less room than there are intakes
-	dry        bool         // the last round brought nothing
-	hungry     bool         // the incarnation counts it among those that are
-	kept       int          // places that are granted still, for what a reply may have brought
-	unsure     map[int]bool // partitions of which a reply may have been lost
-	sweeps     map[int]sweepTimes
+	turn       int  // where to begin, where not all can be read
+	scarce     bool // there was less room than there are intakes
+	dry        bool // the last round brought nothing
+	hungry     bool // the incarnation counts it among those that are
+	kept       int  // places that are granted still, for what a reply may have brought
+	// unsure are the partitions of which a reply may have been lost; it was that of a sweep
+	// where the value says so.
+	unsure    map[int]bool
+	unchecked bool // something was read since it was looked whether replies were lost
+	sweeps    map[int]sweepTimes
 }
 
 // sweepTimes says when a partition is looked after. The zero value means now.
@@ -49,11 +52,16 @@ func (in *intake) run(ctx context.Context) {
 	waits := backoff{retry: in.worker.config.Retry}
 	for {
 		n := in.grant(ctx)
-		if n == 0 {
+		var err error
+		switch {
+		case ctx.Err() != nil:
 			return
+		case n == 0:
+			err = in.look(ctx)
+		default:
+			err = in.fill(ctx, n)
+			in.giveBack(n, err)
 		}
-		err := in.fill(ctx, n)
-		in.giveBack(n, err)
 		switch {
 		case err == nil:
 			waits.reset()
@@ -75,7 +83,8 @@ func (in *intake) run(ctx context.Context) {
 	}
 }
 
-// grant waits until there is room, and returns for how many streams; 0 when ctx ends.
+// grant waits until there is room, and returns for how many streams; 0 when ctx ends, or
+// the worker is full and has not looked yet whether it was given more.
 func (in *intake) grant(ctx context.Context) int {
 	w := in.worker
 	for ctx.Err() == nil {
@@ -97,8 +106,9 @@ func (in *intake) grant(ctx context.Context) int {
 			n = 0
 		}
 		in.inc.granted += n
+		look := in.unchecked && !w.quiet && w.inc == in.inc
 		w.mu.Unlock()
-		if n > 0 {
+		if n > 0 || look {
 			return n
 		}
 		timer := time.NewTimer(lookAgain)
@@ -147,19 +157,13 @@ func (in *intake) fill(ctx context.Context, n int) error {
 	}
 	in.dry = true
 	for _, p := range in.partitions {
-		if in.unsure[p] {
-			known, _ := in.known(p)
-			b, err := in.inc.member.ReadPending(ctx, p)
+		if in.isUnsure(p) {
+			taken, err := in.resolve(ctx, p, n)
 			if err != nil {
 				return err
 			}
-			delete(in.unsure, p)
-			b.Pointers = slices.DeleteFunc(b.Pointers, func(q lease.Pointer) bool { return known[q.ID] })
-			if err := in.take(ctx, b, false); err != nil {
-				return err
-			}
-			n -= len(b.Pointers)
-			in.dry = in.dry && len(b.Pointers) == 0
+			n -= taken
+			in.dry = in.dry && taken == 0
 		}
 		if n <= 0 {
 			return nil
@@ -172,15 +176,80 @@ func (in *intake) fill(ctx context.Context, n int) error {
 		in.dry = in.dry && taken == 0
 		block = min(block, time.Until(in.sweeps[p].next))
 	}
-	if n <= 0 || slices.ContainsFunc(in.partitions, func(p int) bool { return in.unsure[p] }) {
+	if n <= 0 || slices.ContainsFunc(in.partitions, in.isUnsure) {
 		pause(ctx, time.Millisecond)
 		return nil
 	}
-	return in.read(ctx, min(n, readMost), block)
+	return in.wait(ctx, min(n, readMost), block)
 }
 
-// read waits for streams that nobody has.
-func (in *intake) read(ctx context.Context, n int, block time.Duration) error {
+func (in *intake) isUnsure(p int) bool {
+	_, unsure := in.unsure[p]
+	return unsure
+}
+
+// doubt notes that a reply may have been lost.
+func (in *intake) doubt(p int, swept bool) { in.unsure[p] = in.unsure[p] || swept }
+
+// resolve finds what was given to the session unseen, takes up to n streams of it, and
+// returns how many. Others have the rest: go-redis reads again by itself where a reply was
+// lost, and there can be more than was granted.
+func (in *intake) resolve(ctx context.Context, p, n int) (taken int, err error) {
+	w := in.worker
+	known, _ := in.known(p)
+	b, err := in.inc.member.ReadPending(ctx, p)
+	if err != nil {
+		return 0, err
+	}
+	b.Pointers = slices.DeleteFunc(b.Pointers, func(q lease.Pointer) bool { return known[q.ID] })
+	fit := make(map[string]bool)
+	var rest []lease.Claim
+	w.mu.Lock()
+	for _, c := range lease.ByStream(b.Pointers) {
+		switch {
+		case w.streams[c.Stream] != nil: // it has a place
+			fit[c.Stream] = true
+		case taken < n:
+			fit[c.Stream] = true
+			taken++
+		default:
+			rest = append(rest, c)
+			in.inc.shun(p)
+		}
+	}
+	w.mu.Unlock()
+	if err := in.inc.member.HandBack(ctx, rest); err != nil {
+		return 0, err
+	}
+	b.Pointers = slices.DeleteFunc(b.Pointers, func(q lease.Pointer) bool { return !fit[q.Stream] })
+	swept := in.unsure[p]
+	delete(in.unsure, p)
+	return taken, in.take(ctx, b, swept)
+}
+
+// look finds out, when the worker is full, whether it was given more than it knows of.
+func (in *intake) look(ctx context.Context) error {
+	for _, p := range in.partitions {
+		known, _ := in.known(p)
+		n, err := in.inc.member.Pending(ctx, p)
+		if err != nil {
+			return err
+		}
+		if n > len(known) {
+			in.doubt(p, false)
+		}
+		if in.isUnsure(p) {
+			if _, err := in.resolve(ctx, p, 0); err != nil {
+				return err
+			}
+		}
+	}
+	in.unchecked = false
+	return nil
+}
+
+// wait waits for streams that nobody has, and reads them.
+func (in *intake) wait(ctx context.Context, n int, block time.Duration) error {
 	// A read gives as many pointers of each partition as are asked for. Where not even one
 	// of each fits, they take turns.
 	partitions := in.partitions
@@ -196,10 +265,10 @@ func (in *intake) read(ctx context.Context, n int, block time.Duration) error {
 		block = min(block, longestBlock/time.Duration(in.intakes()))
 	}
 	b, err := in.inc.member.Read(ctx, partitions, n/len(partitions), max(0, block))
-	in.dry = in.dry && len(b.Pointers) == 0
+	in.unchecked, in.dry = true, in.dry && len(b.Pointers) == 0
 	if err != nil {
 		for _, p := range partitions {
-			in.unsure[p] = true
+			in.doubt(p, false)
 		}
 	}
 	return errors.Join(err, in.take(ctx, b, false))
@@ -223,11 +292,11 @@ func (in *intake) sweep(ctx context.Context, p, n int) (int, error) {
 	before, _ := in.known(p)
 	swept, err := in.inc.member.Sweep(ctx, p, min(n, w.config.RecoveryCount))
 	if err != nil {
-		in.unsure[p] = true // the reply may have been lost
+		in.doubt(p, true) // the reply may have been lost
 		return 0, err
 	}
 	if swept.Own > len(before)+len(swept.Pointers) {
-		in.unsure[p] = true
+		in.doubt(p, false)
 	}
 	if _, certain := in.known(p); swept.Own < certain+len(swept.Pointers) {
 		return 0, fmt.Errorf("balancer: partition %d: %w: %d streams are known, and %d pending", p, ErrGroupLost, certain+len(swept.Pointers), swept.Own)

@@ -303,9 +303,7 @@ func (w *Worker) giveBack(inc *incarnation, requests []*request) {
 	w.mu.Lock()
 	for i, r := range requests {
 		claims[i] = lease.Claim{Stream: r.held.Stream, Pointers: slices.Clone(r.held.pointers)}
-		if _, shy := inc.shy[r.held.partition]; !shy { // else it might never sweep
-			inc.shy[r.held.partition] = time.Now().Add(w.config.TTL)
-		}
+		inc.shun(r.held.partition)
 	}
 	w.mu.Unlock()
 	err := inc.member.HandBack(w.life, claims)

@@ -156,3 +156,27 @@ func TestHandBackFails(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a sweep took over is told of as that, also where its reply was lost.
+func TestSweepReplyLost(t *testing.T) {
+	for kind, offer := range map[balancer.Kind]bool{balancer.Expired: true, balancer.Assigned: false} {
+		t.Run(kind.String(), func(t *testing.T) {
+			client := testenv.StartRedis(t).Client(t)
+			b := open(t, client, 0)
+			announce(t, b, names(11)...)
+			died(t, b, client, 10)
+			cut := newFlaky(t, client)
+			cut.fails(ofSweep)
+			cut.after.Store(1)
+			w := join(t, b, balancer.WorkerConfig{OfferExpired: offer})
+			for range 11 {
+				if n := nextOf(t, w, kind); !n.TakenOver {
+					t.Error("told was", n)
+				}
+			}
+			if cut.after.Load() > 0 {
+				t.Error("no reply was lost")
+			}
+		})
+	}
+}

@@ -30,7 +30,7 @@ func (in *intake) take(ctx context.Context, b lease.Batch, swept bool) error {
 	}
 	if err != nil {
 		for _, c := range claims {
-			in.unsure[in.partition(c.Stream)] = true
+			in.doubt(in.partition(c.Stream), swept)
 		}
 	}
 	return err
@@ -80,7 +80,7 @@ func (in *intake) unhindered(claims []lease.Claim) []lease.Claim {
 		case h.state == offered:
 			h.pointers = append(h.pointers, c.Pointers...)
 		default:
-			in.unsure[in.partition(c.Stream)] = true
+			in.doubt(in.partition(c.Stream), false)
 		}
 		return true
 	})
@@ -102,7 +102,7 @@ func (in *intake) own(ctx context.Context, claimed []lease.Claimed, swept bool) 
 		case h.state == owned && h.inc == in.inc && c.Verdict == lease.Mine:
 			h.pointers = append(h.pointers, c.Pointers...)
 		default: // it was finished meanwhile, or is being
-			in.unsure[in.partition(c.Stream)] = true
+			in.doubt(in.partition(c.Stream), false)
 		}
 	}
 	w.mu.Unlock()
@@ -116,7 +116,7 @@ func (in *intake) own(ctx context.Context, claimed []lease.Claimed, swept bool) 
 		for _, e := range entries {
 			switch {
 			case e.Token == 0:
-				in.unsure[in.partition(e.Stream)] = true
+				in.doubt(in.partition(e.Stream), false)
 			case e.Head == 0: // finished before, by another pointer
 				settlements = append(settlements, lease.Settlement{Stream: e.Stream, Pointers: fresh[e.Stream]})
 			default:

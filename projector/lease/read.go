@@ -89,6 +89,24 @@ func (m *Member) fetch(ctx context.Context, partitions []int, count int, block t
 	return replies, nil
 }
 
+// Pending returns how many entries of a partition are pending for the session, any that are
+// no pointers included. If it is more than the caller knows of, and no read is under way, a
+// reply was lost: see [Member.ReadPending].
+func (m *Member) Pending(ctx context.Context, partition int) (int, error) {
+	if err := m.session.Err(); err != nil {
+		return 0, err
+	}
+	var all *redis.XPending
+	err := redisx.Retry(ctx, func() (err error) {
+		all, err = m.log.client.XPending(ctx, m.log.keys.Log(partition), m.group.name).Result()
+		return err
+	})
+	if err != nil {
+		return 0, m.log.failed("counting what is pending", partition, err)
+	}
+	return int(all.Consumers[m.session.name]), nil
+}
+
 // pendingPage is how many pending pointers are read in one round trip.
 const pendingPage = 1000
 
