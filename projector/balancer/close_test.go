@@ -165,7 +165,7 @@ func TestCloseRedisDown(t *testing.T) {
 			fault.down(server)
 			began := time.Now()
 			err := w.Close(t.Context())
-			if took := time.Since(began); err == nil || took > shortTTL+6*time.Second {
+			if took := time.Since(began); err == nil || took > shortTTL+2*time.Second { // a second for a machine that is busy
 				t.Error("closing took", took, "and returned", err)
 			}
 			drained(t, w)

@@ -142,9 +142,14 @@ func died(tb testing.TB, b *balancer.Balancer, client redis.UniversalClient, n i
 			}
 		}
 	}
-	key := keyspace.New(b.Namespace(), b.Partitions()).Sessions(0)
+	dies(tb, b, client, m)
+}
+
+// dies has a session be dead by the clock of Redis.
+func dies(tb testing.TB, b *balancer.Balancer, client redis.UniversalClient, m *lease.Member) {
+	tb.Helper()
 	for p := range b.Partitions() {
-		if err := client.HSet(tb.Context(), strings.Replace(key, ":0}", ":"+strconv.Itoa(p)+"}", 1), m.Session().Name(), 1).Err(); err != nil {
+		if err := client.HSet(tb.Context(), keyspace.New(b.Namespace(), b.Partitions()).Sessions(p), m.Session().Name(), 1).Err(); err != nil {
 			tb.Fatal(err)
 		}
 	}
