@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector/balancer"
 )
@@ -94,4 +96,42 @@ func TestFinishAll(t *testing.T) {
 	if s := statuses(t, b); len(s) > 0 || len(w.Held()) > 0 {
 		t.Error("left are", s, w.Held())
 	}
+}
+
+// Numbers and tokens grow though Redis has lost all that it knew, as a restart without
+// persistence or a failover has it.
+func TestTokensGrow(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		b := open(t, client, 0)
+		var before balancer.Assignment
+		for range 3 {
+			w := join(t, b, balancer.WorkerConfig{TTL: shortTTL})
+			announce(t, b, names(10)...)
+			for _, n := range assigned(t, w, 10) {
+				if n.Token <= before.Token || n.Number <= before.Number {
+					t.Error("assigned was", n.Token, n.Number, "after", before.Token, before.Number)
+				}
+			}
+			for _, a := range w.Held() {
+				before.Token, before.Number = max(before.Token, a.Token), max(before.Number, a.Number)
+			}
+			mustClose(t, w)
+			for _, key := range keysOf(t, client, b) {
+				if err := client.Del(t.Context(), key).Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b = reopen(t, client, b, 1)
+		}
+	})
+}
+
+// reopen opens a balancer whose keys may be gone.
+func reopen(t *testing.T, client redis.UniversalClient, b *balancer.Balancer, partitions int) *balancer.Balancer {
+	t.Helper()
+	again, err := balancer.Open(t.Context(), client, balancer.Config{Namespace: b.Namespace(), Partitions: partitions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return again
 }

@@ -55,7 +55,9 @@ type Assignment struct {
 	Number uint64
 	// Token grows from one assignment of a stream to the next, whoever has it: a fencing
 	// token. Where what a worker writes is kept with the token, and a write with a lower
-	// one is refused, a worker that was stuck cannot write behind its successor.
+	// one is refused, a worker that was stuck cannot write behind its successor. Tokens are
+	// at least the time of the server in µs, so they grow also where Redis has lost the last
+	// one; where its clock goes back as well, they may not.
 	Token uint64
 	// TakenOver says that a worker that died, or handed it back, had the stream before.
 	TakenOver bool

@@ -19,7 +19,8 @@ type Entry struct {
 	// Head is the number of its last announcement, 0 where it is not in the registry.
 	Head uint64
 	// Token is a number that [Member.Entries] gives, above all that were given for the
-	// stream before, 0 where the stream is not the session's.
+	// stream before, 0 where the stream is not the session's. Numbers follow the clock of the
+	// server, so they grow also where it has lost the last one, unless its clock is set back.
 	Token uint64
 }
 

@@ -62,8 +62,8 @@ func newScripts(change func(name, source string) string) *scriptSet {
 		follow:    script("follow"),
 		outset:    script("outset"),
 		leave:     script("session", "leave"),
-		enter:     script("enter"),
-		entries:   script("session", "entries"),
+		enter:     script("numbers", "enter"),
+		entries:   script("session", "numbers", "entries"),
 		pending:   script("session", "pending"),
 	}
 }

@@ -12,15 +12,15 @@
 -- last announcement, and no number is given twice.
 
 local new = 0
-local number = redis.call('INCRBY', KEYS[4], #ARGV / 2) - #ARGV / 2
+local number = numbers(KEYS[4], #ARGV / 2)
 for i = 1, #ARGV, 2 do
   number = number + 1
   -- A pointer without a head does no harm; a head without a pointer is forgotten.
   if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 0 then
-    redis.call('XADD', KEYS[2], '*', 's', ARGV[i], 'v', number)
+    redis.call('XADD', KEYS[2], '*', 's', ARGV[i], 'v', string.format('%.0f', number))
     new = new + 1
   end
   redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
-  redis.call('HSET', KEYS[1], ARGV[i], number)
+  redis.call('HSET', KEYS[1], ARGV[i], string.format('%.0f', number))
 end
 return new

@@ -23,7 +23,7 @@ for k = 2, #ARGV do names[k - 1] = ARGV[k] end
 local leases = redis.call('HMGET', KEYS[5], unpack(names))
 local heads = redis.call('HMGET', KEYS[2], unpack(names))
 local info = redis.call('HMGET', KEYS[3], unpack(names))
-local number = redis.call('INCRBY', KEYS[4], #names) - #names
+local number = numbers(KEYS[4], #names)
 local replies = {}
 for i = 1, #names do
   replies[3 * i - 2] = leases[i] == me and number + i or 0
