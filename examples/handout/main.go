@@ -130,8 +130,7 @@ func list(ctx context.Context, b *balancer.Balancer, out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "STREAM\tINFO\tWORKER")
 	for _, s := range all {
-		worker, _, _ := strings.Cut(s.Session, ".")
-		fmt.Fprintf(table, "%s\t%s\t%s\n", s.Stream, s.Info, cmp.Or(worker, "-"))
+		fmt.Fprintf(table, "%s\t%s\t%s\n", s.Stream, s.Info, cmp.Or(s.Worker, "-"))
 	}
 	return table.Flush()
 }

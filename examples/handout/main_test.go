@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/projector/balancer"
 )
 
 // asProgram is set in the environment of a test process that is to be the program.
@@ -30,6 +31,28 @@ func TestStory(t *testing.T) {
 		if !slices.Contains(lines, want) {
 			t.Errorf("the story lacks %q:\n%s", want, out.String())
 		}
+	}
+}
+
+// A worker is listed by its name, whatever that has in it.
+func TestList(t *testing.T) {
+	t.Parallel()
+	b, err := balancer.Open(t.Context(), testenv.Redis(t), balancer.Config{Namespace: testenv.Namespace(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Announce(t.Context(), balancer.Announcement{Stream: "user-1"}); err != nil {
+		t.Fatal(err)
+	}
+	w, err := b.Join(t.Context(), balancer.WorkerConfig{Name: "10.1.2.3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close(t.Context())
+	<-w.Notifications()
+	var out strings.Builder
+	if err := list(t.Context(), b, &out); err != nil || !strings.Contains(out.String(), " 10.1.2.3\n") {
+		t.Error("listed is", out.String(), err)
 	}
 }
 

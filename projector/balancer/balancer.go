@@ -181,9 +181,9 @@ type Status struct {
 	Lane string
 	// Number is that of its last announcement.
 	Number uint64
-	// Session is the one that has it: the name of a worker, a dot and some random
-	// characters. It is empty where no worker that lives has the stream.
-	Session string
+	// Worker is the name of the one that has it, and Session its session. They are empty
+	// where no worker that lives has the stream.
+	Worker, Session string
 }
 
 // Streams returns the streams that are announced and not finished, each once and in no
@@ -191,16 +191,16 @@ type Status struct {
 // about 256 and changes nothing. An error ends the sequence.
 func (b *Balancer) Streams(ctx context.Context) iter.Seq2[Status, error] {
 	return func(yield func(Status, error) bool) {
-		lives := make(map[string]bool)
+		lives := make(map[string]string) // workers by session; "" where it is dead
 		for p := range b.log.Partitions() {
 			for r, err := range b.group.Registry(ctx, p) {
 				if err == nil {
 					err = b.look(ctx, lives, r.Session)
 				}
-				if !lives[r.Session] {
-					r.Session = ""
+				s := Status{Announcement: Announcement{Stream: r.Stream, Info: r.Info}, Number: r.Head}
+				if s.Worker = lives[r.Session]; s.Worker != "" {
+					s.Session = r.Session
 				}
-				s := Status{Announcement: Announcement{Stream: r.Stream, Info: r.Info}, Number: r.Head, Session: r.Session}
 				if !yield(s, err) || err != nil {
 					return
 				}
@@ -210,16 +210,16 @@ func (b *Balancer) Streams(ctx context.Context) iter.Seq2[Status, error] {
 }
 
 // look finds out whether a session lives that it has not met before.
-func (b *Balancer) look(ctx context.Context, lives map[string]bool, session string) error {
+func (b *Balancer) look(ctx context.Context, lives map[string]string, session string) error {
 	if _, known := lives[session]; known || session == "" {
 		return nil
 	}
 	sessions, err := b.log.Live(ctx)
 	for _, s := range sessions {
-		lives[s.Name] = true
+		lives[s.Name] = s.Worker
 	}
-	if !lives[session] {
-		lives[session] = false // known to be dead
+	if lives[session] == "" {
+		lives[session] = "" // known to be dead
 	}
 	return err
 }
