@@ -1,6 +1,7 @@
 package balancer_test
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -174,6 +175,41 @@ func TestOpenRefuses(t *testing.T) {
 	if again, err := balancer.Open(t.Context(), client, balancer.Config{Namespace: b.Namespace()}); err != nil || again.Partitions() != 3 {
 		t.Error("the balancer was not opened again:", err)
 	}
+}
+
+// A client with fewer connections than the reads of a worker take is refused, and the number
+// that is named is enough.
+func TestPoolTooSmall(t *testing.T) {
+	client := testenv.Cluster(t)
+	b := open(t, client, 64)
+	options := *client.Options()
+	with := func(size int) (*balancer.Worker, error) {
+		options.PoolSize = size
+		client := redis.NewClusterClient(&options)
+		t.Cleanup(func() { client.Close() })
+		return reopen(t, client, b, 64).Join(t.Context(), balancer.WorkerConfig{TTL: shortTTL})
+	}
+	_, err := with(10)
+	m := regexp.MustCompile(`ClusterOptions.PoolSize to (\d+)`).FindStringSubmatch(fmt.Sprint(err))
+	if m == nil {
+		t.Fatal("the error is", err)
+	}
+	need, _ := strconv.Atoi(m[1])
+	if _, err := with(need - 1); err == nil {
+		t.Error("one less was accepted")
+	}
+	w, err := with(need)
+	if err != nil {
+		t.Fatal(err)
+	}
+	announce(t, b, names(200)...)
+	for _, n := range []int{100, 100} { // the capacity
+		assigned(t, w, n)
+		if err := w.Finish(t.Context(), w.Held()...); err != nil {
+			t.Error(err)
+		}
+	}
+	mustClose(t, w)
 }
 
 // Bad announcements and settings are refused before anything happens.

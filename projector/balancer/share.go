@@ -25,6 +25,9 @@ func join(ctx context.Context, config WorkerConfig, balancers []*Balancer, lanes
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
+	if err := checkPool(ctx, balancers[0].client, balancers); err != nil {
+		return nil, err
+	}
 	s := &share{
 		capacity: config.Capacity,
 		// An assignment and a loss of each stream, and the last word.

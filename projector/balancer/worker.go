@@ -74,6 +74,9 @@ type held struct {
 // nothing else; the worker lives until it is closed. A name that is taken is waited for a
 // little longer than a TTL, so that a process that was restarted gets its own back; then
 // the error wraps [lease.ErrNameTaken].
+//
+// On a Redis Cluster a worker waits with a connection for each partition, and Join refuses a
+// client whose PoolSize leaves none for its heartbeats.
 func (b *Balancer) Join(ctx context.Context, config WorkerConfig) (*Worker, error) {
 	s, err := join(ctx, config, []*Balancer{b}, []Lane{{}})
 	if err != nil {
