@@ -108,14 +108,19 @@ func createOrLoad(ctx context.Context, client redis.UniversalClient, config Conf
 		return 0, fmt.Errorf("key %s says there are %q partitions, which is no number from 1 to %d", key, text, keyspace.MaxPartitions)
 	}
 	if config.Partitions != 0 && config.Partitions != partitions {
-		return 0, fmt.Errorf("it was made with %d partitions, which cannot change; Partitions is %d: set it to %d, or to 0", partitions, config.Partitions, partitions)
+		return 0, fmt.Errorf("%w: it was made with %d partitions, which cannot change; Partitions is %d: set it to %d, or to 0", lease.ErrPartitions, partitions, config.Partitions, partitions)
 	}
 	return partitions, nil
 }
 
-// begin makes the group, where it is missing, and announces anew what is in the registry
-// then: the pointers of those streams may have gone together with the group.
+// begin writes what Redis may have lost of the balancer, and refuses one that somebody made
+// anew with another number of partitions. It makes the group, where it is missing, and
+// announces anew what is in the registry then: the pointers of those streams may have gone
+// together with the group.
 func (b *Balancer) begin(ctx context.Context) error {
+	if _, err := createOrLoad(ctx, b.client, Config{Namespace: b.Namespace(), Partitions: b.Partitions()}); err != nil {
+		return err
+	}
 	if _, err := b.log.Group(ctx, group); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/projectord/projectord/eventstore/redisstore"
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector/balancer"
+	"github.com/projectord/projectord/projector/lease"
 )
 
 // Streams are assigned once, with their infos, and leave nothing when they are finished.
@@ -438,4 +439,32 @@ func first(t *testing.T, client redis.UniversalClient, key string) string {
 		t.Fatal("the log has no entry", err)
 	}
 	return entries[0].ID
+}
+
+// A balancer that Redis has lost is made again as it was by its workers, and where somebody
+// made it otherwise before, they end.
+func TestBalancerLost(t *testing.T) {
+	client := testenv.StartRedis(t).Client(t)
+	b := open(t, client, 1)
+	w := join(t, b, balancer.WorkerConfig{TTL: shortTTL})
+	announce(t, b, "cart")
+	assigned(t, w, 1)
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	nextOf(t, w, balancer.Disowned)
+	testenv.Wait(t, waitLong, w.Err)
+	_, err := balancer.Open(t.Context(), client, balancer.Config{Namespace: b.Namespace(), Partitions: 4})
+	wantErr(t, err, lease.ErrPartitions)
+	announce(t, b, "cart")
+	assigned(t, w, 1)
+
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	other := reopen(t, client, b, 4)
+	announce(t, other, names(20)...)
+	assigned(t, join(t, other, balancer.WorkerConfig{}), 20)
+	all := drained(t, w)
+	wantErr(t, all[len(all)-1].Err, lease.ErrPartitions)
 }

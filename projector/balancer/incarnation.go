@@ -67,6 +67,10 @@ func (w *Worker) run(inc *incarnation) {
 		if err = w.balancer.begin(w.life); err == nil {
 			inc, err = w.begin(w.life)
 		}
+		if errors.Is(err, lease.ErrPartitions) {
+			w.terminate(fmt.Errorf("balancer: worker %s, namespace %s: the balancer was lost, and made anew otherwise: %w", w.ID(), w.balancer.Namespace(), err))
+			return
+		}
 		if err != nil {
 			inc = nil
 			w.failed(err)
@@ -165,8 +169,8 @@ func (w *Worker) restore(inc *incarnation, streams []string) {
 		if err == nil {
 			err = w.balancer.log.Announce(w.life, streams)
 		}
-		if err == nil {
-			return
+		if err == nil || errors.Is(err, lease.ErrPartitions) {
+			return // the next session, or the end
 		}
 		w.failed(err)
 		waits.wait(w.life)

@@ -17,7 +17,8 @@ import (
 //
 // It goes on whatever happens to Redis: while a session lives its streams are its own; when
 // the session dies all of them are disowned, and a new one begins as soon as Redis answers.
-// It ends by [Worker.Close] and [Worker.Drain], or when another process has its name.
+// It ends by [Worker.Close] and [Worker.Drain], when another process has its name, or when
+// Redis has lost the balancer and somebody made it anew with other partitions.
 type Worker struct {
 	*share   // what it has together with the workers of other lanes; alone without lanes
 	lane     Lane
