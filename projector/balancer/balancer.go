@@ -73,7 +73,7 @@ func open(ctx context.Context, client redis.UniversalClient, config Config) (*Ba
 	if err != nil {
 		return nil, err
 	}
-	log, err := lease.NewLog(client, lease.Config{Namespace: config.Namespace, Partitions: partitions})
+	log, err := lease.NewLog(client, lease.Config{Namespace: config.Namespace, Partitions: partitions, OneGroup: true})
 	if err != nil {
 		return nil, err
 	}

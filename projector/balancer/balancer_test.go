@@ -127,6 +127,30 @@ func TestHandBackAlone(t *testing.T) {
 	assigned(t, w, 1)
 }
 
+// What is told to wake workers is removed though an old stream is held, behind whose pointer
+// nothing is trimmed.
+func TestWakesLeaveNothing(t *testing.T) {
+	client := testenv.Redis(t)
+	b := open(t, client, 0)
+	w := join(t, b, balancer.WorkerConfig{TTL: shortTTL})
+	announce(t, b, "old")
+	assigned(t, w, 1)
+	announce(t, b, "cart")
+	for range 3 {
+		n := nextOf(t, w, balancer.Assigned)
+		if err := w.HandBack(t.Context(), n.Assignment); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nextOf(t, w, balancer.Assigned)
+	testenv.Wait(t, waitLong, func() error {
+		if n, err := client.XLen(t.Context(), logKey(b, 0)).Result(); n != 2 || err != nil {
+			return fmt.Errorf("the log has %d entries for 2 streams, %w", n, err)
+		}
+		return nil
+	})
+}
+
 // A worker that hands back all the time takes over all the same.
 func TestHandBackAllTheTime(t *testing.T) {
 	client := testenv.Redis(t)

@@ -19,6 +19,10 @@ type Config struct {
 	Namespace string
 	// Partitions is how many partitions the namespace has.
 	Partitions int
+	// OneGroup says that there is one group only, as where streams come by [Log.Enter]. What
+	// is no pointer is then deleted when it is acknowledged, because a stream can be leased
+	// for weeks, and its pointer keeps [Log.Trim] from all behind it.
+	OneGroup bool
 }
 
 // Log is the load-balancer streams of a namespace, one per partition. It is safe

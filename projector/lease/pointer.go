@@ -107,6 +107,9 @@ func (m *Member) acknowledge(ctx context.Context, spent map[int][]string) {
 	pipe := m.log.client.Pipeline()
 	for partition, ids := range spent {
 		pipe.XAck(ctx, m.log.keys.Log(partition), m.group.name, ids...)
+		if m.log.config.OneGroup {
+			pipe.XDel(ctx, m.log.keys.Log(partition), ids...)
+		}
 	}
 	pipe.Exec(ctx)
 }
