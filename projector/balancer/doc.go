@@ -34,9 +34,9 @@
 //
 // A stream is one worker's at a time, as far as workers can know: one that cannot reach
 // Redis takes its streams for lost, and is told, before the others can have them. A process
-// that is stuck in the middle of something cannot know it; [Worker.Holds] and
-// [Worker.Context] know at once when it goes on, and Assignment.Token is what makes a
-// late write fail where it is compared. So work can be done twice in part, and who needs
+// that is stuck in the middle of something cannot know it; [Worker.Holds] knows at once when
+// it goes on, a context of [Worker.Context] ends a moment later, and Assignment.Token is what
+// makes a late write fail where it is compared. So work can be done twice in part, and who needs
 // effects that count once compares tokens, or uses projector, which does it with checkpoints.
 //
 // # Lanes

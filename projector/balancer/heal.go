@@ -12,14 +12,15 @@ import (
 const (
 	// healer is the role of who heals.
 	healer = "heal"
-	// healEvery is how often it is done, by one worker of all.
+	// healEvery is about how often it is done, by one worker of all: each tries within a
+	// quarter of it, and who has done it keeps the others from it for half of it.
 	healEvery = 5 * time.Minute
 )
 
 // Heal looks for streams that are announced and that no worker could come upon, announces
 // them anew, and returns how many there were. That there are some takes two losses at once,
 // such as keys that were deleted by hand and a worker that died before it noticed. One
-// worker of all does it every five minutes. It reads the registry, and what is undelivered
+// worker of all does it every few minutes. It reads the registry, and what is undelivered
 // or pending, in pages; streams that are announced or finished meanwhile do no harm.
 func (b *Balancer) Heal(ctx context.Context) (int, error) {
 	healed := 0

@@ -219,6 +219,8 @@ func (w *Worker) Claim(ctx context.Context, stream string) (Assignment, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
+	case w.over:
+		return Assignment{}, w.cannot("claiming", stream, ErrClosed)
 	case w.streams[stream] != h:
 		return Assignment{}, w.cannot("claiming", stream, ErrTaken)
 	case errors.Is(err, ErrNotOffered) || errors.Is(err, ErrTaken):
