@@ -170,8 +170,7 @@ func picking(ctx context.Context, client redis.UniversalClient, namespace string
 		if err != nil {
 			return nil, err
 		}
-		worker, _, _ := cutLast(s.Session, ".")
-		all = append(all, handedOut{Order: s.Stream, Lane: s.Lane, Picker: worker, Idle: given[s.Lane+" "+s.Stream]})
+		all = append(all, handedOut{Order: s.Stream, Lane: s.Lane, Picker: s.Worker, Idle: given[s.Lane+" "+s.Stream]})
 	}
 	slices.SortStableFunc(all, func(a, b handedOut) int { return strings.Compare(a.Lane+a.Order, b.Lane+b.Order) })
 	return all, nil

@@ -50,11 +50,10 @@ func (p *picker) run(ctx context.Context) error {
 // pick picks one order. What it notes of that carries the token of the assignment, and is
 // refused where another picker has come to the order after this one.
 func (p *picker) pick(a balancer.Assignment) error {
-	in := p.worker.Lane(a.Lane)
-	ctx := in.Context(a.Stream) // ends when the order is another picker's
+	ctx := p.worker.Context(a) // ends when the order is another picker's
 	stream, err := eventstore.ParseStreamID(a.Stream)
 	if err != nil {
-		return errors.Join(err, in.Finish(ctx, a.Stream)) // nobody can make anything of it
+		return errors.Join(err, p.worker.Finish(ctx, a)) // nobody can make anything of it
 	}
 	err = p.note(ctx, stream, order.Take(p.worker.ID(), a.Token))
 	if err == nil {
@@ -72,9 +71,9 @@ func (p *picker) pick(a balancer.Assignment) error {
 	case errors.Is(err, order.ErrPicked), errors.Is(err, order.ErrNotCharged):
 		// It was picked, and only that could not be told; or has gone since.
 	case err != nil:
-		return errors.Join(err, in.HandBack(ctx, a.Stream))
+		return errors.Join(err, p.worker.HandBack(ctx, a))
 	}
-	return in.Finish(ctx, a.Stream)
+	return p.worker.Finish(ctx, a)
 }
 
 func (p *picker) note(ctx context.Context, stream eventstore.StreamID, decide order.Decision) error {

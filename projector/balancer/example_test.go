@@ -109,9 +109,7 @@ func ExampleOpenLanes() {
 	check(lanes.Announce(ctx, "high", balancer.Announcement{Stream: "order-4"}))
 	n := <-w.Notifications()
 	fmt.Println(w.ID(), "has", n.Stream, "of", n.Lane)
-	for _, a := range w.Held() {
-		check(w.Lane(a.Lane).Finish(ctx, a.Stream))
-	}
+	check(w.Finish(ctx, w.Held()...))
 	check(w.Close(ctx))
 	// Output:
 	// picker has order-1 of low

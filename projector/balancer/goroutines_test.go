@@ -20,7 +20,7 @@ func TestGoroutinesDoNotGrow(t *testing.T) {
 		announce(t, b, names(n)...)
 		owned(t, n, w)
 		for _, a := range w.Held() {
-			w.Context(a.Stream)
+			w.Context(a)
 		}
 		return runtime.NumGoroutine()
 	}
