@@ -16,13 +16,26 @@ type parkedListView struct {
 	Parked []parkedView `json:"parked"`
 	// Total is how many there are, where not all are listed.
 	Total int `json:"total"`
+	// AdoptedParked are the sources with keys that are parked, see command adopted ls; none
+	// where a projection is named.
+	AdoptedParked []parkedKeysView `json:"adopted_parked"`
 }
 
 func (v parkedListView) show(p *page) {
-	if v.Total == 0 {
+	switch {
+	case v.Total > 0:
+		v.table(p)
+	case len(v.AdoptedParked) > 0:
+		p.line("no stream is parked")
+	default:
 		p.line("nothing is parked")
-		return
 	}
+	for _, k := range v.AdoptedParked {
+		p.line("%s", k)
+	}
+}
+
+func (v parkedListView) table(p *page) {
 	var rows [][]string
 	for _, s := range v.Parked {
 		rows = append(rows, []string{group(s.Projection, generations.Generation(s.Generation)), s.Stream, fmt.Sprint(s.Version), ago(time.Since(s.Since)), fmt.Sprint(s.Attempts), clip(s.Error, 100)})
@@ -36,8 +49,10 @@ func (v parkedListView) show(p *page) {
 func newParkedLs(p *program) *cobra.Command {
 	limit := 0
 	cmd := &cobra.Command{
-		Use:     "ls [PROJECTION]",
-		Short:   "List the streams that are parked, the oldest first",
+		Use:   "ls [PROJECTION]",
+		Short: "List the streams that are parked, the oldest first",
+		Long: `Lists the streams that are parked, the oldest first. Where no projection is named, a line at
+the end tells of sources with parked keys, which adopted ls lists.`,
 		Example: fmt.Sprintf("  %[1]s parked ls\n  %[1]s parked ls cart_current -o json | jq -r '.parked[].stream'", p.app.name()),
 		Args:    arguments("[PROJECTION]"),
 		RunE: p.on(func(ctx context.Context, s *space, args []string) error {
@@ -58,7 +73,7 @@ func newParkedLs(p *program) *cobra.Command {
 // parked lists what is parked in a projection, or in all, the oldest first and so many at
 // the most; all where limit is 0.
 func (s *space) parked(ctx context.Context, projection []string, limit int) (parkedListView, error) {
-	v := parkedListView{Parked: []parkedView{}}
+	v := parkedListView{Parked: []parkedView{}, AdoptedParked: []parkedKeysView{}}
 	records, err := s.recordsOf(ctx, projection)
 	if err != nil {
 		return v, err
@@ -77,5 +92,8 @@ func (s *space) parked(ctx context.Context, projection []string, limit int) (par
 	}
 	listed, _ := kept.sorted()
 	v.Parked = append(v.Parked, listed...)
-	return v, nil
+	if len(projection) == 0 {
+		v.AdoptedParked, err = s.parkedKeys(ctx)
+	}
+	return v, err
 }

@@ -27,6 +27,8 @@ type statusView struct {
 	Generations []generationView `json:"generations"`
 	// Unserved are groups with something outstanding that nobody has read of late.
 	Unserved []unservedView `json:"unserved"`
+	// AdoptedParked are the sources with keys that are parked, see command adopted ls.
+	AdoptedParked []parkedKeysView `json:"adopted_parked"`
 }
 
 // generationView is how a generation of a projection stands.
@@ -91,7 +93,8 @@ whether readers see it (active), it is built, being built, paused or failed, how
 events it is behind, how old the oldest of those is, and how many streams are parked.
 How many events it is behind takes the code of the projection: elsewhere the number of
 pointers in the logs says about as much. With -o json there are also the pointers that no
-worker was given yet and those that are pending; logs and workers pending show them.
+worker was given yet and those that are pending; logs and workers pending show them. A line
+at the end tells of sources with parked keys.
 
 With --watch it prints them again every second until Ctrl-C: on a terminal in place of
 what was there, with the time, and as much as there is room for; elsewhere when something
@@ -202,7 +205,7 @@ func (s *stating) draw(ctx context.Context) error {
 
 // look looks how everything stands.
 func (s *stating) look(ctx context.Context) (statusView, error) {
-	v := statusView{Namespace: s.Namespace, Partitions: s.store.Partitions(), Generations: []generationView{}, Unserved: []unservedView{}}
+	v := statusView{Namespace: s.Namespace, Partitions: s.store.Partitions(), Generations: []generationView{}, Unserved: []unservedView{}, AdoptedParked: []parkedKeysView{}}
 	live, err := s.Log.Live(ctx)
 	if err != nil {
 		return v, err
@@ -240,6 +243,10 @@ func (s *stating) look(ctx context.Context) (statusView, error) {
 			v.Unserved = append(v.Unserved, unservedView{u.Group, u.Pointers})
 		}
 	}
+	if err != nil {
+		return v, err
+	}
+	v.AdoptedParked, err = s.parkedKeys(ctx)
 	return v, err
 }
 
@@ -322,6 +329,9 @@ func (v statusView) notes() []ranked {
 	for _, u := range v.Unserved {
 		text := fmt.Sprintf("nobody serves %s, which has %s: start its workers, or retire it", u.Group, many(int(u.Pointers), "outstanding pointer"))
 		notes = append(notes, ranked{rank: rankWrong, text: text})
+	}
+	for _, k := range v.AdoptedParked {
+		notes = append(notes, ranked{rank: rankWrong, text: k.String()})
 	}
 	return notes
 }
