@@ -120,6 +120,19 @@ func (d *developing) run(ctx context.Context) error {
 	if c.from["log-level"] == "default" {
 		c.LogLevel = "warn" // what is there to say is printed
 	}
+	if c.from["drain-timeout"] == "default" {
+		c.DrainTimeout = projector.DefaultDrainTimeout // nobody is there to take over what is cut off
+	}
+	told := make(chan struct{})
+	untold := context.AfterFunc(ctx, func() {
+		defer close(told)
+		fmt.Fprintf(d.err, "stopping: what is under way has up to %s; Ctrl-C again ends it at once\n", c.DrainTimeout)
+	})
+	defer func() {
+		if !untold() {
+			<-told
+		}
+	}()
 	r := &running{program: &p, assign: d.assign, beside: d.beside}
 	return r.run(ctx)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/pgsink"
@@ -114,4 +115,32 @@ func TestDevRetention(t *testing.T) {
 	testenv.Wait(t, waitLong, second.says("no event for 1ms", "streams", "show", "cart-1"))
 	second.want(exitDone, words("workers drain dev"))
 	testenv.Wait(t, waitLong, dev.ended)
+}
+
+// Told to stop while a handler has something under way, dev says how long that may take,
+// which is not long: nobody else is there to go on with it.
+func TestDevStopping(t *testing.T) {
+	t.Parallel()
+	app := shopApp(1)
+	began := make(chan struct{}, 1)
+	waiter := projector.NewReactor("waiter", projector.ReactorConfig{Categories: []string{"cart"}, Events: app.Events})
+	projector.OnReact(waiter, func(ctx context.Context, _ added, _ *eventstore.Recorded) error {
+		began <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	app.Projections = append(app.Projections, Keep(waiter, Nowhere()))
+	f := &interruptible{fixture: devFixture(t, app)}
+	dev, stop := f.inBackgroundUntil("dev")
+	dev.saying("In a second terminal")
+	_, rest, _ := strings.Cut(dev.out.String(), "export ")
+	url, _, _ := strings.Cut(rest, "\n")
+	f.with(url).want(exitDone, append(words("streams append cart-1 --type added --data"), `{"item":"tea","qty":2}`))
+	<-began
+	stop()
+	dev.ends(exitDone)
+	const want = "stopping: what is under way has up to 4s; Ctrl-C again ends it at once\n"
+	if got := dev.err.String(); got != want {
+		t.Errorf("it says %q, want %q", got, want)
+	}
 }
