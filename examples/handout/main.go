@@ -32,10 +32,28 @@ import (
 	"github.com/projectord/projectord/projector/balancer"
 )
 
+const usageText = `handout shows how streams are handed out to workers.
+
+  handout                        what it is about, on an embedded server
+  handout announce STREAM INFO   announce a stream
+  handout ls                     list what is announced, and who has it
+  handout work [FLAGS]           be given streams until it is stopped; work -h lists the flags
+
+The commands take the Redis of PROJECTORD_REDIS_URL, or that of this machine.
+`
+
+// errUsage says that the program was called in a way that it does not have.
+var errUsage = errors.New("handout -h says how it is called")
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+	err := run(ctx, os.Args[1:], os.Stdout)
+	switch {
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, "handout:", err)
+		os.Exit(2)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "handout:", err)
 		os.Exit(1)
 	}
@@ -45,6 +63,10 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
 		return story(ctx, out)
+	}
+	command, err := parse(args, out)
+	if command == nil || err != nil {
+		return err
 	}
 	options, err := redis.ParseURL(cmp.Or(os.Getenv("PROJECTORD_REDIS_URL"), "redis://127.0.0.1:6379"))
 	if err != nil {
@@ -56,38 +78,67 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case args[0] == "announce" && len(args) == 3:
-		return b.Announce(ctx, balancer.Announcement{Stream: args[1], Info: []byte(args[2])})
-	case args[0] == "ls" && len(args) == 1:
-		return list(ctx, b, out)
-	case args[0] == "work":
-		return workCommand(ctx, b, args[1:], out)
-	}
-	return errors.New("say announce STREAM INFO, ls, or work")
+	return command(ctx, b)
 }
 
-// workCommand is a worker until ctx ends.
-func workCommand(ctx context.Context, b *balancer.Balancer, args []string, out io.Writer) error {
+// parse returns the command that is called, nil where help is asked for, which it prints.
+// It needs no server.
+func parse(args []string, out io.Writer) (func(context.Context, *balancer.Balancer) error, error) {
+	name, args := args[0], args[1:]
+	help := []string{"-h", "-help", "--help", "help"}
+	switch {
+	case slices.Contains(help, name), name != "work" && len(args) == 1 && slices.Contains(help, args[0]):
+		fmt.Fprint(out, usageText)
+		return nil, nil
+	case name == "announce" && len(args) == 2:
+		return func(ctx context.Context, b *balancer.Balancer) error {
+			return b.Announce(ctx, balancer.Announcement{Stream: args[0], Info: []byte(args[1])})
+		}, nil
+	case name == "announce":
+		return nil, fmt.Errorf("announce takes STREAM and INFO: %w", errUsage)
+	case name == "ls" && len(args) == 0:
+		return func(ctx context.Context, b *balancer.Balancer) error { return list(ctx, b, out) }, nil
+	case name == "ls":
+		return nil, fmt.Errorf("ls takes nothing: %w", errUsage)
+	case name == "work":
+		return parseWork(args, out)
+	}
+	return nil, fmt.Errorf("there is no command %q: %w", name, errUsage)
+}
+
+// parseWork returns what is a worker until its context ends.
+func parseWork(args []string, out io.Writer) (func(context.Context, *balancer.Balancer) error, error) {
 	flags := flag.NewFlagSet("work", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
 	name := flags.String("name", "", "the worker's `name`; else that of POD_NAME, POD_IP or the host")
 	capacity := flags.Int("capacity", 100, "how many streams it has at most")
 	ttl := flags.Duration("ttl", time.Second, "how long its streams rest after it died")
 	takes := flags.Duration("takes", time.Second, "how long it works on a stream")
-	if err := flags.Parse(args); err != nil {
-		return err
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintln(out, "handout work: be given streams until it is stopped")
+		flags.SetOutput(out)
+		flags.PrintDefaults()
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("work: %w: %w", err, errUsage)
+	case flags.NArg() > 0:
+		return nil, fmt.Errorf("work takes flags only, not %q: %w", flags.Arg(0), errUsage)
 	}
-	w, err := b.Join(ctx, balancer.WorkerConfig{Name: *name, Capacity: *capacity, TTL: *ttl})
-	if err != nil {
-		return err
-	}
-	go func() {
-		<-ctx.Done()
-		if err := w.Close(context.WithoutCancel(ctx)); err != nil {
-			fmt.Fprintln(os.Stderr, "handout:", err)
+	return func(ctx context.Context, b *balancer.Balancer) error {
+		w, err := b.Join(ctx, balancer.WorkerConfig{Name: *name, Capacity: *capacity, TTL: *ttl})
+		if err != nil {
+			return err
 		}
-	}()
-	return follow(w, *takes, out)
+		go func() {
+			<-ctx.Done()
+			if err := w.Close(context.WithoutCancel(ctx)); err != nil {
+				fmt.Fprintln(os.Stderr, "handout:", err)
+			}
+		}()
+		return follow(w, *takes, out)
+	}, nil
 }
 
 // follow does what a worker is told, until it has ended.

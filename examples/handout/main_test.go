@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -56,13 +59,48 @@ func TestList(t *testing.T) {
 	}
 }
 
-// TestCommands is what the guide does not show: what is refused.
-func TestCommands(t *testing.T) {
+// What is called wrongly is refused with code 2, and help is given, before any server is
+// asked for: there is none.
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"-h", 0, "handout announce STREAM INFO"},
+		{"help", 0, "handout ls"},
+		{"ls -h", 0, "handout ls"},
+		{"work -h", 0, "-capacity"},
+		{"work --bad", 2, "work: flag provided but not defined: -bad: handout -h says"},
+		{"work --capacity many", 2, "invalid value"},
+		{"work cart-1", 2, `work takes flags only, not "cart-1"`},
+		{"announce cart-1", 2, "announce takes STREAM and INFO"},
+		{"ls all", 2, "ls takes nothing"},
+		{"anounce cart-1 hello", 2, `there is no command "anounce"`},
+		{"serve", 2, `there is no command "serve"`},
+		{"ls", 1, "refused"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), path, strings.Fields(c.args)...)
+			cmd.Env = append(os.Environ(), asProgram+"=1", "PROJECTORD_REDIS_URL=redis://127.0.0.1:1")
+			out, err := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); code != c.code || !strings.Contains(string(out), c.says) {
+				t.Errorf("it ends with code %d, %v, and says %s", code, err, out)
+			}
+		})
+	}
+}
+
+// A worker that cannot be is refused by the package.
+func TestWorkRefused(t *testing.T) {
 	t.Setenv("PROJECTORD_REDIS_URL", testenv.RedisURL(t))
-	var out strings.Builder
-	for _, args := range [][]string{{"announce"}, {"what"}, {"work", "--capacity", "-1"}} {
-		if err := run(t.Context(), args, &out); err == nil {
-			t.Errorf("%v was accepted", args)
-		}
+	if err := run(t.Context(), []string{"work", "--capacity", "-1"}, io.Discard); err == nil || errors.Is(err, errUsage) {
+		t.Error("a capacity of -1:", err)
 	}
 }
