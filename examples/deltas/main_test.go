@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/eventstore/redisstore"
@@ -143,6 +145,21 @@ func asked(t *testing.T, store eventstore.Store, id string) *eventstore.Recorded
 	}
 	t.Fatal("the question is not there")
 	return nil
+}
+
+// An answer ends with its context, however long the next word takes.
+func TestWriterEnds(t *testing.T) {
+	t.Parallel()
+	store := inRedis(t)
+	question := asked(t, store, "1")
+	w := &writer{events: registry(), pace: time.Hour, store: store}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.answer(ctx, Asked{"why?"}, question) }()
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("it ends with %v", err)
+	}
 }
 
 // However often an answer is begun, by however many at once, and whoever else writes

@@ -27,7 +27,8 @@ func newDev(p *program) *cobra.Command {
 		Short: "Try everything out, with nothing installed",
 		Long: `Runs a Redis inside this process, and a worker for all projections. It prints how to reach
 them, so that every other command can be tried in a second terminal. Nothing is kept: when
-it ends, by Ctrl-C, all of it is gone.
+it ends, by Ctrl-C, all of it is gone. What is under way then has 4 seconds, unless
+drain-timeout is set.
 
 ` + p.aboutDev() + `
 
