@@ -65,7 +65,7 @@ func (l *line) connect(from net.Conn) net.Conn {
 }
 
 // lead has the line lead to a daemon, or to none. The connections there are break.
-func (l *line) lead(to *child) {
+func (l *line) lead(to *worker) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.conns {
@@ -87,9 +87,11 @@ func TestBrowser(t *testing.T) {
 		pace = 200 * time.Millisecond // an answer takes 15 s
 		soon = 20 * time.Second       // a machine may be busy
 	)
-	start := func(name string, flags ...string) *child {
+	crew := newCrew(server.URL())
+	t.Cleanup(crew.Kill)
+	start := func(name string, flags ...string) *worker {
 		t.Helper()
-		c, err := startChild(t.Context(), server.URL(), name, []string{"DELTAS_PACE=" + pace.String(), "DELTAS_IDLE=2s"}, flags...)
+		c, err := startWorker(t.Context(), crew, name, []string{"DELTAS_PACE=" + pace.String(), "DELTAS_IDLE=2s"}, flags...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,9 +172,7 @@ func TestBrowser(t *testing.T) {
 
 	// What writes and answers is killed. Another daemon has the address.
 	two := start("two")
-	if err := one.kill(); err != nil {
-		t.Fatal(err)
-	}
+	one.Kill()
 	before = count(tea)
 	state(tea, "broken")
 	way.lead(two)
@@ -233,7 +233,9 @@ func TestBrowser(t *testing.T) {
 // Where requests have to show a token, the page is shown, and says what helps.
 func TestBrowserWithToken(t *testing.T) {
 	page := browser.Open(t)
-	c, err := startChild(t.Context(), testenv.StartRedis(t).URL(), "one", []string{"PROJECTORD_HTTP_TOKEN=sesame"})
+	crew := newCrew(testenv.StartRedis(t).URL())
+	t.Cleanup(crew.Kill)
+	c, err := startWorker(t.Context(), crew, "one", []string{"PROJECTORD_HTTP_TOKEN=sesame"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,15 +11,13 @@
 package main
 
 import (
-	"context"
 	"embed"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/projectord/projectord/internal/story"
 	"github.com/projectord/projectord/projector/daemon"
 )
 
@@ -27,30 +25,16 @@ import (
 var pages embed.FS
 
 func main() {
+	story.Main("deltas", tell)
 	app, err := newApp(os.Getenv)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "deltas:", err)
 		os.Exit(2) // as for whatever else is configured wrongly
 	}
-	switch {
-	case len(os.Args) == 1:
-		tell()
-	case os.Args[1] == "serve":
+	if os.Args[1] == "serve" {
 		os.Args[1] = "dev"
 	}
 	daemon.Main(app)
-}
-
-// tell tells the story, and ends the program.
-func tell() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := story(ctx, os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "deltas:", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
 }
 
 // newApp returns the program, as the environment has it.

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,32 +16,19 @@ import (
 	"github.com/projectord/projectord/internal/testenv"
 )
 
-// program is this program with arguments, which the test process is; see TestMain.
-func program(t *testing.T, args ...string) *exec.Cmd {
-	t.Helper()
-	c, _, err := command(t.Context(), "redis://127.0.0.1:1", args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // The story checks itself. What it tells is the same each time.
 func TestStory(t *testing.T) {
 	t.Parallel()
-	var complaints strings.Builder
-	c := program(t)
-	c.Stderr = &complaints
-	out, err := c.Output()
+	out, err := newCrew("").Run(t.Context(), nil)
 	if err != nil {
-		t.Fatalf("%v: %s%s", err, out, &complaints)
+		t.Fatalf("%v: %s", err, out)
 	}
 	for _, want := range []string{
 		"comes back with Last-Event-ID: 8, and is told version 9 next", "it has all of versions 1 to 77, once and in order", "from version 1 to 77",
 		"have seen the same order of all 50", `deleted, "no event for 1s"`, "message-busy is older, and is there",
 		"exact-log    the newest 100 are wanted                100 are left", "400 are left",
 	} {
-		if !strings.Contains(string(out), want) {
+		if !strings.Contains(out, want) {
 			t.Errorf("it does not say %q:\n%s", want, out)
 		}
 	}
@@ -54,26 +38,22 @@ func TestStory(t *testing.T) {
 // kept for as long as it is being written, which is longer than a message may be idle.
 func TestServe(t *testing.T) {
 	t.Parallel()
-	c := program(t, "serve", "--http", "127.0.0.1:0")
-	c.Env = append(c.Env, "DELTAS_IDLE=1s", "DELTAS_PACE=50ms")
-	pipe, err := c.StdoutPipe()
-	if err == nil {
-		err = c.Start()
-	}
+	crew := newCrew("")
+	t.Cleanup(crew.Kill)
+	c, err := crew.Start(t.Context(), "served", []string{"DELTAS_IDLE=1s", "DELTAS_PACE=50ms"}, "serve", "--http", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := ""
-	for lines := bufio.NewScanner(pipe); url == "" && lines.Scan(); {
-		_, url, _ = strings.Cut(lines.Text(), "In a browser: ")
+	url, err := c.Says(t.Context(), "In a browser: ")
+	if err != nil {
+		t.Fatal(err)
 	}
-	go func() { _, _ = io.Copy(io.Discard, pipe) }()
 	page, err := get(t.Context(), url, nil)
 	if err != nil || !strings.Contains(page, "<title>deltas</title>") {
 		t.Fatalf("the page at %q is %.200s, %v", url, page, err)
 	}
 	s := &stage{}
-	if err := s.post(t.Context(), &child{url: strings.TrimSuffix(url, "/")}, "message-mine", "asked", `{"question": "why?"}`); err != nil {
+	if err := s.post(t.Context(), &worker{url: strings.TrimSuffix(url, "/")}, "message-mine", "asked", `{"question": "why?"}`); err != nil {
 		t.Fatal(err)
 	}
 	r := &reader{message: "message-mine"}
@@ -89,11 +69,8 @@ func TestServe(t *testing.T) {
 	if text, err := r.text(); err != nil || text != reply("why?") || end.data.Text != "no event for 1s" {
 		t.Errorf("a reader has %q, %v, and then %+v", text, err, end)
 	}
-	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Wait(); err != nil {
-		t.Errorf("it ends with %v", err)
+	if err := crew.Stop("served"); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -101,18 +78,15 @@ func TestServe(t *testing.T) {
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	for _, variable := range []string{"DELTAS_IDLE=soon", "DELTAS_PACE=0s", "DELTAS_IDLE=-1s"} {
-		c := program(t, "retention", "show")
-		c.Env = append(c.Env, variable)
-		out, err := c.CombinedOutput()
+		_, err := newCrew("").Run(t.Context(), []string{variable}, "retention", "show")
 		name, _, _ := strings.Cut(variable, "=")
-		if c.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), name+" is a time with its unit") {
-			t.Errorf("%s: %v: %s", variable, err, out)
+		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(err.Error(), name+" is a time with its unit") {
+			t.Errorf("%s: %v", variable, err)
 		}
 	}
-	c := program(t, "produce", "message-1", "--batch", "0")
-	c.Env = append(c.Env, "PROJECTORD_REDIS_URL="+testenv.RedisURL(t), "PROJECTORD_NAMESPACE="+testenv.Namespace(t))
-	if out, err := c.CombinedOutput(); c.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "--batch are 1 or more") {
-		t.Errorf("a batch of 0: %v: %s", err, out)
+	_, err := newCrew(testenv.RedisURL(t)).Run(t.Context(), []string{"PROJECTORD_NAMESPACE=" + testenv.Namespace(t)}, "produce", "message-1", "--batch", "0")
+	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(err.Error(), "--batch are 1 or more") {
+		t.Errorf("a batch of 0: %v", err)
 	}
 }
 
@@ -275,9 +249,11 @@ func (s *ending) Append(ctx context.Context, stream eventstore.StreamID, expecte
 func TestKilledWriters(t *testing.T) {
 	t.Parallel()
 	server := testenv.StartRedis(t)
-	start := func(name string) *child {
+	crew := newCrew(server.URL())
+	t.Cleanup(crew.Kill)
+	start := func(name string) *worker {
 		t.Helper()
-		w, err := startChild(t.Context(), server.URL(), name, nil)
+		w, err := startWorker(t.Context(), crew, name, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -296,9 +272,7 @@ func TestKilledWriters(t *testing.T) {
 			t.Fatal(err)
 		}
 		next := start(fmt.Sprint("worker-", i+1))
-		if err := at.kill(); err != nil {
-			t.Fatal(err)
-		}
+		at.Kill()
 		at = next
 	}
 	err := r.connect(t.Context(), at.url)
@@ -311,7 +285,7 @@ func TestKilledWriters(t *testing.T) {
 	if text, err := r.text(); err != nil || text != reply("why?") {
 		t.Errorf("the reader has %q, %v", text, err)
 	}
-	out, err := runOnce(t.Context(), server.URL(), "audit")
+	out, err := crew.Run(t.Context(), nil, "audit")
 	if err != nil {
 		t.Errorf("the audit says %s, %v", out, err)
 	}
@@ -324,7 +298,7 @@ func TestTrimming(t *testing.T) {
 	server := testenv.StartRedis(t)
 	run := func(args ...string) string {
 		t.Helper()
-		out, err := runOnce(t.Context(), server.URL(), args...)
+		out, err := newCrew(server.URL()).Run(t.Context(), nil, args...)
 		if err != nil {
 			t.Fatal(err)
 		}

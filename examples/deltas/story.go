@@ -14,6 +14,7 @@ import (
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/eventstore/redisstore"
 	"github.com/projectord/projectord/internal/embedded"
+	"github.com/projectord/projectord/internal/story"
 )
 
 const (
@@ -29,26 +30,22 @@ const (
 type stage struct {
 	out      io.Writer
 	events   *eventstore.Registry
-	redisURL string
+	crew     *story.Crew
 	store    *redisstore.Store // of a producer in this process
-	one, two *child
+	one, two *worker
 }
 
 // say prints a paragraph.
 func (s *stage) say(format string, args ...any) { fmt.Fprintf(s.out, format+"\n\n", args...) }
 
-// story shows what the example is about, on an embedded server, and checks that it is so.
-func story(ctx context.Context, out io.Writer) error {
+// tell shows what the example is about, and checks that it is so.
+func tell(ctx context.Context, server *embedded.Server, out io.Writer) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, storyWithin)
-	defer cancel() // and with it all processes
-	server, err := embedded.Start()
-	if err != nil {
-		return err
-	}
-	defer server.Close()
+	defer cancel()
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), DisableIdentity: true, MaxRetries: -1})
 	defer client.Close()
-	s := &stage{out: out, events: registry(), redisURL: server.URL()}
+	s := &stage{out: out, events: registry(), crew: newCrew(server.URL())}
+	defer s.crew.Kill()
 	if s.store, err = redisstore.Open(ctx, client, redisstore.Config{}); err != nil {
 		return err
 	}
@@ -62,7 +59,7 @@ func story(ctx context.Context, out io.Writer) error {
 }
 
 // post appends an event by HTTP, on a connection of its own that is closed then.
-func (s *stage) post(ctx context.Context, to *child, message, event, data string) error {
+func (s *stage) post(ctx context.Context, to *worker, message, event, data string) error {
 	body := fmt.Sprintf(`{"type": %q, "data": %s}`, event, data)
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to.url+"/api/v1/streams/"+message+"/events", strings.NewReader(body))
 	if err != nil {
@@ -87,7 +84,7 @@ func (s *stage) add(ctx context.Context, message, text string) error {
 // writes it.
 func (s *stage) ask(ctx context.Context) (err error) {
 	s.say("AN ANSWER OUTLIVES ITS REQUEST, ITS READER'S CONNECTION, AND ITS WRITER")
-	if s.one, err = startChild(ctx, s.redisURL, "one", nil); err != nil {
+	if s.one, err = startWorker(ctx, s.crew, "one", nil); err != nil {
 		return err
 	}
 	const question = "what is this?"
@@ -117,15 +114,13 @@ func (s *stage) ask(ctx context.Context) (err error) {
 		return fmt.Errorf("the reader that came back was told %+v", t)
 	}
 
-	if s.two, err = startChild(ctx, s.redisURL, "two", nil); err != nil {
+	if s.two, err = startWorker(ctx, s.crew, "two", nil); err != nil {
 		return err
 	}
 	if _, err := first.follow(func(t told) bool { return t.id == "30" }); err != nil {
 		return err
 	}
-	if err := s.one.kill(); err != nil {
-		return err
-	}
+	s.one.Kill()
 	if err := first.connect(ctx, s.two.url); err != nil {
 		return err
 	}
@@ -177,7 +172,7 @@ func (s *stage) late(ctx context.Context, question, last string) error {
 // crowd has two producers write one message at the same time.
 func (s *stage) crowd(ctx context.Context) (err error) {
 	s.say("MANY PRODUCERS, ONE ORDER")
-	if s.one, err = startChild(ctx, s.redisURL, "one", nil); err != nil {
+	if s.one, err = startWorker(ctx, s.crew, "one", nil); err != nil {
 		return err
 	}
 	const each = 25
@@ -253,11 +248,11 @@ func (s *stage) idle(ctx context.Context) error {
 	if err := errors.Join(s.add(ctx, "quiet", "that was it"), quiet.connect(ctx, s.two.url)); err != nil {
 		return err
 	}
-	retention, err := startChild(ctx, s.redisURL, "retention", []string{"DELTAS_IDLE=" + storyIdle.String()}, "--retention-every", "1s", "--only", "messages")
+	retention, err := startWorker(ctx, s.crew, "retention", []string{"DELTAS_IDLE=" + storyIdle.String()}, "--retention-every", "1s", "--only", "messages")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = retention.kill() }()
+	defer retention.Kill()
 	end, err := quiet.follow(func(t told) bool { return t.name == "end" })
 	if err != nil {
 		return err
@@ -295,7 +290,7 @@ func (s *stage) trim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := runOnce(ctx, s.redisURL, "retention", "apply", "--yes"); err != nil {
+	if _, err := s.crew.Run(ctx, nil, "retention", "apply", "--yes"); err != nil {
 		return err
 	}
 	count := make(map[string]int)

@@ -15,6 +15,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
+	if err := os.Setenv(asProgram, "1"); err != nil { // for all that tests start
+		panic(err)
+	}
 	testenv.Main(m)
 }
 

@@ -11,13 +11,10 @@
 package main
 
 import (
-	"context"
 	"embed"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
+	"github.com/projectord/projectord/internal/story"
 	"github.com/projectord/projectord/projector/daemon"
 )
 
@@ -25,25 +22,11 @@ import (
 var pages embed.FS
 
 func main() {
-	switch {
-	case len(os.Args) == 1:
-		tell()
-	case os.Args[1] == "serve":
+	story.Main("leads", tell)
+	if os.Args[1] == "serve" {
 		os.Args[1] = "dev"
 	}
 	daemon.Main(newApp())
-}
-
-// tell tells the story, and ends the program.
-func tell() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := story(ctx, os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "leads:", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
 }
 
 func newApp() daemon.App {

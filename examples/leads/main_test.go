@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -15,8 +13,7 @@ import (
 
 // The story checks itself. What it tells is the same each time.
 func TestStory(t *testing.T) {
-	t.Setenv(asProgram, "1")
-	out, err := runOnce(t.Context(), "redis://127.0.0.1:1")
+	out, err := newCrew("").Run(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,23 +28,16 @@ func TestStory(t *testing.T) {
 
 // serve has a page, and all that the page asks for, until it is told to stop.
 func TestServe(t *testing.T) {
-	t.Setenv(asProgram, "1")
-	c, err := command(t.Context(), "redis://127.0.0.1:1", "serve", "--http", "127.0.0.1:0")
+	crew := newCrew("")
+	t.Cleanup(crew.Kill)
+	c, err := crew.Start(t.Context(), "served", nil, "serve", "--http", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	pipe, err := c.StdoutPipe()
-	if err == nil {
-		err = c.Start()
-	}
+	url, err := c.Says(t.Context(), "In a browser: ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := ""
-	for lines := bufio.NewScanner(pipe); url == "" && lines.Scan(); {
-		_, url, _ = strings.Cut(lines.Text(), "In a browser: ")
-	}
-	go func() { _, _ = io.Copy(io.Discard, pipe) }()
 	has := func(path, text string) error {
 		answer, err := http.Get(strings.TrimSuffix(url, "/") + path)
 		if err != nil {
@@ -66,10 +56,7 @@ func TestServe(t *testing.T) {
 	} {
 		testenv.Wait(t, 30*time.Second, func() error { return has(path, text) })
 	}
-	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Wait(); err != nil {
-		t.Errorf("it ends with %v", err)
+	if err := crew.Stop("served"); err != nil {
+		t.Error(err)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -12,35 +11,34 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/projectord/projectord/internal/embedded"
+	"github.com/projectord/projectord/internal/story"
 )
 
 // stage is where the story takes place.
 type stage struct {
-	url    string
+	crew   *story.Crew
 	client *redis.Client
 	out    io.Writer
 	err    error // the first that went wrong
 }
 
-// story is what it is about, on an embedded server. It checks what it tells.
-func story(ctx context.Context, out io.Writer) error {
-	server, err := embedded.Start()
-	if err != nil {
-		return err
-	}
-	defer server.Close()
+// newCrew returns who works in a story.
+func newCrew(redisURL string) *story.Crew {
+	return story.NewCrew("leads", redisURL, "PROJECTORD_LOG_LEVEL=error")
+}
+
+// tell tells what it is about, and checks what it tells.
+func tell(ctx context.Context, server *embedded.Server, out io.Writer) error {
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), DisableIdentity: true, Protocol: 2})
 	defer client.Close()
-	s := &stage{url: server.URL(), client: client, out: out}
+	s := &stage{crew: newCrew(server.URL()), client: client, out: out}
+	defer s.crew.Kill()
 
 	s.say(`A program of the sales team writes its leads into one Redis stream, and sensors write into two
 more, of which they keep few readings. None of them knows of projectord:`, "",
 		"  XADD leads * event_type lead.created lead_id 101 created_by shaon",
 		"  XADD sensor_readings:north MAXLEN ~ 1000 * temperature 21.5 humidity 40 location room_1", "")
-	kill, err := startDaemon(ctx, s.url, "one")
-	if err != nil {
-		return err
-	}
+	s.daemon(ctx, "one")
 	s.add(ctx, "leads", "event_type", "lead.created", "lead_id", "101", "created_by", "shaon")
 	s.add(ctx, "leads", "event_type", "lead.created", "lead_id", "102", "created_by", "ann")
 	s.add(ctx, "leads", "event_type", "lead.contacted", "lead_id", "101", "contacted_by", "ann")
@@ -55,10 +53,8 @@ more, of which they keep few readings. None of them knows of projectord:`, "",
 	for n := range 300 {
 		s.add(ctx, fmt.Sprint("sensor_readings:", []string{"north", "south"}[n%2]), reading(fmt.Sprint("room_", 1+n%3), fmt.Sprint(10+n%50), "50")...)
 		if n == 150 {
-			s.check(kill())
-			if kill, err = startDaemon(ctx, s.url, "two"); err != nil {
-				return err
-			}
+			s.crew.Kill()
+			s.daemon(ctx, "two")
 		}
 	}
 	s.await(ctx, "climate:all", "readings=301")
@@ -89,7 +85,7 @@ more, of which they keep few readings. None of them knows of projectord:`, "",
 		}
 	}
 	s.say(before)
-	return errors.Join(s.err, kill())
+	return s.err
 }
 
 func (s *stage) check(err error) {
@@ -103,6 +99,12 @@ func (s *stage) say(lines ...string) {
 	if s.err == nil {
 		_, s.err = fmt.Fprintln(s.out, strings.Join(lines, "\n"))
 	}
+}
+
+// daemon starts a daemon as a process of its own.
+func (s *stage) daemon(ctx context.Context, name string) {
+	_, err := s.crew.Start(ctx, name, nil, "run", "--ttl", "500ms", "--http", "off")
+	s.check(err)
 }
 
 // add adds an entry as the other program does, and returns its id.
@@ -120,7 +122,7 @@ func (s *stage) await(ctx context.Context, key string, fields ...string) {
 	if s.err != nil {
 		return
 	}
-	s.check(until(ctx, func() error {
+	s.check(s.crew.Until(ctx, key+" is complete", func() error {
 		text := s.document(ctx, key)
 		for _, field := range fields {
 			if !slices.Contains(strings.Fields(text), field) {
@@ -147,7 +149,7 @@ func (s *stage) document(ctx context.Context, key string) string {
 // run runs a command.
 func (s *stage) run(ctx context.Context, args ...string) {
 	if s.err == nil {
-		_, err := runOnce(ctx, s.url, args...)
+		_, err := s.crew.Run(ctx, nil, args...)
 		s.check(err)
 	}
 }
@@ -157,8 +159,8 @@ func (s *stage) says(ctx context.Context, text string, args ...string) {
 	if s.err != nil {
 		return
 	}
-	s.check(until(ctx, func() error {
-		out, err := runOnce(ctx, s.url, args...)
+	s.check(s.crew.Until(ctx, "it is said", func() error {
+		out, err := s.crew.Run(ctx, nil, args...)
 		if err == nil && !strings.Contains(out, text) {
 			err = fmt.Errorf("%s does not say %q: %s", strings.Join(args, " "), text, out)
 		}

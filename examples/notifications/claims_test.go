@@ -9,6 +9,7 @@ import (
 
 	"github.com/projectord/projectord/examples/notifications/provider"
 	"github.com/projectord/projectord/internal/keyspace"
+	"github.com/projectord/projectord/internal/story"
 	"github.com/projectord/projectord/internal/testenv"
 )
 
@@ -24,7 +25,6 @@ func newScene(t *testing.T, forgetful bool) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at.as = []string{asProgram + "=1"}
 	t.Cleanup(at.close)
 	return &scene{t, at}
 }
@@ -115,11 +115,11 @@ func TestSharedAndKilled(t *testing.T) {
 	s.ends(email)
 	c := s.provider.In(email)
 	t.Logf("%d calls, %d deliveries: %v", c.Calls, c.Deliveries, c.Workers)
-	s.must(expect(c.Deliveries, 120, "deliveries"))
-	s.must(expectAtLeast(c.Repeated, 4+1, "calls that were repeated")) // lost ones, and the last of the dead
-	s.must(expectAtLeast(c.Calls, 120+3+4+1, "calls"))
-	s.must(expectAtLeast(c.Workers["one"], 20, "deliveries of one"))
-	s.must(expectAtLeast(c.Workers["two"], 1, "deliveries of two"))
+	s.must(story.Expect(c.Deliveries, 120, "deliveries"))
+	s.must(story.AtLeast(c.Repeated, 4+1, "calls that were repeated")) // lost ones, and the last of the dead
+	s.must(story.AtLeast(c.Calls, 120+3+4+1, "calls"))
+	s.must(story.AtLeast(c.Workers["one"], 20, "deliveries of one"))
+	s.must(story.AtLeast(c.Workers["two"], 1, "deliveries of two"))
 }
 
 // Where the provider forgets what it has delivered under a key, the same comes to more
@@ -128,14 +128,14 @@ func TestWithoutKeys(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, true)
 	s.shared()
-	s.must(s.until(s.Context(), "email is at its end", func() error {
+	s.must(s.crew.Until(s.Context(), "email is at its end", func() error {
 		behind, err := s.behind(s.Context(), email)
 		if err != nil {
 			return err
 		}
-		return expect(behind, 0, "events and pointers to go")
+		return story.Expect(behind, 0, "events and pointers to go")
 	}))
-	if err := expectAtLeast(s.provider.In(email).Deliveries, 120+4+1, "deliveries"); err != nil {
+	if err := story.AtLeast(s.provider.In(email).Deliveries, 120+4+1, "deliveries"); err != nil {
 		t.Error(err)
 	}
 	if err := s.exact(email, s.provider.Deliveries(email)); err == nil {
@@ -154,7 +154,7 @@ func TestSlowChannel(t *testing.T) {
 	s.ends(email, push)
 	s.happens(30, 10)
 	s.ends(email, push)
-	s.must(expect(s.provider.In(sms).Deliveries, 0, "short messages"))
+	s.must(story.Expect(s.provider.In(sms).Deliveries, 0, "short messages"))
 	if len(s.provider.In(sms).Waiting) == 0 {
 		t.Error("nothing waits at the provider of sms")
 	}
@@ -170,7 +170,7 @@ func TestSilence(t *testing.T) {
 	s.fault(provider.Fault{Channel: push, Slow: "1h"})
 	s.happens(1, 5)
 	s.worker("all", "", "--deadline", "100ms", "--attempts", "2")
-	s.must(s.until(s.Context(), "it was tried often", func() error { return expectAtLeast(s.provider.In(push).Calls, 5, "calls") }))
+	s.must(s.crew.Until(s.Context(), "it was tried often", func() error { return story.AtLeast(s.provider.In(push).Calls, 5, "calls") }))
 	parked, err := s.parked(s.Context(), push)
 	s.must(err)
 	if len(parked) > 0 {
@@ -195,7 +195,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s has parked %v (%v), want %v", name, parked, err, want)
 		}
 	}
-	s.must(expect(s.provider.In(push).Refused, 1, "calls that were refused: trying again mends nothing"))
+	s.must(story.Expect(s.provider.In(push).Refused, 1, "calls that were refused: trying again mends nothing"))
 	listed, err := s.command(s.Context(), "", "parked", "show", push, "user-2")
 	s.must(err)
 	if !strings.Contains(listed, "user-2 cannot be reached by push") {
@@ -224,11 +224,11 @@ func TestChannelAddedLater(t *testing.T) {
 	calls := s.provider.In(email).Calls
 	s.worker("new", strings.Join(known, ","))
 	s.ends(known...)
-	s.must(expect(s.provider.In(email).Calls, calls, "mails asked for"))
+	s.must(story.Expect(s.provider.In(email).Calls, calls, "mails asked for"))
 
 	s.happens(20, 5)
 	s.ends(known...)
-	s.must(expect(s.provider.In(chat).Workers["new"], s.total(chat), "deliveries of the release that has chat"))
+	s.must(story.Expect(s.provider.In(chat).Workers["new"], s.total(chat), "deliveries of the release that has chat"))
 
 	for _, args := range [][]string{{"projections", "ls"}, {"status"}} {
 		said, err := s.command(s.Context(), "", args...)
@@ -246,14 +246,14 @@ func TestChannelAddedLater(t *testing.T) {
 	s.must(err)
 
 	// The new release is taken back, and comes again.
-	s.must(s.crew["new"].stop())
+	s.must(s.stopped("new"))
 	s.happens(20, 5)
 	s.ends(old...)
-	s.must(expect(s.provider.In(chat).Deliveries, s.total(chat)-20*5, "deliveries of a channel that is away"))
+	s.must(story.Expect(s.provider.In(chat).Deliveries, s.total(chat)-20*5, "deliveries of a channel that is away"))
 	s.worker("newer", strings.Join(known, ","))
 	s.ends(known...)
 	for _, name := range []string{"old", "newer"} {
-		s.must(s.crew[name].stop())
+		s.must(s.stopped(name))
 	}
 }
 

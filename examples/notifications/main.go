@@ -14,16 +14,13 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
-	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 
 	"github.com/projectord/projectord/examples/notifications/provider"
+	"github.com/projectord/projectord/internal/story"
 	"github.com/projectord/projectord/projector/daemon"
 )
 
@@ -38,10 +35,7 @@ const (
 )
 
 func main() {
-	endWithStory()
-	if len(os.Args) == 1 {
-		os.Exit(tell())
-	}
+	story.Main("notifications", tell)
 	app, err := newApp(os.Getenv)
 	if err == nil && os.Args[1] == "serve" {
 		os.Args[1] = "dev"
@@ -52,18 +46,6 @@ func main() {
 		os.Exit(2) // as for whatever else is configured wrongly
 	}
 	daemon.Main(app)
-}
-
-// tell tells the story and returns the exit code.
-func tell() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	logging.Disable() // what the client logs comes back as errors, which say more
-	if err := story(ctx, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "notifications:", err)
-		return 1
-	}
-	return 0
 }
 
 // newApp returns the program, as the environment has it.

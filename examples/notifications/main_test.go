@@ -13,15 +13,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/projectord/projectord/internal/story"
 	"github.com/projectord/projectord/internal/testenv"
 )
 
 // asProgram is set in the environment of a test process that is to be the program.
-const asProgram = testVariables + "AS_PROGRAM"
+const asProgram = "NOTIFICATIONS_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
+	}
+	if err := os.Setenv(asProgram, "1"); err != nil { // for all that tests start
+		panic(err)
 	}
 	testenv.Main(m)
 }
@@ -36,9 +40,7 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), path, args...)
-	cmd.Env = append(os.Environ(), asProgram+"=1")
-	return cmd
+	return exec.CommandContext(t.Context(), path, args...)
 }
 
 // TestStory has the story told, which checks itself.
@@ -108,17 +110,17 @@ func TestServe(t *testing.T) {
 		}
 		return of
 	}
-	testenv.Wait(t, waitLong, func() error { return expectAtLeast(counts()[chat], 2, "messages of made-up traffic") })
+	testenv.Wait(t, waitLong, func() error { return story.AtLeast(counts()[chat], 2, "messages of made-up traffic") })
 	post(t, at+"/api/v1/streams/provider-sms/events", `{"type":"provider_slowed","data":{"slow":"1h"}}`)
-	testenv.Wait(t, waitLong, func() error { return expect(counts()["slow "+sms], 1, "slow channels") })
+	testenv.Wait(t, waitLong, func() error { return story.Expect(counts()["slow "+sms], 1, "slow channels") })
 	before := counts()
 	post(t, at+"/api/v1/streams/user-100/events", `{"type":"product_update","data":{"type":"security","message":"Change it."}}`)
-	testenv.Wait(t, waitLong, func() error { return expectAtLeast(counts()[push], before[push]+1, "deliveries by push") })
+	testenv.Wait(t, waitLong, func() error { return story.AtLeast(counts()[push], before[push]+1, "deliveries by push") })
 	if now := counts()[sms]; now != before[sms] {
 		t.Errorf("sms hangs, and has delivered %d, before it did %d", now, before[sms])
 	}
 	post(t, at+"/api/v1/streams/provider-sms/events", `{"type":"provider_slowed","data":{"slow":"0s"}}`)
-	testenv.Wait(t, waitLong, func() error { return expectAtLeast(counts()[sms], before[sms]+1, "short messages") })
+	testenv.Wait(t, waitLong, func() error { return story.AtLeast(counts()[sms], before[sms]+1, "short messages") })
 	if status := get(t, at+"/api/v1/status"); !strings.Contains(status, `"projection": "chat"`) {
 		t.Errorf("the status is %s", status)
 	}

@@ -9,13 +9,13 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/projectord/projectord/eventstore"
 	"github.com/projectord/projectord/eventstore/redisstore"
 	"github.com/projectord/projectord/examples/notifications/provider"
+	"github.com/projectord/projectord/internal/story"
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/daemon"
 	"github.com/projectord/projectord/projector/lease"
@@ -32,9 +32,8 @@ type stage struct {
 	events         *eventstore.Registry
 	provider       *provider.Provider
 	at             string // its URL
-	crew           map[string]*worker
-	as             []string // environment that has a process be this program
-	stop           func()   // ends the provider
+	crew           *story.Crew
+	stop           func() // ends the provider
 
 	// delivered, where there is one, is called with every delivery, see provider.Config.
 	delivered atomic.Pointer[func(provider.Delivery)]
@@ -53,7 +52,8 @@ func newStage(ctx context.Context, url, namespace string, forgetful bool) (*stag
 	options.DisableIdentity = true
 	t := &stage{
 		url: url, namespace: namespace, client: redis.NewClient(options), events: newRegistry(),
-		crew: make(map[string]*worker), wanted: make(map[string]map[string][]string), stop: func() {},
+		crew:   story.NewCrew("notifications", url, "PROJECTORD_NAMESPACE="+namespace, "PROJECTORD_HTTP=off"),
+		wanted: make(map[string]map[string][]string), stop: func() {},
 	}
 	t.provider = provider.New(provider.Config{Forgetful: forgetful, Delivered: func(d provider.Delivery) {
 		if f := t.delivered.Load(); f != nil {
@@ -94,9 +94,7 @@ func (t *stage) open(ctx context.Context) (err error) {
 
 // close ends the processes that are left, and then what they work with.
 func (t *stage) close() {
-	for _, w := range t.crew {
-		w.kill()
-	}
+	t.crew.Kill()
 	t.stop()
 	t.client.Close()
 }
@@ -137,7 +135,7 @@ func (t *stage) exact(name string, done []provider.Delivery) error {
 			return fmt.Errorf("%s: %s got the events %v, and not %v", name, user, got[user], want)
 		}
 	}
-	return expect(len(got), len(t.wanted[name]), "users reached by "+name)
+	return story.Expect(len(got), len(t.wanted[name]), "users reached by "+name)
 }
 
 // assignment is a channel, as this package asks about it.
@@ -173,60 +171,16 @@ func (t *stage) parked(ctx context.Context, name string) (users []string, err er
 
 // atEnd waits until a channel has delivered so many, and has nothing left to do.
 func (t *stage) atEnd(ctx context.Context, name string, deliveries int) error {
-	return t.until(ctx, name+" is at its end", func() error {
-		if err := expect(t.provider.In(name).Deliveries, deliveries, "deliveries"); err != nil {
+	return t.crew.Until(ctx, name+" is at its end", func() error {
+		if err := story.Expect(t.provider.In(name).Deliveries, deliveries, "deliveries"); err != nil {
 			return err
 		}
 		behind, err := t.behind(ctx, name)
 		if err != nil {
 			return err
 		}
-		return expect(behind, 0, "events and pointers to go")
+		return story.Expect(behind, 0, "events and pointers to go")
 	})
-}
-
-const (
-	// patience bounds what is waited for; only a story that does not come true takes as long.
-	patience = time.Minute
-	lookOver = 5 * time.Millisecond
-)
-
-// until waits until something has come true.
-func (t *stage) until(ctx context.Context, what string, true func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	every := time.NewTicker(lookOver)
-	defer every.Stop()
-	for {
-		err := true()
-		if err == nil {
-			return nil
-		}
-		for name, w := range t.crew {
-			if ended := w.ended(); ended != nil {
-				return fmt.Errorf("%s has ended by itself: %w", name, ended)
-			}
-		}
-		select {
-		case <-every.C:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting until %s: %w", what, err)
-		}
-	}
-}
-
-func expect(got, want int, of string) error {
-	if got != want {
-		return fmt.Errorf("%d %s, and not %d", got, of, want)
-	}
-	return nil
-}
-
-func expectAtLeast(got, least int, of string) error {
-	if got < least {
-		return fmt.Errorf("%d %s, and not %d or more", got, of, least)
-	}
-	return nil
 }
 
 // command runs a command of a release with those channels, and returns what it prints.
@@ -238,7 +192,7 @@ func (t *stage) command(ctx context.Context, channels string, args ...string) (s
 		return "", err
 	}
 	var out, said bytes.Buffer
-	if code := app.Run(ctx, daemon.Call{Args: args, Environ: t.environ(channels), In: strings.NewReader(""), Out: &out, Err: &said}); code != 0 {
+	if code := app.Run(ctx, daemon.Call{Args: args, Environ: t.crew.Environ(t.release(channels)...), In: strings.NewReader(""), Out: &out, Err: &said}); code != 0 {
 		return out.String(), errors.New(strings.TrimSpace(said.String()))
 	}
 	return out.String(), nil

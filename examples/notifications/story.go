@@ -11,6 +11,7 @@ import (
 
 	"github.com/projectord/projectord/examples/notifications/provider"
 	"github.com/projectord/projectord/internal/embedded"
+	"github.com/projectord/projectord/internal/story"
 )
 
 const (
@@ -33,16 +34,8 @@ type telling struct {
 	*stage
 }
 
-// story tells what this is about, on an embedded server, and returns an error where
-// something did not come true.
-func story(ctx context.Context, out io.Writer) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	server, err := embedded.Start()
-	if err != nil {
-		return err
-	}
-	defer server.Close()
+// tell tells what this is about, and returns an error where something did not come true.
+func tell(ctx context.Context, server *embedded.Server, out io.Writer) error {
 	at, err := newStage(ctx, server.URL(), storyNamespace, false)
 	if err != nil {
 		return err
@@ -106,7 +99,7 @@ func (t *telling) share(ctx context.Context) error {
 	select {
 	case d := <-killed:
 		t.say("email-1 is killed when the provider has delivered and email-1 does not know yet: at version %d of %s.", d.Version, d.User)
-	case <-time.After(patience):
+	case <-time.After(story.Patience):
 		return fmt.Errorf("email-1 did not come to its mail %d", killedBehind)
 	case <-ctx.Done():
 		return ctx.Err()
@@ -117,8 +110,8 @@ func (t *telling) share(ctx context.Context) error {
 	c := t.provider.In(email)
 	t.say("After 3 seconds email-2 takes over its users, and asks again for what may not have been delivered. The provider")
 	t.say("was called %d times, and has delivered %d mails, each once: %s.", c.Calls, c.Deliveries, shares(c))
-	return errors.Join(expect(c.Failed, 2, "calls that failed"), expect(c.Lost, 3, "replies that were lost"),
-		expect(len(c.Workers), 2, "workers that delivered"), expectAtLeast(c.Repeated, 3+1, "calls that were repeated"))
+	return errors.Join(story.Expect(c.Failed, 2, "calls that failed"), story.Expect(c.Lost, 3, "replies that were lost"),
+		story.Expect(len(c.Workers), 2, "workers that delivered"), story.AtLeast(c.Repeated, 3+1, "calls that were repeated"))
 }
 
 // slow shows that sms hangs all the while, and that nobody else does.
@@ -194,7 +187,7 @@ func (t *telling) later(ctx context.Context) error {
 		return err
 	}
 	for name, n := range before {
-		if err := expect(t.provider.In(name).Deliveries, n, "deliveries by "+name); err != nil {
+		if err := story.Expect(t.provider.In(name).Deliveries, n, "deliveries by "+name); err != nil {
 			return err
 		}
 	}
@@ -211,8 +204,8 @@ func (t *telling) count(ctx context.Context) error {
 		}
 	}
 	for _, name := range []string{"email-2", "mobile", "next"} {
-		if err := t.crew[name].stop(); err != nil {
-			return fmt.Errorf("stopping %s: %w", name, err)
+		if err := t.stopped(name); err != nil {
+			return err
 		}
 	}
 	t.say("\nIn each channel every user got every notification once, in the order in which it happened:")

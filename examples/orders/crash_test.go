@@ -9,6 +9,7 @@ import (
 
 	"github.com/projectord/projectord/eventstore/redisstore"
 	"github.com/projectord/projectord/examples/orders/order"
+	"github.com/projectord/projectord/internal/story"
 	"github.com/projectord/projectord/internal/testenv"
 	"github.com/projectord/projectord/projector/balancer"
 )
@@ -29,8 +30,8 @@ func newWarehouse(t *testing.T, orders int) *warehouse {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &warehouse{&telling{shop: newShop(nil), url: server.URL(), client: client, store: store, crew: make(map[string]*child)}, t}
-	t.Cleanup(w.end)
+	w := &warehouse{&telling{shop: newShop(nil), client: client, store: store, crew: newCrew(server.URL())}, t}
+	t.Cleanup(w.crew.Kill)
 	if w.lanes, err = openLanes(t.Context(), client, storyNamespace); err != nil {
 		t.Fatal(err)
 	}
@@ -53,19 +54,20 @@ func newWarehouse(t *testing.T, orders int) *warehouse {
 }
 
 // picker starts a picker in a process of its own.
-func (w *warehouse) picker(name, takes string) *child {
+func (w *warehouse) picker(name, takes string) *story.Child {
 	w.t.Helper()
-	if err := w.start(w.t.Context(), name, "pick", "--within", "500ms", "--takes", takes); err != nil {
+	c, err := w.crew.Start(w.t.Context(), name, nil, "pick", "--within", "500ms", "--takes", takes)
+	if err != nil {
 		w.t.Fatal(err)
 	}
-	return w.crew[name]
+	return c
 }
 
 // says waits until a picker has said something so often.
-func (w *warehouse) says(c *child, word string, times int) {
+func (w *warehouse) says(c *story.Child, word string, times int) {
 	w.t.Helper()
 	testenv.Wait(w.t, waitLong, func() error {
-		return atLeast(strings.Count(c.output.String(), word), times, word+" in "+c.output.String())
+		return story.AtLeast(strings.Count(c.Output(), word), times, word+" in "+c.Output())
 	})
 }
 
@@ -98,7 +100,7 @@ func TestKilledPickers(t *testing.T) {
 	for n := range 6 {
 		c := w.picker(fmt.Sprint("victim-", n), "50ms")
 		w.says(c, "picks", 6) // it has 4 at a time, so some are done
-		c.kill()
+		c.Kill()
 	}
 	pickers := w.pickedOnce()
 	begun := 0
@@ -113,7 +115,7 @@ func TestKilledPickers(t *testing.T) {
 	if begun <= len(w.placed) || len(pickers) < 3 {
 		t.Error("no picker was killed at work")
 	}
-	if ended := other.ended(); ended != nil {
+	if ended := other.Ended(); ended != nil {
 		t.Error(ended)
 	}
 }
@@ -125,14 +127,14 @@ func TestStuckPicker(t *testing.T) {
 	w := newWarehouse(t, 1)
 	stuck := w.picker("stuck", "1s")
 	w.says(stuck, "picks order-0", 1)
-	if err := stuck.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := stuck.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	w.picker("next", "1ms")
 	if pickers := w.pickedOnce(); pickers["next"] != 1 {
 		t.Error("the order was picked by", pickers)
 	}
-	if err := stuck.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+	if err := stuck.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	w.says(stuck, "is lost", 1)

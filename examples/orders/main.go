@@ -7,22 +7,19 @@
 //
 // Package order is what orders are, package bank a make-believe of a bank. reactors.go is what
 // happens because of events, picker.go who picks, rules.go what is removed in the end.
-// story.go is what is told without arguments, crew.go the processes in it, serve.go and page
-// what is kept up, commands.go the commands of its own.
+// story.go is what is told without arguments, serve.go and page what is kept up, commands.go
+// the commands of its own.
 package main
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
-	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 
 	"github.com/projectord/projectord/examples/orders/bank"
+	"github.com/projectord/projectord/internal/story"
 	"github.com/projectord/projectord/projector/daemon"
 )
 
@@ -33,10 +30,7 @@ const (
 )
 
 func main() {
-	endWithStory()
-	if len(os.Args) == 1 {
-		os.Exit(tell())
-	}
+	story.Main("orders", tell)
 	s := newShop(&bank.Client{URL: cmp.Or(os.Getenv(bankVariable), "http://"+defaultListen)})
 	rules, err := newRules(os.Getenv)
 	app := daemon.App{
@@ -54,16 +48,4 @@ func main() {
 		os.Exit(2) // as for whatever else is configured wrongly
 	}
 	daemon.Main(app)
-}
-
-// tell tells the story and returns the exit code.
-func tell() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	logging.Disable() // what the client logs comes back as errors, which say more
-	if err := story(ctx, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "orders:", err)
-		return 1
-	}
-	return 0
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/projectord/projectord/examples/orders/bank"
 	"github.com/projectord/projectord/examples/orders/order"
 	"github.com/projectord/projectord/internal/embedded"
+	"github.com/projectord/projectord/internal/story"
 	"github.com/projectord/projectord/projector"
 	"github.com/projectord/projectord/projector/balancer"
 	"github.com/projectord/projectord/projector/lease"
@@ -29,34 +30,23 @@ const storyNamespace = "orders"
 // telling is the story while it is told.
 type telling struct {
 	io.Writer
-	shop    *shop
-	url     string // of the embedded server
-	client  *redis.Client
-	store   *redisstore.Store
-	log     *lease.Log
-	lanes   *balancer.Lanes
-	bank    *bank.Bank
-	bankURL string
-	crew    map[string]*child
-	placed  []string // ids of orders that are to be charged and picked in the end
+	shop   *shop
+	client *redis.Client
+	store  *redisstore.Store
+	log    *lease.Log
+	lanes  *balancer.Lanes
+	bank   *bank.Bank
+	crew   *story.Crew
+	placed []string // ids of orders that are to be charged and picked in the end
 }
 
-// story tells what this is about, on an embedded server, and returns an error where
-// something did not come true.
-func story(ctx context.Context, out io.Writer) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	server, err := embedded.Start()
-	if err != nil {
-		return err
-	}
-	defer server.Close()
+// tell tells what this is about, and returns an error where something did not come true.
+func tell(ctx context.Context, server *embedded.Server, out io.Writer) (err error) {
 	t := &telling{
-		Writer: out, shop: newShop(nil), url: server.URL(), bank: bank.New(), crew: make(map[string]*child),
+		Writer: out, shop: newShop(nil), bank: bank.New(),
 		client: redis.NewClient(&redis.Options{Addr: server.Addr(), DisableIdentity: true}),
 	}
 	defer t.client.Close()
-	defer t.end()
 	if t.store, err = redisstore.Open(ctx, t.client, redisstore.Config{Namespace: storyNamespace, Partitions: 4}); err != nil {
 		return err
 	}
@@ -70,8 +60,9 @@ func story(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	t.bankURL = "http://" + listener.Addr().String()
 	go serveUntil(ctx, listener, t.bank)
+	t.crew = newCrew(server.URL(), bankVariable+"=http://"+listener.Addr().String())
+	defer t.crew.Kill()
 	for _, chapter := range []func(context.Context) error{t.pay, t.mend, t.outage, t.crash, t.priorities, t.bounded, t.count} {
 		if err := chapter(ctx); err != nil {
 			return err
@@ -105,13 +96,13 @@ func (t *telling) pay(ctx context.Context) error {
 	t.say("Fronts of a shop place orders, each a stream. Two processes, office-1 and office-2, share them: they have a bank charge")
 	t.say("each order, and hand it to the pickers. Five orders come, and the bank answers each in another way.")
 	for _, name := range []string{"office-1", "office-2"} {
-		if err := t.start(ctx, name, "run", "--ttl", "1s"); err != nil {
+		if _, err := t.crew.Start(ctx, name, nil, "run", "--ttl", "1s"); err != nil {
 			return err
 		}
 	}
-	if err := t.until(ctx, "both offices are open", func() error {
+	if err := t.crew.Until(ctx, "both offices are open", func() error {
 		live, err := t.log.Live(ctx)
-		return cmp.Or(err, expect(len(live), 2, "workers"))
+		return cmp.Or(err, story.Expect(len(live), 2, "workers"))
 	}); err != nil {
 		return err
 	}
@@ -123,9 +114,9 @@ func (t *telling) pay(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := t.until(ctx, "the bank has answered", func() error {
+	if err := t.crew.Until(ctx, "the bank has answered", func() error {
 		parked, err := t.parked(ctx)
-		return errors.Join(err, t.are(ctx, order.StateCharged, "1", "2", "4"), t.are(ctx, order.StateRefused, "3"), expect(len(parked), 1, "orders that are parked"))
+		return errors.Join(err, t.are(ctx, order.StateCharged, "1", "2", "4"), t.are(ctx, order.StateRefused, "3"), story.Expect(len(parked), 1, "orders that are parked"))
 	}); err != nil {
 		return err
 	}
@@ -134,7 +125,7 @@ func (t *telling) pay(ctx context.Context) error {
 		return err
 	}
 	calls := t.bank.Calls("4")
-	if err := errors.Join(expect(len(calls), 3, "calls for order 4"), expect(len(t.bank.Calls("5")), 1, "calls for order 5"), expect(parked[0].Attempts, 1, "attempts at order 5")); err != nil {
+	if err := errors.Join(story.Expect(len(calls), 3, "calls for order 4"), story.Expect(len(t.bank.Calls("5")), 1, "calls for order 5"), story.Expect(parked[0].Attempts, 1, "attempts at order 5")); err != nil {
 		return err
 	}
 	first, second := calls[1].Sub(calls[0]), calls[2].Sub(calls[1])
@@ -168,7 +159,7 @@ func (t *telling) mend(ctx context.Context) error {
 	if err := t.command(ctx, nil, "parked", "retry", charges, "order-5"); err != nil {
 		return err
 	}
-	if err := t.until(ctx, "order 5 is charged", func() error { return t.are(ctx, order.StateCharged, "5") }); err != nil {
+	if err := t.crew.Until(ctx, "order 5 is charged", func() error { return t.are(ctx, order.StateCharged, "5") }); err != nil {
 		return err
 	}
 	t.say("Order 5 is charged.")
@@ -183,20 +174,20 @@ func (t *telling) outage(ctx context.Context) error {
 	if err := t.place(ctx, "late", "ann", "low", 300, 3); err != nil {
 		return err
 	}
-	if err := t.until(ctx, "the bank was asked several times", func() error {
-		return errors.Join(atLeast(t.bank.Turned(), 3, "calls while it is down"), t.are(ctx, order.StatePlaced, "late-1", "late-2", "late-3"))
+	if err := t.crew.Until(ctx, "the bank was asked several times", func() error {
+		return errors.Join(story.AtLeast(t.bank.Turned(), 3, "calls while it is down"), t.are(ctx, order.StatePlaced, "late-1", "late-2", "late-3"))
 	}); err != nil {
 		return err
 	}
 	parked, err := t.parked(ctx)
-	if err := cmp.Or(err, expect(len(parked), 0, "orders that are parked")); err != nil {
+	if err := cmp.Or(err, story.Expect(len(parked), 0, "orders that are parked")); err != nil {
 		return err
 	}
 	if err := t.command(ctx, nil, "status"); err != nil {
 		return err
 	}
 	t.bank.SetDown(false)
-	if err := t.until(ctx, "the late orders are charged", func() error { return t.are(ctx, order.StateCharged, "late-1", "late-2", "late-3") }); err != nil {
+	if err := t.crew.Until(ctx, "the late orders are charged", func() error { return t.are(ctx, order.StateCharged, "late-1", "late-2", "late-3") }); err != nil {
 		return err
 	}
 	t.say("It is back. All three are charged, and nobody had to be told to try again.")
@@ -210,10 +201,11 @@ func (t *telling) crash(ctx context.Context) error {
 		return err
 	}
 	t.say("\nThe %d charged orders wait to be picked. picker-1 begins with all of them, and is slow.", n)
-	if err := t.start(ctx, "picker-1", "pick", "--places", "20", "--within", "2s", "--takes", "1h"); err != nil {
+	killed, err := t.crew.Start(ctx, "picker-1", nil, "pick", "--places", "20", "--within", "2s", "--takes", "1h")
+	if err != nil {
 		return err
 	}
-	if err := t.until(ctx, "picker-1 has begun all orders", func() error { return t.are(ctx, order.StatePicking, t.placed...) }); err != nil {
+	if err := t.crew.Until(ctx, "picker-1 has begun all orders", func() error { return t.are(ctx, order.StatePicking, t.placed...) }); err != nil {
 		return err
 	}
 	before, err := t.takenBy(ctx)
@@ -221,7 +213,7 @@ func (t *telling) crash(ctx context.Context) error {
 		return err
 	}
 	t.say("It is killed. What it has is still known to be its, which Redis says too, by XPENDING:")
-	t.crew["picker-1"].kill()
+	killed.Kill()
 	if err := t.command(ctx, nil, "picking"); err != nil {
 		return err
 	}
@@ -234,13 +226,13 @@ func (t *telling) crash(ctx context.Context) error {
 			return fmt.Errorf("%s is pending for %s", p.order, p.consumer)
 		}
 	}
-	if err := expect(len(all), n, "entries that are pending"); err != nil {
+	if err := story.Expect(len(all), n, "entries that are pending"); err != nil {
 		return err
 	}
 	t.say("picker-2 and picker-3 begin. Once the two seconds are over that picker-1 has to give a sign of life, they take")
 	t.say("over its orders, and pick them.")
 	for _, name := range []string{"picker-2", "picker-3"} {
-		if err := t.start(ctx, name, "pick", "--within", "2s", "--takes", "10ms"); err != nil {
+		if _, err := t.crew.Start(ctx, name, nil, "pick", "--within", "2s", "--takes", "10ms"); err != nil {
 			return err
 		}
 	}
@@ -258,7 +250,7 @@ func (t *telling) crash(ctx context.Context) error {
 	}
 	t.say("All %d are picked, each once, with a token higher than the one picker-1 had: had it only been stuck, what it", n)
 	t.say("wrote afterwards would be refused.")
-	return t.stop("picker-2", "picker-3")
+	return t.crew.Stop("picker-2", "picker-3")
 }
 
 const (
@@ -282,7 +274,7 @@ func (t *telling) priorities(ctx context.Context) error {
 	if err := t.waiting(ctx, slowOrders+rushOrders); err != nil {
 		return err
 	}
-	if err := t.start(ctx, "picker-4", "pick", "--takes", "20ms"); err != nil {
+	if _, err := t.crew.Start(ctx, "picker-4", nil, "pick", "--takes", "20ms"); err != nil {
 		return err
 	}
 	if err := t.allPicked(ctx); err != nil {
@@ -332,7 +324,7 @@ func (t *telling) bounded(ctx context.Context) error {
 	if err := t.atEnd(ctx, order.FrontsProjection); err != nil {
 		return err
 	}
-	if err := t.stop("office-1", "office-2"); err != nil {
+	if err := t.crew.Stop("office-1", "office-2"); err != nil {
 		return err
 	}
 	const unseen = 12
@@ -348,7 +340,7 @@ func (t *telling) bounded(ctx context.Context) error {
 		return err
 	}
 	t.say("%d are left, and not 10: the 12 are needed, and the one before them. The offices open, and then the rest may go.", unseen+1)
-	if err := t.start(ctx, "office-3", "run", "--ttl", "1s"); err != nil {
+	if _, err := t.crew.Start(ctx, "office-3", nil, "run", "--ttl", "1s"); err != nil {
 		return err
 	}
 	if err := t.atEnd(ctx, order.FrontsProjection); err != nil {
@@ -378,7 +370,7 @@ func (t *telling) count(ctx context.Context) error {
 			return fmt.Errorf("order %s was picked %d times", id, o.Picks)
 		}
 	}
-	if err := expect(t.bank.Charges(), len(t.placed), "charges"); err != nil {
+	if err := story.Expect(t.bank.Charges(), len(t.placed), "charges"); err != nil {
 		return err
 	}
 	for _, name := range []string{charges, dispatches, order.OrdersProjection, order.LanesProjection} {
@@ -396,7 +388,7 @@ func (t *telling) count(ctx context.Context) error {
 	if err := t.are(ctx, "", t.placed...); err != nil {
 		return err
 	}
-	if err := t.stop("office-3", "picker-4"); err != nil {
+	if err := t.crew.Stop("office-3", "picker-4"); err != nil {
 		return err
 	}
 	t.say("In the end %d orders were placed, of which 1 was declined; %d were charged by the bank once, and picked once.", len(t.placed)+1, len(t.placed))
@@ -472,7 +464,7 @@ func (t *telling) takenBy(ctx context.Context) (map[string]uint64, error) {
 
 // waiting waits until so many orders are handed out.
 func (t *telling) waiting(ctx context.Context, n int) error {
-	return t.until(ctx, "the orders are handed out", func() error {
+	return t.crew.Until(ctx, "the orders are handed out", func() error {
 		there := 0
 		for _, err := range t.lanes.Streams(ctx) {
 			if err != nil {
@@ -480,13 +472,13 @@ func (t *telling) waiting(ctx context.Context, n int) error {
 			}
 			there++
 		}
-		return expect(there, n, "orders handed out")
+		return story.Expect(there, n, "orders handed out")
 	})
 }
 
 // allPicked waits until all orders are picked, and nothing is handed out any more.
 func (t *telling) allPicked(ctx context.Context) error {
-	if err := t.until(ctx, "all orders are picked", func() error { return t.are(ctx, order.StatePicked, t.placed...) }); err != nil {
+	if err := t.crew.Until(ctx, "all orders are picked", func() error { return t.are(ctx, order.StatePicked, t.placed...) }); err != nil {
 		return err
 	}
 	return t.waiting(ctx, 0)
@@ -509,7 +501,7 @@ func (t *telling) arrivals(ctx context.Context) (n int, err error) {
 
 func (t *telling) left(ctx context.Context, want int) error {
 	n, err := t.arrivals(ctx)
-	return cmp.Or(err, expect(n, want, "events of arrivals-web"))
+	return cmp.Or(err, story.Expect(n, want, "events of arrivals-web"))
 }
 
 // assignment is a projection, as this package asks about it.
@@ -540,9 +532,9 @@ func (t *telling) atEnd(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return t.until(ctx, name+" is at its end", func() error {
+	return t.crew.Until(ctx, name+" is at its end", func() error {
 		lag, err := projector.MeasureLag(ctx, t.log, a)
-		return cmp.Or(err, expect(lag.Events+lag.Pointers, 0, "events to go"))
+		return cmp.Or(err, story.Expect(lag.Events+lag.Pointers, 0, "events to go"))
 	})
 }
 
@@ -561,43 +553,18 @@ func (t *telling) parked(ctx context.Context) (all []projector.Parked, err error
 	return all, nil
 }
 
-// patience bounds what is waited for; only a story that does not come true takes as long.
-const patience = 30 * time.Second
-
-// until waits until something has come true.
-func (t *telling) until(ctx context.Context, what string, true func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	every := time.NewTicker(10 * time.Millisecond)
-	defer every.Stop()
-	for {
-		err := true()
-		if err == nil {
-			return nil
-		}
-		for name, c := range t.crew {
-			if ended := c.ended(); ended != nil {
-				return fmt.Errorf("%s: %w", name, ended)
-			}
-		}
-		select {
-		case <-every.C:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting until %s: %w", what, err)
-		}
-	}
+// newCrew returns who works in a story.
+func newCrew(redisURL string, variables ...string) *story.Crew {
+	return story.NewCrew("orders", redisURL, append(variables, "PROJECTORD_NAMESPACE="+storyNamespace, "PROJECTORD_HTTP=off")...)
 }
 
-func expect(got, want int, of string) error {
-	if got != want {
-		return fmt.Errorf("there are %d %s, and not %d", got, of, want)
+// command runs a command of the program, and prints what it prints.
+func (t *telling) command(ctx context.Context, variables []string, args ...string) error {
+	out, err := t.crew.Run(ctx, variables, args...)
+	t.say("\n  $ orders %s", strings.Join(args, " "))
+	for line := range strings.Lines(strings.TrimSpace(out)) {
+		fmt.Fprint(t, "  ", line)
 	}
-	return nil
-}
-
-func atLeast(got, least int, of string) error {
-	if got < least {
-		return fmt.Errorf("there are %d %s, and not %d or more", got, of, least)
-	}
-	return nil
+	t.say("\n")
+	return err
 }

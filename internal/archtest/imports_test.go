@@ -78,6 +78,7 @@ var mayImport = map[string][]string{
 	"internal/redisx":    {"internal/retry", goredis},
 	"internal/retry":     {backoff},
 	"internal/embedded":  {miniredis},
+	"internal/story":     {"internal/embedded", goredis},
 	"internal/browser":   {"internal/testenv"},
 	"internal/faultconn": {},
 	"internal/guide":     {"internal/testenv"},
