@@ -18,7 +18,7 @@ func TestStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"  amount=0 contacts=1 created_by=shaon status=contacted\n", " readings=301\n", "parked, so that order is kept", "nothing is missing",
+		"  lead 101: amount=0 contacts=1 created_by=shaon status=contacted\n", "  all rooms: readings=301 hot=180, on average 34.46 degrees\n", "  room_1: humidity=50 readings=101 ", "parked, so that order is kept", "nothing is missing",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it does not say %q:\n%s", want, out)

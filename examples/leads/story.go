@@ -47,7 +47,7 @@ more, of which they keep few readings. None of them knows of projectord:`, "",
 	s.await(ctx, "lead:current:102", "status=new", "created_by=ann")
 	s.await(ctx, "room:now:room_1", "temperature=21.5", "readings=1")
 	s.say("A daemon adopts them, and each lead has a document, made of the entries that are about it:", "",
-		s.document(ctx, "lead:current:101"), "")
+		"  lead 101:"+s.document(ctx, "lead:current:101"), "")
 
 	s.say("The daemon is killed while 300 more readings come in, in no good moment; another one takes over.", "")
 	for n := range 300 {
@@ -58,7 +58,7 @@ more, of which they keep few readings. None of them knows of projectord:`, "",
 		}
 	}
 	s.await(ctx, "climate:all", "readings=301")
-	s.say("Every reading took effect once:", "", s.document(ctx, "climate:all"), "")
+	s.say("Every reading took effect once:", "", s.average(ctx), "")
 
 	// Something that cannot be decoded.
 	bad := s.add(ctx, "leads", "event_type", "lead.won", "lead_id", "101", "amount", "a lot")
@@ -84,7 +84,7 @@ more, of which they keep few readings. None of them knows of projectord:`, "",
 			s.check(fmt.Errorf("room_1 was %s, and is %s built anew", before, after))
 		}
 	}
-	s.say(before)
+	s.say("  room_1:" + before)
 	return s.err
 }
 
@@ -137,13 +137,24 @@ func (s *stage) await(ctx context.Context, key string, fields ...string) {
 func (s *stage) document(ctx context.Context, key string) string {
 	all, err := s.client.HGetAll(ctx, key).Result()
 	s.check(err)
-	line := " "
+	line := ""
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if !strings.HasPrefix(name, "_") {
 			line += " " + name + "=" + all[name]
 		}
 	}
 	return line
+}
+
+// average returns what the readings of all rooms add up to.
+func (s *stage) average(ctx context.Context) string {
+	var all struct {
+		Readings     int64 `redis:"readings"`
+		Centidegrees int64 `redis:"centidegrees"`
+		Hot          int64 `redis:"hot"`
+	}
+	s.check(s.client.HGetAll(ctx, "climate:all").Scan(&all))
+	return fmt.Sprintf("  all rooms: readings=%d hot=%d, on average %.2f degrees", all.Readings, all.Hot, float64(all.Centidegrees)/100/float64(max(all.Readings, 1)))
 }
 
 // run runs a command.
