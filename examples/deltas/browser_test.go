@@ -211,6 +211,11 @@ func TestBrowser(t *testing.T) {
 		}
 	}
 
+	// What is closed is still to be had, by what it asks.
+	page.Eval(card(pie, `(m.querySelector(".close").click(), true)`), nil)
+	page.Wait(soon, `[...document.querySelectorAll("#others button")].some((b) => b.textContent === "and pie?" && (b.click(), true))`)
+	state(pie, "finished")
+
 	start("retention", "--retention-every", "1s", "--only", "messages")
 	for _, id := range []string{tea, cake, pie} {
 		state(id, "expired")
