@@ -168,14 +168,17 @@ func (t *telling) mend(ctx context.Context) error {
 
 // outage has the bank be away.
 func (t *telling) outage(ctx context.Context) error {
-	t.say("\nThe bank is down, and three orders come. That is the fault of none of them: charges as a whole pauses, and")
-	t.say("now and then tries whether the bank is back.")
+	t.say("\nThe bank is down, and three orders come. That is the fault of none of them: the workers of charges pause, and now")
+	t.say("and then try whether the bank is back. That they pause their log says, and the metric projectord_worker_state;")
+	t.say("STATE below is that of the generation, which stays active.")
 	t.bank.SetDown(true)
 	if err := t.place(ctx, "late", "ann", "low", 300, 3); err != nil {
 		return err
 	}
 	if err := t.crew.Until(ctx, "the bank was asked several times", func() error {
-		return errors.Join(story.AtLeast(t.bank.Turned(), 3, "calls while it is down"), t.are(ctx, order.StatePlaced, "late-1", "late-2", "late-3"))
+		logs := t.crew.Named("office-1").Output() + t.crew.Named("office-2").Output()
+		return errors.Join(story.AtLeast(t.bank.Turned(), 3, "calls while it is down"),
+			story.AtLeast(strings.Count(logs, "the worker pauses"), 1, "workers that say that they pause"), t.are(ctx, order.StatePlaced, "late-1", "late-2", "late-3"))
 	}); err != nil {
 		return err
 	}
@@ -229,8 +232,8 @@ func (t *telling) crash(ctx context.Context) error {
 	if err := story.Expect(len(all), n, "entries that are pending"); err != nil {
 		return err
 	}
-	t.say("picker-2 and picker-3 begin. Once the two seconds are over that picker-1 has to give a sign of life, they take")
-	t.say("over its orders, and pick them.")
+	t.say("picker-2 and picker-3 begin. Two seconds after picker-1's last sign of life they take over its orders, and pick")
+	t.say("them. (That is --within 2s; it is one second unless it is set.)")
 	for _, name := range []string{"picker-2", "picker-3"} {
 		if _, err := t.crew.Start(ctx, name, nil, "pick", "--within", "2s", "--takes", "10ms"); err != nil {
 			return err
@@ -301,7 +304,8 @@ func (t *telling) priorities(ctx context.Context) error {
 		return fmt.Errorf("of %d orders the last urgent one was begun as number %d, behind %d others", len(begun), last, between)
 	}
 	t.say("The urgent ones are begun first, all of them among the first %d of the %d. Meanwhile the others go on too,", rushedBy, slowOrders+rushOrders)
-	t.say("more slowly, as the low lane has its share: nobody waits for ever.")
+	t.say("more slowly, as the low lane has its share: nobody waits for ever. What has been taken more often than picked")
+	t.say("are the orders that picker-1 had begun.")
 	if err := t.atEnd(ctx, order.LanesProjection); err != nil {
 		return err
 	}
