@@ -21,7 +21,8 @@ var (
 	// the store answered, or that it answered with an error when it may have
 	// stored them. The events are stored or not; appending again with the
 	// same event ids finds out and is safe, as far as the stream still has the
-	// events of the place where they would be.
+	// events of the place where they would be; a refusal that says it has not wraps
+	// [ErrUnseen].
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrNotReplicated is wrapped by errors of appends that the store holds
 	// but too few replicas confirmed in time. Appending again with the same
@@ -30,6 +31,12 @@ var (
 	// ErrTombstoned is wrapped by errors of appends to a stream that was ended for
 	// good. Nothing was written, and no other append to it will succeed.
 	ErrTombstoned = errors.New("tombstoned")
+	// ErrUnseen is wrapped by errors of appends that were refused while the store could
+	// not see all places at which the events would be, had an earlier append stored
+	// them: events there were removed, or are further back than it looks. The append
+	// that was refused has written nothing; of an earlier one with the same event ids,
+	// whose outcome is unknown, it says nothing.
+	ErrUnseen = errors.New("not all places of the events were seen")
 	// ErrBeyondEnd is wrapped by errors about truncating a stream beyond its last event.
 	ErrBeyondEnd = errors.New("beyond the end")
 	// ErrNoStream is wrapped by errors about deleting a stream that never existed.
@@ -68,6 +75,17 @@ type ConflictError struct {
 	Actual Version
 	// Deleted says that the event at Actual deleted the stream.
 	Deleted bool
+	// Unseen says that the error wraps [ErrUnseen]: an earlier append of the same
+	// events may have been stored.
+	Unseen bool
+}
+
+// Unwrap returns [ErrUnseen] where that is so.
+func (e *ConflictError) Unwrap() error {
+	if e.Unseen {
+		return ErrUnseen
+	}
+	return nil
 }
 
 // Error implements error.

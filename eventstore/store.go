@@ -35,7 +35,9 @@ type Appender interface {
 	// wraps [ErrInvalidEvent] or [ErrInvalidStream] where the input is
 	// refused, wraps [ErrTombstoned] where the stream was ended for good, and
 	// the events were not stored before that, and wraps [ErrOutcomeUnknown] where the call ended before
-	// the store answered: then repeating it with the same ids is safe.
+	// the store answered: then repeating it with the same ids is safe. A conflict or
+	// a tombstone met by such a repetition says that the events are not stored,
+	// unless it wraps [ErrUnseen] too: then that is still unknown.
 	Append(ctx context.Context, stream StreamID, expected ExpectedVersion, events ...Event) (Appended, error)
 
 	// AppendMany appends to many streams in as few round trips as the

@@ -37,8 +37,7 @@ type request struct {
 	args      []text // what append.lua takes for it: the stream's key, then its part of ARGV
 	bytes     int    // of all events
 	outcome   eventstore.Outcome
-	head      eventstore.Version // of the stream, where the append does not fit that
-	done      chan struct{}      // closed when outcome is set; nil under AppendMany
+	done      chan struct{} // closed when outcome is set; nil under AppendMany
 }
 
 // Append implements [eventstore.Appender]. Concurrent calls are gathered into
@@ -317,7 +316,7 @@ func (s *Store) call(ctx context.Context, batch []*request) {
 	switch {
 	case err == nil:
 		if err = s.settle(batch, replies); err == nil && before {
-			s.doubt(ctx, batch)
+			doubt(batch)
 		}
 	case sent:
 		err = fmt.Errorf("%w: append again with the same event ids: %w", eventstore.ErrOutcomeUnknown, err)
@@ -381,9 +380,9 @@ func (s *Store) settle(batch []*request, replies []any) error {
 
 // doubt makes the outcome of appends unknown that were refused by a repeated call, unless
 // it is certain that the call before, whose reply was lost, has not stored them.
-func (s *Store) doubt(ctx context.Context, batch []*request) {
+func doubt(batch []*request) {
 	for _, r := range batch {
-		if r.outcome.Err == nil || s.missed(ctx, r) {
+		if r.outcome.Err == nil || missed(r.outcome.Err) {
 			continue
 		}
 		// Not wrapped: it is no conflict that the caller may decide anew after.
@@ -391,24 +390,11 @@ func (s *Store) doubt(ctx context.Context, batch []*request) {
 	}
 }
 
-// missed reports whether the events of an append that does not fit its stream were
-// certainly not stored by an earlier call: the script has looked wherever they would be.
-// Events in the middle of a stream never go, so nothing is gone from behind one that is there.
-func (s *Store) missed(ctx context.Context, r *request) bool {
-	err := r.outcome.Err
-	conflict := new(eventstore.ConflictError)
-	if !errors.As(err, &conflict) && !errors.Is(err, eventstore.ErrTombstoned) && !errors.Is(err, eventstore.ErrNoStream) {
-		return false
-	}
-	if r.head <= r.base() {
-		return true
-	}
-	if r.append.Expected < 0 && r.head > eventstore.LookBack {
-		return false
-	}
-	first := entryID(r.base() + 1)
-	page, _, err := s.page(ctx, r.append.Stream, "XRANGE", first, first, 1)
-	return err == nil && len(page) == 1
+// missed reports whether events whose append was refused with err were certainly not stored
+// by an earlier call: the script has looked wherever they would be.
+func missed(err error) bool {
+	refused := errors.As(err, new(*eventstore.ConflictError)) || errors.Is(err, eventstore.ErrTombstoned) || errors.Is(err, eventstore.ErrNoStream)
+	return refused && !errors.Is(err, eventstore.ErrUnseen)
 }
 
 // firstKey is where the keys begin in the arguments of EVALSHA.
@@ -503,18 +489,22 @@ func (r *request) appended(last eventstore.Version, duplicate bool) eventstore.O
 func (s *Store) result(r *request, code, value any) eventstore.Outcome {
 	a := &r.append
 	key := string(r.args[0])
-	version := func() eventstore.Version { v, _ := value.(int64); return eventstore.Version(v) }
+	number, _ := value.(int64)
+	unseen := number < 0
+	version := eventstore.Version(max(number, -number))
 	switch code {
 	case int64(codeAppended), int64(codeDuplicate):
-		return r.appended(version(), code == int64(codeDuplicate))
+		return r.appended(version, code == int64(codeDuplicate))
 	case int64(codeConflict), int64(codeConflictDeleted):
-		r.head = version()
 		return eventstore.Outcome{Err: &eventstore.ConflictError{
-			Stream: a.Stream, Expected: a.Expected, Actual: version(), Deleted: code == int64(codeConflictDeleted),
+			Stream: a.Stream, Expected: a.Expected, Actual: version, Deleted: code == int64(codeConflictDeleted), Unseen: unseen,
 		}}
 	case int64(codeTombstoned):
-		r.head = version()
-		return eventstore.Outcome{Err: r.failed(fmt.Errorf("%w at version %d: nothing can follow, use another id", eventstore.ErrTombstoned, version()))}
+		err := fmt.Errorf("%w at version %d: nothing can follow, use another id", eventstore.ErrTombstoned, version)
+		if unseen {
+			err = fmt.Errorf("%w (%w)", err, eventstore.ErrUnseen)
+		}
+		return eventstore.Outcome{Err: r.failed(err)}
 	case int64(codeNoStream):
 		return eventstore.Outcome{Err: r.failed(eventstore.ErrNoStream)}
 	case int64(codeStreamDamaged):

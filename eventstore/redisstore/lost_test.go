@@ -24,6 +24,7 @@ type lossy struct {
 	mu      sync.Mutex   // protects what follows
 	between func() error // nil once it was called; its error refuses all connections from then on
 	refused error
+	last    error // where set, refuses all connections after the one that between came before
 }
 
 func newLossy() *lossy {
@@ -38,6 +39,9 @@ func (l *lossy) dial(ctx context.Context, network, addr string) (net.Conn, error
 		l.refused, l.between = l.between(), nil
 	}
 	refused := l.refused
+	if l.between == nil && refused == nil {
+		l.refused, l.last = l.last, nil
+	}
 	l.mu.Unlock()
 	if refused != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: refused}
@@ -150,6 +154,32 @@ func TestScenario19_RefusedAfterALostReply(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What a repetition refuses is certain by its own reply: nothing has to be asked for that,
+// which could hold up a lane for as long as the server does not answer.
+func TestScenario19_RefusedAndServerGone(t *testing.T) {
+	t.Parallel()
+	l := newLossy()
+	client, far := lossyClients["NoRetries"](t, l)
+	other := open(t, far, Config{Partitions: 1})
+	s := open(t, client, Config{Namespace: other.Namespace()})
+	appends := make([]eventstore.StreamAppend, 3)
+	for i := range appends {
+		appends[i] = eventstore.StreamAppend{Stream: cart(i), Expected: eventstore.Exact(0), Events: newEvents(1)}
+		mustAppend(t, other, cart(i), newEvent())
+	}
+	mustAppend(t, s, cart("warm"), newEvent())
+	l.last = errors.New("connection refused")
+	l.lose(true, func() error { return nil })
+	for i, o := range s.AppendMany(t.Context(), appends) {
+		if !errors.As(o.Err, new(*eventstore.ConflictError)) {
+			t.Errorf("append %d: got %v, want a conflict", i, o.Err)
+		}
+	}
+	if l.last != nil || l.refused == nil {
+		t.Error("there was no other connection: that shows nothing")
 	}
 }
 

@@ -308,10 +308,37 @@ func (s *suite) appendToWhatIsTruncated(t *testing.T, store eventstore.Store) {
 			events = append(events, e.Event)
 		}
 		_, err := store.Append(t.Context(), stream, c.expected, events...)
+		wantConflict(t, what, err, eventstore.ConflictError{Stream: stream, Expected: c.expected, Actual: 13, Unseen: true})
+		if !errors.Is(err, eventstore.ErrUnseen) {
+			t.Errorf("%s: got %v, want that it was not seen", what, err)
+		}
+	}
+	// What is still there, or is behind what is, has been seen.
+	for what, c := range map[string]struct {
+		expected eventstore.ExpectedVersion
+		events   int
+	}{
+		"the first there is":   {eventstore.Exact(7), 1},
+		"all that is there":    {eventstore.Exact(7), 6},
+		"more than is there":   {eventstore.Exact(7), 7},
+		"behind what is there": {eventstore.Exact(20), 1},
+	} {
+		_, err := store.Append(t.Context(), stream, c.expected, newEvents(c.events)...)
 		wantConflict(t, what, err, eventstore.ConflictError{Stream: stream, Expected: c.expected, Actual: 13})
 	}
 	if at, err := store.Append(t.Context(), stream, eventstore.Exact(7), held[7].Event, held[8].Event); err != nil || at != (eventstore.Appended{First: 8, Last: 9, Duplicate: true}) {
 		t.Errorf("what is still there: got %+v, %v", at, err)
 	}
 	wantTail(t, "the stream", store, stream, held[7:])
+	// A tombstone has the last word, and says the same of what came before it.
+	mustEnd(t, store, eventstore.Tombstoned, stream)
+	for expected, unseen := range map[eventstore.ExpectedVersion]bool{
+		eventstore.Exact(3): true, eventstore.Any: true, eventstore.StreamExists: true, eventstore.NoStream: true,
+		eventstore.Exact(7): false, eventstore.Exact(13): false, eventstore.Exact(14): false, eventstore.Exact(20): false,
+	} {
+		_, err := store.Append(t.Context(), stream, expected, newEvent())
+		if !errors.Is(err, eventstore.ErrTombstoned) || errors.Is(err, eventstore.ErrUnseen) != unseen {
+			t.Errorf("%s behind the tombstone: got %v, unseen should be %t", expected, err, unseen)
+		}
+	}
 }

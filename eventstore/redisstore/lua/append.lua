@@ -35,6 +35,8 @@
 --   8  refused by the log the same
 --   9  damaged            the error message; the first events are stored, the others
 --                         are not
+-- The heads of 2, 4 and 5 are negative where the script has not seen all places at which the
+-- events would be, had they been stored before: some were removed, or are too far back.
 --
 -- Lua does not roll back, so an append is checked completely before its first write, and
 -- nothing but reads of the stream it is about may raise, which only refuses that append.
@@ -71,14 +73,15 @@ local function entry_id(version)
   return format('%.0f-0', version)
 end
 
--- Whether the n events from version first on have the ids of ARGV[a…].
+-- Whether the n events from version first on have the ids of ARGV[a…], and whether not all
+-- of them are there.
 local function stored_at(key, first, a, n)
   local entries = call('XRANGE', key, entry_id(first), entry_id(first + n - 1))
-  if #entries ~= n then return false end
+  if #entries ~= n then return false, true end
   for i = 1, n do
-    if id_of(entries[i][2][2]) ~= id_of(ARGV[a + i - 1]) then return false end
+    if id_of(entries[i][2][2]) ~= id_of(ARGV[a + i - 1]) then return false, false end
   end
-  return true
+  return true, false
 end
 
 -- Whether an event of this version would be followed by a new beginning: it deletes
@@ -100,14 +103,16 @@ end
 
 -- The entry ids of a stream's last events by their event ids: LOOK_BACK events and
 -- as many as this call offers the stream, so that a call repeated because its
--- reply was lost finds its events whatever else it appended.
+-- reply was lost finds its events whatever else it appended. Also whether those are not
+-- all that the stream ever had.
 local function recent(key, offered)
   local at = {}
   local entries = call('XREVRANGE', key, '+', '-', 'COUNT', LOOK_BACK + offered)
   for e = #entries, 1, -1 do
     at[id_of(entries[e][2][2])] = entries[e][1]
   end
-  return at
+  -- Events in the middle never go: where the first one is, there are all.
+  return at, #entries == 0 or entries[#entries][1] ~= '1-0'
 end
 
 -- Looks for the ids of ARGV[a…] among those recent returned. Returns the version
@@ -144,9 +149,10 @@ local function reply(i, code, value)
   replies[r + 1], replies[r + 2], replies[r + 3] = i, code, value
 end
 
--- Whether append i must not happen: a code and a value if so. The table known has by
--- name what recent returned, and what was appended since.
-local known = {}
+-- Whether append i must not happen: a code and a value if so; and whether not all places
+-- were seen at which its events would be. The table known has by name what recent returned,
+-- and what was appended since; partly has the names where those are not all events.
+local known, partly = {}, {}
 local function checked(i, key, name, head, ended, expected, kind)
   local a, n = events_at[i], math.abs(counts[i])
   if kind ~= '' then
@@ -158,20 +164,20 @@ local function checked(i, key, name, head, ended, expected, kind)
   if expected >= 0 or expected == -2 then
     local base = math.max(expected, 0)
     if head == base then return nil end
-    local ok, same = true, false
-    if head >= base + n then ok, same = pcall(stored_at, key, base + 1, a, n) end
+    local ok, same, unseen = true, false, false
+    if head >= base + n then ok, same, unseen = pcall(stored_at, key, base + 1, a, n) end
     if not ok then return 3, message(same) end
     if same then return 1, base + n end
-    if expected >= 0 then return 2, head end
+    if expected >= 0 then return 2, head, unseen end
   end
   if head == 0 then
     if expected == -3 then return 2, head end
     return nil
   end
   if not known[name] then
-    local ok, at = pcall(recent, key, offered[name] or n)
+    local ok, at, more = pcall(recent, key, offered[name] or n)
     if not ok then return 3, message(at) end
-    known[name] = at
+    known[name], partly[name] = at, more
   end
   local found = look_back(known[name], a, n)
   if expected == -2 then
@@ -181,11 +187,11 @@ local function checked(i, key, name, head, ended, expected, kind)
       if anew then return 1, found end
     end
     if ended == 'd' and found == nil then return nil end
-    return 2, head
+    return 2, head, partly[name]
   end
   if found then return 1, found end
-  if found == false or expected == -3 and ended == 'd' then return 2, head end
-  return nil
+  if found == false or expected == -3 and ended == 'd' then return 2, head, partly[name] end
+  return nil, nil, partly[name]
 end
 
 local partitions = tonumber(ARGV[1])
@@ -298,14 +304,14 @@ local function check(i, expected, text)
   if not tonumber(expected) then
     kind, expected = sub(expected, 1, 1), sub(expected, 2)
   end
-  local code, value = checked(i, KEYS[streams + i], name, head, ended, tonumber(expected), kind)
+  local code, value, unseen = checked(i, KEYS[streams + i], name, head, ended, tonumber(expected), kind)
   if ended == 't' and (not code or code == 2) then
     code, value = 5, head
   elseif ended == 'd' and code == 2 then
     code = 4
   end
   if code then
-    reply(i, code, value)
+    reply(i, code, unseen and -value or value)
     return nil
   end
   bases[i], kinds[i] = head, kind ~= ''
