@@ -65,8 +65,9 @@ func WithMetadata(m eventstore.Metadata) ExecuteOption {
 //   - [eventstore.ErrOutcomeUnknown] or [eventstore.ErrNotReplicated], where the
 //     store did not answer or could not confirm. Execute repeats such an append
 //     with the same events, so a reply that was lost does not make the command
-//     count twice; this error means that the attempts ran out, or ctx ended,
-//     before it learned whether the command took effect.
+//     count twice; this error means that the attempts ran out, ctx ended, or the
+//     place of the events was removed, before it learned whether the command took
+//     effect.
 //
 // Only in the last case may anything have been appended.
 func (r *Repository[S]) Execute(ctx context.Context, id string, decide func(S) ([]any, error), options ...ExecuteOption) (Result, error) {
@@ -141,7 +142,8 @@ func (r *Repository[S]) decide(stream eventstore.StreamID, s *folded[S], decide 
 }
 
 // append appends events where their versions say, and the same again after lost
-// replies. A conflict means that they are certainly not stored.
+// replies. A conflict means that they are certainly not stored: a refusal that leaves
+// open what became of an earlier attempt is none.
 func (r *Repository[S]) append(ctx context.Context, stream eventstore.StreamID, events []eventstore.Recorded, tries *attempts) (conflict *eventstore.ConflictError, err error) {
 	if len(events) == 0 {
 		return nil, nil
@@ -158,6 +160,9 @@ func (r *Repository[S]) append(ctx context.Context, stream eventstore.StreamID, 
 		switch {
 		case err == nil:
 			return nil, nil
+		case unsettled != nil && errors.Is(err, eventstore.ErrUnseen):
+			// Not wrapped: to decide anew could make the command count twice.
+			return nil, fmt.Errorf("%w (the place of the events was removed since, so repeating them does not find out: look at what the command should have done: %v)", unsettled, err)
 		case errors.As(err, &conflict):
 			// The store looked for these ids at their place first, so no
 			// earlier attempt is stored there either.

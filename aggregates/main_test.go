@@ -122,6 +122,22 @@ func (h *history) add(id string, values ...any) {
 	}
 }
 
+// end ends a stream past the repository, and removes all that came before.
+func (h *history) end(id string, how eventstore.Ended) {
+	h.tb.Helper()
+	end := h.Delete
+	if how == eventstore.Tombstoned {
+		end = h.Tombstone
+	}
+	at, err := end(context.Background(), cart(id), eventstore.Any, eventstore.Reason{})
+	if err == nil {
+		_, err = h.Truncate(context.Background(), cart(id), at.Last, false)
+	}
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+}
+
 // forget deletes a stream, as a failover to a replica that lagged behind does.
 func (h *history) forget(id string) {
 	h.tb.Helper()

@@ -218,6 +218,40 @@ func TestExecuteAfterLostReplies(t *testing.T) {
 				return refused
 			}, head: 1, decided: 1, err: eventstore.ErrOutcomeUnknown,
 		},
+		// Its place is empty, or another's by now: to decide anew would be to do it twice.
+		"the reply was lost and the place truncated": {
+			onAppend: func(h *history, attempt int, do func() error) error {
+				if attempt == 1 {
+					err := after(do, lost)
+					h.add("1", ItemAdded{SKU: "tea", Quantity: 10})
+					h.end("1", eventstore.Deleted)
+					return err
+				}
+				return do()
+			}, head: 3, decided: 1, err: eventstore.ErrOutcomeUnknown,
+		},
+		"the reply was lost and the place behind a tombstone": {
+			onAppend: func(h *history, attempt int, do func() error) error {
+				if attempt == 1 {
+					err := after(do, lost)
+					h.end("1", eventstore.Tombstoned)
+					return err
+				}
+				return do()
+			}, head: 2, decided: 1, err: eventstore.ErrOutcomeUnknown,
+		},
+		"the append was lost and the entity ended for good": {
+			onAppend: func(h *history, attempt int, do func() error) error {
+				if attempt == 1 {
+					h.add("1", ItemAdded{SKU: "tea", Quantity: 10})
+					if _, err := h.Tombstone(context.Background(), cart("1"), eventstore.Any, eventstore.Reason{}); err != nil {
+						return err
+					}
+					return lost
+				}
+				return do()
+			}, head: 2, decided: 1, err: eventstore.ErrTombstoned,
+		},
 		"the server was gone at once": {
 			onAppend: func(*history, int, func() error) error { return refused },
 			head:     0, decided: 1, err: refused,
@@ -234,6 +268,9 @@ func TestExecuteAfterLostReplies(t *testing.T) {
 			})
 			if !errors.Is(err, test.err) {
 				t.Errorf("the error is %v, expected %v", err, test.err)
+			}
+			if test.err == eventstore.ErrOutcomeUnknown && (errors.As(err, new(*eventstore.ConflictError)) || errors.Is(err, eventstore.ErrTombstoned)) {
+				t.Errorf("the error is %v, which says that nothing was stored", err)
 			}
 			if decided != test.decided || h.head("1") != test.head {
 				t.Errorf("decided %d times, head %d; expected %d, %d", decided, h.head("1"), test.decided, test.head)
