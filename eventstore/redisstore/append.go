@@ -302,7 +302,7 @@ func (s *Store) call(ctx context.Context, batch []*request) {
 	defer release(&argsPool, kept, args)
 	var replies []any
 	sent, before := false, false // by any attempt, and by one before the last
-	err := redisx.Retry(ctx, func() (err error) {
+	err := redisx.RetryLonger(ctx, func() (err error) {
 		before = sent
 		replies, err = s.runAppend(ctx, args)
 		sent = sent || mayHaveWritten(err)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -154,6 +155,44 @@ func TestScenario19_RefusedAfterALostReply(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Connections break many times in a row, and a server cannot be reached many times: since
+// go-redis does not send an append again, the store does so as often as both did.
+func TestScenario19_OutlastsAnOutage(t *testing.T) {
+	for name, c := range map[string]struct{ cuts, refusals int }{
+		"ConnectionsBreak": {8, 0},
+		"ServerAway":       {1, 8},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			line := new(faultconn.Line)
+			var refusals atomic.Int64
+			client := overLine(t, line, func(o *redis.Options) {
+				// A pool with as many errors as connections does not dial each time it is asked.
+				o.DialerRetries, o.PoolSize = 1, 20
+				dial := o.Dialer
+				o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					if refusals.Add(-1) >= 0 {
+						return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+					}
+					return dial(ctx, network, addr)
+				}
+			})
+			s := open(t, client, Config{Partitions: 1})
+			mustAppend(t, s, cart("warm"), newEvent())
+			refusals.Store(int64(c.refusals))
+			line.CutAfter(0, c.cuts)
+			event := newEvent()
+			if _, err := s.Append(t.Context(), cart(1), eventstore.NoStream, event); err != nil {
+				t.Error(err)
+			}
+			if line.Cuts() != c.cuts || refusals.Load() > 0 {
+				t.Errorf("%d cuts, %d refusals left: that shows nothing", line.Cuts(), refusals.Load())
+			}
+			holds(t, s, cart(1), event)
+		})
 	}
 }
 

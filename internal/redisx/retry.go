@@ -20,6 +20,9 @@ import (
 // and returns its last error; see [retry.Do]. What f does must be safe to repeat.
 func Retry(ctx context.Context, f func() error) error { return retry.Do(ctx, MayPass, f) }
 
+// RetryLonger is Retry for a command that go-redis sends once: see [retry.DoLonger].
+func RetryLonger(ctx context.Context, f func() error) error { return retry.DoLonger(ctx, MayPass, f) }
+
 // MayPass reports whether trying again soon can help: the connection failed, or
 // the server says that it is starting, failing over or moving a slot.
 func MayPass(err error) bool {

@@ -42,6 +42,19 @@ func TestDo(t *testing.T) {
 	}
 }
 
+func TestDoLonger(t *testing.T) {
+	calls := 0
+	err := retry.DoLonger(t.Context(), mayPass, func() error {
+		if calls++; calls <= 15 {
+			return errPassing
+		}
+		return errFinal
+	})
+	if err != errFinal || calls != 16 {
+		t.Errorf("returned %v after %d calls; want what is final after 16", err, calls)
+	}
+}
+
 func TestDoStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	calls := 0
