@@ -28,7 +28,8 @@ type Entry struct {
 // that were not in it: they are then undelivered. One that was in it has the new Info and
 // a higher head, so that whoever has it cannot finish it before having seen that. Each
 // stream is entered wholly or not at all. After an error some may have been entered;
-// entering them again is harmless.
+// entering them again is harmless. Whether that is done by the caller or here, after a
+// lost reply, a stream that was finished in between is entered anew.
 func (l *Log) Enter(ctx context.Context, entries []Entry) error {
 	if len(entries) == 0 {
 		return nil
