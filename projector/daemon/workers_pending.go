@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -193,9 +192,7 @@ func (s *space) pending(ctx context.Context, projection, worker string, limit in
 			of = nil // whoever has it
 		}
 		for d, err := range s.Log.Existing(name).Deliveries(ctx, limit, of...) {
-			if errors.Is(err, lease.ErrNoGroup) {
-				break // it is in no partition any more, or not in all
-			} else if err != nil {
+			if err != nil {
 				return v, err
 			}
 			kept.add(d)

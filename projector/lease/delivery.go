@@ -49,8 +49,9 @@ const (
 // partition at the most, all where limit is 0; with consumers, of those only. They come
 // without their streams, those of a partition the oldest first, in pages of 1,000 at the
 // most, so that no call takes long. It writes nothing. While others work it is no
-// snapshot: an entry may be settled by the time it comes. An error ends the sequence; it
-// wraps [ErrNoGroup] where a partition has no such group.
+// snapshot: an entry may be settled by the time it comes. A partition that has no such
+// group, because it was lost or deleted there, has nothing pending, and the others are
+// listed all the same. An error ends the sequence.
 func (g *Group) Deliveries(ctx context.Context, limit int, of ...Consumer) iter.Seq2[Delivery, error] {
 	return func(yield func(Delivery, error) bool) {
 		var names []string

@@ -3,7 +3,9 @@ package lease
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -216,6 +218,56 @@ func TestTakeoverIsADelivery(t *testing.T) {
 		}
 		if times[1] != 9 || times[2] != 6 || len(times) != 2 {
 			t.Errorf("of 9 that blue read and 6 that it took over, so many were delivered so often: %v", times)
+		}
+	})
+}
+
+// A partition that lost the group does not hide what is pending in the others.
+func TestDeliveriesWithoutTheGroup(t *testing.T) {
+	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
+		l, g, blue := held(t, client)
+		all := make(map[int]int) // how many are pending, by partition
+		listed := func(of ...Consumer) map[int]int {
+			t.Helper()
+			clear(all)
+			for d, err := range g.Deliveries(t.Context(), 0, of...) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				all[d.Partition]++
+			}
+			return all
+		}
+		want := maps.Clone(listed())
+		wantBlue := maps.Clone(listed(Consumer{Session: blue.session.name}))
+		for _, p := range []int{1, 0, 2} {
+			if err := client.XGroupDestroy(t.Context(), l.keys.Log(p), g.name).Err(); err != nil {
+				t.Fatal(err)
+			}
+			delete(want, p)
+			delete(wantBlue, p)
+			if got := listed(); !maps.Equal(got, want) {
+				t.Errorf("%v are pending, want %v", got, want)
+			}
+			if got := listed(Consumer{Session: blue.session.name}); !maps.Equal(got, wantBlue) {
+				t.Errorf("%v are pending for blue, want %v", got, wantBlue)
+			}
+		}
+		// So it is with a log that is not there at all.
+		if err := client.Del(t.Context(), l.keys.Log(1)).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if got := listed(); len(got) != 0 {
+			t.Errorf("%v are pending of what is gone", got)
+		}
+		// Any other trouble is told.
+		if err := client.Set(t.Context(), l.keys.Log(1), "no log", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range g.Deliveries(t.Context(), 0) {
+			if err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+				t.Errorf("of what is no log: %v", err)
+			}
 		}
 	})
 }

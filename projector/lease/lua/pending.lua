@@ -11,11 +11,16 @@
 -- Returns a flat list of entries, each with its id, its consumer, 1 where that is a session
 -- that lives and 2 where it was asked to end, else 0, how many ms ago it was given the
 -- entry, how often the entry was given to anybody, and how many ms old the entry is. It
--- writes nothing: the dead are for others to delete.
+-- writes nothing: the dead are for others to delete. Where there is no such group, because
+-- the server lost it or somebody deleted it, nothing is pending.
 
 local command = {'XPENDING', KEYS[2], ARGV[1], ARGV[2], '+', ARGV[3]}
 if ARGV[4] then command[7] = ARGV[4] end
-local found = redis.call(unpack(command))
+local found = redis.pcall(unpack(command))
+if found.err then
+  if string.find(found.err, 'NOGROUP', 1, true) then return {} end
+  return found
+end
 
 local states = {}
 local function state(session)
