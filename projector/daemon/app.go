@@ -46,11 +46,12 @@ type App struct {
 	// with code 2. It is called once, before any of them runs.
 	Commands func(*Kit) []*cobra.Command
 	// Pages, where not nil, are files that the HTTP of run and dev answers browsers with,
-	// each at its name, and index.html at /. They are read anew for every request. None may
-	// be where the daemon itself answers: api, debug, healthz, readyz and metrics. They are
-	// shown without the token of the setting http-token, and so are not secret; what a page
-	// asks the API for takes it. A page may have scripts and styles in it, and a browser lets
-	// it ask nobody but this daemon.
+	// each at its name, and index.html at /. They are opened anew for every request, and
+	// answered as they are read. One that Stat says is there and Open that it is not is made
+	// for every request by ReadFile, see [fs.ReadFileFS]. None may be where the daemon itself
+	// answers: api, debug, healthz, readyz and metrics. They are shown without the token of
+	// the setting http-token, and so are not secret; what a page asks the API for takes it. A
+	// page may have scripts and styles in it, and a browser lets it ask nobody but this daemon.
 	Pages fs.FS
 	// Dev, where not nil, says what the command dev works with, in place of the above.
 	// Without it that works with what the program has.

@@ -2,11 +2,14 @@ package daemon
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 
@@ -108,16 +111,109 @@ func TestPagesInTheWay(t *testing.T) {
 // broken is a file system whose files are there and cannot be read.
 type broken struct{ fstest.MapFS }
 
-func (b broken) ReadFile(name string) ([]byte, error) {
-	return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrPermission}
+func (b broken) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
 }
 
-// A file that cannot be read is an error, and one in a directory changes without a restart.
+// made is a file system with a file that is made when it is asked for.
+type made struct{ fstest.MapFS }
+
+func (m made) Stat(name string) (fs.FileInfo, error) {
+	if name == "now.json" {
+		name = "index.html" // of another length
+	}
+	return m.MapFS.Stat(name)
+}
+
+func (m made) ReadFile(name string) ([]byte, error) {
+	if name == "now.json" {
+		return []byte(`{"now": 1}`), nil
+	}
+	return m.MapFS.ReadFile(name)
+}
+
+// film is a file system of one large file, which notes how much of it is read at a time,
+// and in all.
+type film struct {
+	fstest.MapFS
+	most, all atomic.Int64
+}
+
+const filmSize = 8 << 20
+
+func (f *film) Open(name string) (fs.File, error) {
+	file, err := f.MapFS.Open(name)
+	return &filmFile{File: file, of: f, left: filmSize}, err
+}
+
+func (f *film) ReadFile(name string) ([]byte, error) {
+	return nil, fmt.Errorf("%s is read as a whole", name)
+}
+
+type filmFile struct {
+	fs.File
+	of   *film
+	left int
+}
+
+type filmInfo struct{ fs.FileInfo }
+
+func (filmInfo) Size() int64 { return filmSize }
+
+func (f *filmFile) Stat() (fs.FileInfo, error) {
+	info, err := f.File.Stat()
+	return filmInfo{info}, err
+}
+
+func (f *filmFile) Read(b []byte) (int, error) {
+	if f.left == 0 {
+		return 0, io.EOF
+	}
+	n := min(f.left, len(b))
+	f.left -= n
+	f.of.most.Store(max(f.of.most.Load(), int64(len(b))))
+	f.of.all.Add(int64(n))
+	return n, nil
+}
+
+// A large file is never in memory as a whole, and nothing of it is read for its length.
+func TestPagesAreNotReadWhole(t *testing.T) {
+	t.Parallel()
+	files := &film{MapFS: fstest.MapFS{"film.webm": {}, "film.xq": {}}}
+	app := shopApp(1)
+	app.Pages = files
+	d := shop(t).as(app).serve()
+	for path, peeked := range map[string]int64{"/film.webm": 0, "/film.xq": sniffed} {
+		for method, read := range map[string]int64{"HEAD": peeked, "GET": filmSize} {
+			files.all.Store(0)
+			answer, text, err := d.send(d.request(method, path, ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if method == "GET" && len(text) != filmSize || answer.ContentLength != filmSize || answer.StatusCode != http.StatusOK {
+				t.Errorf("%s %s: status %d, %d of %d bytes", method, path, answer.StatusCode, len(text), answer.ContentLength)
+			}
+			if got := files.all.Load(); got != read {
+				t.Errorf("%s %s read %d bytes, want %d", method, path, got, read)
+			}
+		}
+	}
+	if most := files.most.Load(); most > 64<<10 {
+		t.Errorf("%d bytes were read at a time", most)
+	}
+}
+
+// A file that cannot be read is an error, one may be made when it is asked for, and one in a directory changes without a restart.
 func TestPagesOfOtherKinds(t *testing.T) {
 	t.Parallel()
 	app := shopApp(1)
 	app.Pages = broken{pages()}
-	shop(t).as(app).serve().gives("GET", "/", "", http.StatusInternalServerError, "read index.html: permission denied")
+	shop(t).as(app).serve().gives("GET", "/", "", http.StatusInternalServerError, "open index.html: permission denied")
+
+	app.Pages = made{pages()}
+	now := shop(t).as(app).serve()
+	now.gives("GET", "/now.json", "", http.StatusOK, `{"now": 1}`)
+	now.gives("GET", "/", "", http.StatusOK, "<title>carts</title>")
 
 	index := written(t, "index.html", "first")
 	app.Pages = os.DirFS(filepath.Dir(index))
