@@ -96,6 +96,37 @@ func TestPagesGuarded(t *testing.T) {
 	}
 }
 
+// A link of another site leads to a page, and to nothing else.
+func TestPagesLinked(t *testing.T) {
+	t.Parallel()
+	app := shopApp(1)
+	app.Pages = pages()
+	d := shop(t).as(app).serve().ready()
+	fetched := func(site, mode, dest string) func(*http.Request) {
+		return func(r *http.Request) {
+			for name, value := range map[string]string{"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest} {
+				r.Header.Set(name, value)
+			}
+		}
+	}
+	for _, site := range []string{"cross-site", "same-site"} {
+		linked := fetched(site, "navigate", "document")
+		for _, path := range []string{"/", "/?ask=1", "/parts/of%20it.svg"} {
+			d.altered("GET", path, "", linked, http.StatusOK)
+			d.altered("HEAD", path, "", linked, http.StatusOK)
+			d.altered("GET", path, "", fetched(site, "navigate", "iframe"), http.StatusForbidden)
+			d.altered("GET", path, "", fetched(site, "no-cors", "script"), http.StatusForbidden)
+			d.altered("GET", path, "", fetched(site, "cors", "document"), http.StatusForbidden)
+			d.altered("GET", path, "", func(r *http.Request) { linked(r); r.Host = "evil.example" }, http.StatusMisdirectedRequest)
+			d.altered("GET", path, "", func(r *http.Request) { linked(r); r.Header.Set("Origin", "https://evil.example") }, http.StatusForbidden)
+		}
+		for _, path := range []string{"/api/v1/status", "/metrics", "/nothing", "/api/v1/openapi.yaml"} {
+			d.altered("GET", path, "", linked, http.StatusForbidden)
+		}
+		d.altered("POST", "/", "", linked, http.StatusForbidden)
+	}
+}
+
 // A file that the daemon's own routes would hide is found before anybody misses it.
 func TestPagesInTheWay(t *testing.T) {
 	t.Parallel()

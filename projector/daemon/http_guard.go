@@ -33,7 +33,7 @@ func (s *settings) checkAccess() error {
 
 // guard returns why a request is not answered. A browser that is misled, by a name that
 // resolves to this machine or by a page of somebody else, stops here. What is public takes
-// no token.
+// no token, and a link may lead to it.
 func (v *server) guard(r *http.Request, public bool) error {
 	if !v.ours(r) {
 		return refused(http.StatusMisdirectedRequest, "the host %q is not one of this daemon: the setting http-hosts names those it may be called by", hostOf(r.Host))
@@ -48,6 +48,9 @@ func (v *server) guard(r *http.Request, public bool) error {
 	switch site := r.Header.Get("Sec-Fetch-Site"); site {
 	case "", "same-origin", "none":
 	default:
+		if public && ledTo(r) {
+			break
+		}
 		return refused(http.StatusForbidden, "requests of other origins are not answered, and this one is %s", clip(site, 100))
 	}
 	if !public && !v.shown(r.Header.Get("Authorization")) {
@@ -56,6 +59,12 @@ func (v *server) guard(r *http.Request, public bool) error {
 		return err
 	}
 	return nil
+}
+
+// ledTo reports whether a browser asks to show the answer as a document of its own, which
+// whoever led it there cannot look into.
+func ledTo(r *http.Request) bool {
+	return r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
 // ours reports whether a request names a host that this daemon may be called by.

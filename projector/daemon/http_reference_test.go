@@ -50,7 +50,8 @@ are files of the program and no secret, so where there is a token they are shown
 browser that opens an address cannot send one. What a page then asks the API for takes the token,
 which an ` + "`EventSource`" + ` cannot send either: either the page asks its user for it and reads by ` + "`fetch`" + `,
 or a proxy that knows its users adds it. A page is told by ` + "`Content-Security-Policy`" + ` to ask nobody but
-this daemon, and is kept in no cache.
+this daemon, and is kept in no cache. A link of another site may lead to one (Sec-Fetch-Mode navigate,
+Sec-Fetch-Dest document); nothing but a page is opened so, and no other site can show one in itself.
 
 There is no TLS: where others listen on the network, put a proxy in front.
 
