@@ -93,13 +93,21 @@ func (l *Log) standings(ctx context.Context) ([]Standing, error) {
 	var all []Standing
 	err := redisx.Retry(ctx, func() error {
 		all = nil
-		return l.everyGroup(ctx, func(p int, g redis.XInfoGroup) {
-			all = append(all, Standing{Group: g.Name, Partition: p, Consumers: g.Consumers, Delivered: g.LastDeliveredID})
-		}, nil)
+		return l.everyGroup(ctx, func(p int, g redis.XInfoGroup) { all = append(all, standingOf(p, g)) }, nil)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lease: looking at the groups: %w", redisx.Explain(err))
 	}
+	return all, l.measure(ctx, all)
+}
+
+// standingOf returns what the server itself says of a group.
+func standingOf(partition int, g redis.XInfoGroup) Standing {
+	return Standing{Group: g.Name, Partition: partition, Consumers: g.Consumers, Delivered: g.LastDeliveredID}
+}
+
+// measure asks for the lag of each.
+func (l *Log) measure(ctx context.Context, all []Standing) error {
 	for some := range slices.Chunk(all, standingCall) {
 		calls := make([]call, len(some))
 		for i, s := range some {
@@ -107,13 +115,13 @@ func (l *Log) standings(ctx context.Context) ([]Standing, error) {
 		}
 		replies, err := l.run(ctx, measuring, l.scripts.lag, calls)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for i, reply := range replies {
 			if some[i].Lag, err = lagOf(reply); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return all, nil
+	return nil
 }

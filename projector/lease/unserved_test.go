@@ -1,7 +1,9 @@
 package lease
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,6 +64,58 @@ func TestUnserved(t *testing.T) {
 	}
 	t.Run("Single", func(t *testing.T) { test(t, testenv.Redis(t)) })
 	t.Run("Cluster", func(t *testing.T) { test(t, testenv.Cluster(t)) })
+}
+
+// counting counts how often a script is called.
+type counting struct {
+	of    string // its hash
+	calls atomic.Int64
+}
+
+func (c *counting) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (c *counting) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (c *counting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			if cmd.Name() == "evalsha" && cmd.Args()[1] == c.of {
+				c.calls.Add(1)
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// What is outstanding in a group that somebody serves is not asked: where the server does
+// not know it, it would count it.
+func TestUnservedCountsNothingThatIsServed(t *testing.T) {
+	const partitions = 3
+	client := testenv.Redis(t)
+	l := newLog(t, client, partitions)
+	g := newGroup(t, l)
+	announce(t, l, "cart-1")
+	m := join(t, g, "worker", time.Minute)
+	if _, err := m.Read(t.Context(), []int{0, 1, 2}, 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	lags := &counting{of: l.scripts.lag.Hash()}
+	client.AddHook(lags)
+	if all, err := l.Unserved(t.Context(), time.Hour); all != nil || err != nil {
+		t.Errorf("somebody reads it: %v, %v", all, err)
+	}
+	if n := lags.calls.Load(); n != 0 {
+		t.Errorf("it was asked %d times what is outstanding in what is served", n)
+	}
+	if _, err := l.Group(t.Context(), "ghost@1"); err != nil {
+		t.Fatal(err)
+	}
+	announce(t, l, "cart-2")
+	if all, err := l.Unserved(t.Context(), time.Hour); err != nil || len(all) != 1 || all[0].Group != "ghost@1" {
+		t.Errorf("nobody reads ghost@1 alone: %v, %v", all, err)
+	}
+	if n := lags.calls.Load(); n < partitions || n > 2*partitions { // twice where the server had to learn the script
+		t.Errorf("it was asked %d times what is outstanding in one group of %d partitions", n, partitions)
+	}
 }
 
 // Who tends the logs tells of what holds them.
