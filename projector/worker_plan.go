@@ -327,7 +327,7 @@ func (w *Worker) unserved(ctx context.Context, groups []lease.Unserved) {
 		}
 		if state != string(generations.Building) {
 			w.config.Logger.Warn("nobody serves a group, and the logs keep what it has not done: run a worker of its version, or retire the generation",
-				"group", u.Group, "state", state, "pointers", u.Pointers, "idle", u.Idle)
+				"group", u.Group, "state", state, "pointers", u.Pointers, "at_least", u.AtLeast, "idle", u.Idle)
 		}
 	}
 }

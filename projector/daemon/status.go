@@ -73,6 +73,16 @@ type buildingView struct {
 type unservedView struct {
 	Group    string `json:"group"`
 	Pointers int64  `json:"pointers"`
+	// AtLeast says that there may be more, which Redis does not know.
+	AtLeast bool `json:"at_least,omitempty"`
+}
+
+// outstanding writes how many pointers are outstanding in it.
+func (u unservedView) outstanding() string {
+	if u.AtLeast {
+		return count(u.Pointers) + " or more outstanding pointers"
+	}
+	return many(int(u.Pointers), "outstanding pointer")
 }
 
 const (
@@ -240,7 +250,7 @@ func (s *stating) look(ctx context.Context) (statusView, error) {
 	unserved, err := s.Log.Unserved(ctx, unservedAfter)
 	for _, u := range unserved {
 		if !beginning[u.Group] {
-			v.Unserved = append(v.Unserved, unservedView{u.Group, u.Pointers})
+			v.Unserved = append(v.Unserved, unservedView{u.Group, u.Pointers, u.AtLeast})
 		}
 	}
 	if err != nil {
@@ -327,7 +337,7 @@ func (v statusView) notes() []ranked {
 		notes = append(notes, g.notes()...)
 	}
 	for _, u := range v.Unserved {
-		text := fmt.Sprintf("nobody serves %s, which has %s: start its workers, or retire it", u.Group, many(int(u.Pointers), "outstanding pointer"))
+		text := fmt.Sprintf("nobody serves %s, which has %s: start its workers, or retire it", u.Group, u.outstanding())
 		notes = append(notes, ranked{rank: rankWrong, text: text})
 	}
 	for _, k := range v.AdoptedParked {

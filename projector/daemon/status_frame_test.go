@@ -21,7 +21,20 @@ func busyView() statusView {
 			{Projection: "items", Generation: 1, Version: 1, Active: true, State: "built", Behind: n(0), Parked: 3},
 			{Projection: "mails", Generation: 1, Version: 1, State: "failed", Reason: "cart-7@3 cannot be applied: thirteen of it"},
 		},
-		Unserved: []unservedView{{"mails@1", 12}},
+		Unserved: []unservedView{{"mails@1", 12, false}},
+	}
+}
+
+// What is a lower bound is not told as what is there.
+func TestUnservedNote(t *testing.T) {
+	t.Parallel()
+	for want, u := range map[string]unservedView{
+		"nobody serves mails@1, which has 1 outstanding pointer: ":                {"mails@1", 1, false},
+		"nobody serves mails@1, which has 160,000 or more outstanding pointers: ": {"mails@1", 160_000, true},
+	} {
+		if notes := (statusView{Unserved: []unservedView{u}}).notes(); len(notes) != 1 || !strings.HasPrefix(notes[0].text, want) {
+			t.Errorf("%+v is told as %v", u, notes)
+		}
 	}
 }
 

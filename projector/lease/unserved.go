@@ -17,9 +17,10 @@ import (
 // has not done.
 type Unserved struct {
 	Group string
-	// Pointers is how many entries are undelivered or pending in it; at least as many
-	// where Redis does not know.
+	// Pointers is how many entries are undelivered or pending in it, AtLeast that there may
+	// be more: Redis does not know, and as many were counted as are.
 	Pointers int64
+	AtLeast  bool
 	// Idle is how long ago a session last asked for more, 0 where none ever did, or its
 	// consumers were removed since.
 	Idle time.Duration
@@ -79,6 +80,7 @@ func (l *Log) unserved(ctx context.Context, idle time.Duration) ([]Unserved, err
 			seen[s.Group] = &Unserved{Group: s.Group, Idle: asked[s.Group]}
 		}
 		seen[s.Group].Pointers += int64(s.Undelivered + s.Pending)
+		seen[s.Group].AtLeast = seen[s.Group].AtLeast || s.AtLeast
 	}
 	var all []Unserved
 	for _, name := range slices.Sorted(maps.Keys(seen)) {

@@ -66,6 +66,50 @@ func TestUnserved(t *testing.T) {
 	t.Run("Cluster", func(t *testing.T) { test(t, testenv.Cluster(t)) })
 }
 
+// What was counted, and not all of it, is told to be a lower bound.
+func TestUnservedAtLeast(t *testing.T) {
+	client := testenv.Redis(t)
+	l := newLog(t, client, 2)
+	g := newGroup(t, l)
+	m := join(t, g, "worker", time.Minute)
+	streams := carts(2*lagCount + 1000) // more than counted in both
+	announce(t, l, streams...)
+	if _, err := m.Read(t.Context(), []int{0, 1}, 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	unserved := func() Unserved {
+		t.Helper()
+		for p := range 2 { // as when it was killed long ago
+			if err := client.HSet(t.Context(), l.keys.Sessions(p), m.session.name, 1).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all, err := l.Unserved(t.Context(), 0)
+		if err != nil || len(all) != 1 || all[0].Group != g.name {
+			t.Fatal(all, err)
+		}
+		return all[0]
+	}
+	if u := unserved(); u.AtLeast || u.Pointers != int64(len(streams)) {
+		t.Errorf("%+v, want %d", u, len(streams))
+	}
+	// A hole among what is undelivered has Redis lose count.
+	entries, err := client.XRangeN(t.Context(), l.keys.Log(0), "-", "+", 10).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.XDel(t.Context(), l.keys.Log(0), entries[5].ID).Err(); err != nil {
+		t.Fatal(err)
+	}
+	length, err := client.XLen(t.Context(), l.keys.Log(0)).Result()
+	if err != nil || length < lagCount+2 {
+		t.Fatal(length, err)
+	}
+	if u := unserved(); !u.AtLeast || u.Pointers >= int64(len(streams)) {
+		t.Errorf("%+v of %d", u, len(streams))
+	}
+}
+
 // counting counts how often a script is called.
 type counting struct {
 	of    string // its hash
