@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
@@ -96,6 +97,9 @@ func (v devView) show(p *page) {
 func (d *developing) run(ctx context.Context) error {
 	if from := d.from["redis-url"]; strings.HasPrefix(from, "--") {
 		return usage("%s: dev has a Redis of its own; run works with another", from)
+	}
+	if dev := d.app.Dev; dev != nil && dev.RetentionEvery != 0 && dev.RetentionEvery < time.Second {
+		return usage("Dev.RetentionEvery of %s is %s: it is a second or more, or 0 for never", d.app.name(), dev.RetentionEvery)
 	}
 	server, err := embedded.Start()
 	if err != nil {

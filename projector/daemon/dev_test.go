@@ -144,3 +144,13 @@ func TestDevStopping(t *testing.T) {
 		t.Errorf("it says %q, want %q", got, want)
 	}
 }
+
+// dev does not begin to apply rules so often that they never end.
+func TestDevRetentionTooOften(t *testing.T) {
+	t.Parallel()
+	for _, every := range []time.Duration{20 * time.Millisecond, -5 * time.Second} {
+		app := shopApp(1)
+		app.Dev = &Dev{Projections: app.Projections, Events: app.Events, RetentionEvery: every}
+		devFixture(t, app).want(exitUsage, words("dev"), "Dev.RetentionEvery of "+app.name()+" is "+every.String()+": it is a second or more")
+	}
+}
