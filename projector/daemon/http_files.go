@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"mime"
@@ -38,15 +39,18 @@ func (v *server) hasFile(of string) bool {
 }
 
 // checkFiles returns an error where the program has files that nobody would see, because
-// other routes begin like them.
+// other routes begin like them, or where that cannot be found out.
 func (v *server) checkFiles() error {
 	for _, r := range v.routes {
 		name, _, _ := strings.Cut(strings.TrimPrefix(r.pattern, "/"), "/")
 		if v.app.Pages == nil || r.file {
 			continue
 		}
-		if _, err := fs.Stat(v.app.Pages, name); !errors.Is(err, fs.ErrNotExist) {
+		switch _, err := fs.Stat(v.app.Pages, name); {
+		case err == nil:
 			return usage("the pages of %s have %q, where the daemon itself answers: give that another name", v.app.name(), name)
+		case !errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("looking whether the pages of %s are in the way of the daemon's own: %w", v.app.name(), err)
 		}
 	}
 	return nil

@@ -260,6 +260,35 @@ func TestPagesOfOtherKinds(t *testing.T) {
 	d.gives("GET", "/", "", http.StatusNotFound, "there is nothing at /")
 }
 
+// unknowable is a file system that does not say what it has.
+type unknowable struct {
+	fs.FS
+	stat func(name string) error
+}
+
+func (u unknowable) Stat(name string) (fs.FileInfo, error) { return nil, u.stat(name) }
+
+// A look at files that fails is told as what it is, and one that panics is answered.
+func TestPagesUnknowable(t *testing.T) {
+	t.Parallel()
+	app := shopApp(1)
+	app.Pages = unknowable{pages(), func(name string) error {
+		return &fs.PathError{Op: "stat", Path: name, Err: fs.ErrPermission}
+	}}
+	bare(t, app).with(env("redis-url")+"=redis://127.0.0.1:1").want(exitFailed, words("run --http 127.0.0.1:0"),
+		"looking whether the pages of "+app.name()+" are in the way of the daemon's own: stat healthz: permission denied")
+
+	app.Pages = unknowable{pages(), func(name string) error {
+		if name == "index.html" {
+			panic("no files today")
+		}
+		return fs.ErrNotExist
+	}}
+	d := shop(t).as(app).serve()
+	d.gives("GET", "/", "", http.StatusInternalServerError, "a mistake of the daemon")
+	d.gives("GET", "/healthz", "", http.StatusOK)
+}
+
 // dev prints the address of the page, where there is one.
 func TestDevOfPages(t *testing.T) {
 	t.Parallel()

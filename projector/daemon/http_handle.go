@@ -31,6 +31,10 @@ func (v *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begin, out, mux := time.Now(), &recorder{ResponseWriter: w}, v.mux
 	handler, pattern := mux.Handler(r)
 	to := v.by[pattern]
+	defer func() { v.counts.count(to, r.Method, out.status(), time.Since(begin)) }()
+	defer v.recovered(out, r) // files are those of the program, and the look at them too
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
 	if reflect.TypeOf(handler) == redirecting {
 		to = nil // the path of a request is what it is about, and no other
 	}
@@ -39,10 +43,6 @@ func (v *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		handler, pattern = mux.Handler(r)
 		to = v.by[pattern]
 	}
-	defer func() { v.counts.count(to, r.Method, out.status(), time.Since(begin)) }()
-	defer v.recovered(out, r)
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Cache-Control", "no-store")
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(begin.Add(answerWithin + v.slack))
 	if to == nil || !to.probe {
