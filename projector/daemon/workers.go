@@ -67,7 +67,9 @@ func newWorkersLs(p *program) *cobra.Command {
 		Long: `Lists the workers whose session lives: what they serve, how many pointers they were
 given and have not settled, how long ago they asked for more (before Redis 7.2, how long
 ago they were given some), and when they are taken for dead unless they send a heartbeat.
-workers pending lists the pointers, and what is left of workers that are dead.
+workers pending lists the pointers, and what is left of workers that are dead. Before
+Redis 7.2 SERVES has only what a worker was given something of, and one that was given
+nothing yet serves nothing there.
 One that drains was asked to end by workers drain; one that was told by a signal lives until
 it has ended. A worker that has nothing to serve has no session.`,
 		Example: "  " + p.app.name() + " workers ls",
