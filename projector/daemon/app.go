@@ -52,6 +52,8 @@ type App struct {
 	// answers: api, debug, healthz, readyz and metrics. They are shown without the token of
 	// the setting http-token, and so are not secret; what a page asks the API for takes it. A
 	// page may have scripts and styles in it, and a browser lets it ask nobody but this daemon.
+	// For a directory take [os.Root.FS]: [os.DirFS] shows what symbolic links lead to out of
+	// it, and either shows files whose names begin with a dot.
 	Pages fs.FS
 	// Dev, where not nil, says what the command dev works with, in place of the above.
 	// Without it that works with what the program has.
