@@ -281,10 +281,20 @@ func (f *folding) retry() { f.halted, f.state, f.warm = nil, nil, nil }
 // another over those whose beginnings are no longer there.
 func (e *engine) read(ctx context.Context, streams []*folding) error {
 	err := e.watch(ctx, "fold", streams, func(ctx context.Context, w *watch) error { return e.apply(ctx, streams, w) })
-	if err != nil || e.kept == nil {
+	if err != nil {
 		return err
 	}
 	cut := only(streams, (*folding).truncated)
+	if r, ok := e.Projection.(*Reactor); ok && len(cut) > 0 {
+		late := only(cut, func(f *folding) bool { return f.passOver(r.since) })
+		if len(late) == 0 {
+			return nil
+		}
+		return e.watch(ctx, "fold", late, func(ctx context.Context, w *watch) error { return e.apply(ctx, late, w) })
+	}
+	if e.kept == nil {
+		return nil
+	}
 	if len(cut) == 0 {
 		return nil
 	}

@@ -46,6 +46,11 @@ type folding struct {
 	skips map[eventstore.Version]bool
 	// base is the version before the first that is read, where the state does not matter.
 	base eventstore.Version
+	// lacks is why the stream cannot be read from its beginning, where it is read from its
+	// first event all the same, because those before may be none that are wanted: all that
+	// are older than wanted are not.
+	lacks  *StreamError
+	wanted time.Time
 	// until is the version to stop at, 0 for none.
 	until eventstore.Version
 	// anew says that the document is made anew where it stands.
@@ -96,6 +101,10 @@ func (f *folding) start(p Projection) eventstore.Version {
 // take applies the next event.
 func (f *folding) take(p Projection, e *eventstore.Recorded) error {
 	f.read++
+	if f.lacks != nil && f.read == 1 && !e.Time.Before(f.wanted) {
+		f.halted = f.lacks // one that was removed may have been as new
+		return f.halted
+	}
 	if want := f.to.Position.Major + 1; uint64(e.Version) != want {
 		switch {
 		case !e.EndsStream():
@@ -188,6 +197,20 @@ func (f *folding) fill(p Projection, c *Change) error {
 // truncated reports whether events are missing at the beginning of the stream.
 func (f *folding) truncated() bool {
 	return f.halted != nil && f.halted.Reason == eventstore.ErrTruncated
+}
+
+// passOver has a stream whose beginning was removed read from its first event, where all
+// events that are older than a time are passed over, and reports whether it can be. Whether
+// that event is older is seen when it is read.
+func (f *folding) passOver(since time.Time) bool {
+	first := new(eventstore.TruncatedError)
+	if since.IsZero() || !f.from.IsZero() || !f.truncated() || !errors.As(f.halted, &first) {
+		return false
+	}
+	lacks := f.halted
+	f.retry()
+	f.base, f.lacks, f.wanted = first.First-1, lacks, since
+	return true
 }
 
 // got reports whether events were applied that are to be committed. Of a stream
