@@ -70,7 +70,7 @@ func (w *Worker) busy() bool {
 	defer w.mu.Unlock()
 	granted := 0
 	if w.inc != nil {
-		granted = w.inc.granted // what it brings is handed back
+		granted = w.inc.granted + w.inc.listening // what it brings is handed back
 	}
 	return !w.over && len(w.streams)+granted > 0
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,9 +22,15 @@ type incarnation struct {
 	intakes sync.WaitGroup
 	broken  chan error // why it cannot go on, one is enough
 	granted int        // streams that reads may bring; guarded by the worker's mutex
-	hungry  int        // intakes whose last round brought something; guarded by the same
+	hungry  int        // intakes that have more to read; guarded by the same, as all below
+	// queue has the intakes that wait for a place of their own, in the order in which they
+	// came. listening says how many listen without one, and pool has the place that is kept
+	// for these; it is one of granted.
+	queue     []*intake
+	listening int
+	pool      int
 	// shy says until when a partition is left to others, because something of it was handed
-	// back to them, and is there until it was swept after that; guarded by the worker's mutex.
+	// back to them, and is there until it was swept after that.
 	shy map[int]time.Time
 }
 
@@ -102,7 +109,11 @@ func (w *Worker) live(inc *incarnation) bool {
 	w.metrics.Add(EventSession, 1)
 	w.background.Go(func() { inc.session.Run(w.life) })
 	for _, partitions := range readers {
-		in := &intake{inc: inc, worker: w, partitions: partitions, unsure: make(map[int]bool), sweeps: make(map[int]sweepTimes), hungry: true}
+		in := &intake{
+			inc: inc, worker: w, partitions: partitions,
+			unsure: make(map[int]bool), sweeps: make(map[int]sweepTimes),
+			wake: make(chan struct{}, 1), wet: slices.Clone(partitions), hungry: true,
+		}
 		inc.intakes.Add(1)
 		w.background.Go(func() {
 			defer inc.intakes.Done()

@@ -165,14 +165,34 @@ func (w *Worker) hungry() bool {
 	return !w.quiet && w.trouble == nil && (w.inc == nil || w.inc.hungry > 0)
 }
 
-// change says that there may be room; s.mu need not be held.
+// change says that there may be room; s.mu is held. Whose turn it is hears it.
 func (s *share) change() {
 	for _, w := range s.workers {
+		if w.inc == nil || len(w.inc.queue) == 0 {
+			continue
+		}
 		select {
-		case w.changed <- struct{}{}:
+		case w.inc.queue[0].wake <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// reserve keeps a place for those that listen, as far as there is one; the worker's mutex is
+// held.
+func (inc *incarnation) reserve() {
+	w := inc.worker
+	inc.granted -= inc.pool
+	inc.pool = 0
+	if inc.listening > 0 && w.inc == inc && !w.quiet {
+		inc.pool = min(1, w.room(inc.hungry == 0))
+		inc.granted += inc.pool
+	}
+}
+
+// unqueue takes an intake out of those that wait for a place; the worker's mutex is held.
+func (inc *incarnation) unqueue(in *intake) {
+	inc.queue = slices.DeleteFunc(inc.queue, func(o *intake) bool { return o == in })
 }
 
 // counted tells the metrics how many streams there are; w.mu is held.

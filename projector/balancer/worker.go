@@ -34,7 +34,6 @@ type Worker struct {
 	closing    sync.Once      // begins the end
 	closed     chan struct{}  // the channel is closed, and all has ended that could be waited for
 	closeErr   error          // what could not be given back; set before closed is
-	changed    chan struct{}  // there may be room, or nothing left; one is enough to be told
 	requested  chan struct{}  // there are requests
 
 	// The mutex of the share guards all below.
@@ -96,10 +95,10 @@ func (b *Balancer) enter(ctx context.Context, config WorkerConfig, s *share, lan
 	}
 	w := &Worker{
 		share: s, lane: lane, balancer: b, config: config, name: name, metrics: config.Metrics,
-		logger:  config.Logger.With("balancer", b.Namespace(), "worker", name.String()),
-		closed:  make(chan struct{}),
-		changed: make(chan struct{}, 1), requested: make(chan struct{}, 1),
-		streams: make(map[string]*held),
+		logger:    config.Logger.With("balancer", b.Namespace(), "worker", name.String()),
+		closed:    make(chan struct{}),
+		requested: make(chan struct{}, 1),
+		streams:   make(map[string]*held),
 	}
 	w.life, w.end = context.WithCancel(context.WithoutCancel(ctx))
 	return w, nil
