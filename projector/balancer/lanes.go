@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/projectord/projectord/internal/keyspace"
 )
 
 const (
@@ -24,7 +26,9 @@ type Lane struct {
 	// Name is [a-z][a-z0-9]*.
 	Name string
 	// Weight is how much of a worker's capacity the lane gets while others have streams
-	// waiting too, in relation to theirs: 1 to 1,000.
+	// waiting too, in relation to theirs: 1 to 1,000. No lane that has some gets less than
+	// one place, so the weights count in full where the Capacity is at least their sum divided
+	// by the smallest: 10 for 6, 3 and 1. With 4 places those lanes have 2, 1 and 1.
 	Weight int
 }
 
@@ -39,7 +43,9 @@ type Lane struct {
 // it, to the one named first. So a lane that alone has streams waiting gets nearly
 // everything: in each other lane one place is left to wait for streams, which no other lane
 // takes while the lane has nothing. With it, what is announced there is assigned at once,
-// however busy the worker is. Nothing is taken from a handler: a lane comes to its share as
+// however busy the worker is, and in whichever partition: all are listened to. What several
+// partitions bring for one place goes back, to any worker with room, and is TakenOver then, or
+// offered by [Expired] where the worker wants that. Nothing is taken from a handler: a lane comes to its share as
 // streams are finished.
 //
 // Lanes are safe for concurrent use and need no closing.
@@ -52,7 +58,8 @@ var laneName = regexp.MustCompile(`^[a-z][a-z0-9]*$`)
 
 // OpenLanes opens the balancer of each lane as [Open] does, and refuses what that refuses.
 // There are 2 to 8 lanes, in the order of their priority. All programs name the same ones:
-// what is announced in a lane in which nobody joins waits.
+// what is announced in a lane in which nobody joins waits. A namespace has up to 48 bytes
+// together with the underscore and the name of a lane. Nothing is written where one is too long.
 func OpenLanes(ctx context.Context, client redis.UniversalClient, config Config, lanes ...Lane) (*Lanes, error) {
 	config.Namespace = cmp.Or(config.Namespace, DefaultNamespace)
 	if len(lanes) < 2 || len(lanes) > maxLanes {
@@ -67,6 +74,9 @@ func OpenLanes(ctx context.Context, client redis.UniversalClient, config Config,
 			return nil, fmt.Errorf("opening lanes of balancer %q: lane %q is there twice", config.Namespace, lane.Name)
 		case lane.Weight < 1 || lane.Weight > maxWeight:
 			return nil, fmt.Errorf("opening lanes of balancer %q: the Weight of lane %q is %d; it is 1 to %d", config.Namespace, lane.Name, lane.Weight, maxWeight)
+		}
+		if err := keyspace.CheckNamespace(config.Namespace + "_" + lane.Name); err != nil {
+			return nil, fmt.Errorf("opening lanes of balancer %q: lane %q: %w", config.Namespace, lane.Name, err)
 		}
 	}
 	for _, lane := range lanes {

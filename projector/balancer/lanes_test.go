@@ -412,6 +412,33 @@ func TestLanesNameLost(t *testing.T) {
 	holding(t, other, map[string]int{"high": 1})
 }
 
+// A name is kept in the lanes that have it while it is waited for in others.
+func TestLanesNameKept(t *testing.T) {
+	client := testenv.Redis(t)
+	l := openLanes(t, client, three...)
+	name := func(lane string) string { return "{" + l.Lane(lane).Namespace() + "}:worker:pod-1" }
+	if err := client.Set(t.Context(), name("low"), "another", 1200*time.Millisecond).Err(); err != nil {
+		t.Fatal(err)
+	}
+	joined := make(chan error, 1)
+	go func() {
+		w, err := l.Join(t.Context(), balancer.WorkerConfig{Name: "pod-1", TTL: time.Second, Getenv: noEnv})
+		if err == nil {
+			err = w.Close(t.Context())
+		}
+		joined <- err
+	}()
+	testenv.Wait(t, waitLong, func() error { return client.Get(t.Context(), name("high")).Err() })
+	for client.Exists(t.Context(), name("low")).Val() > 0 {
+		if client.Exists(t.Context(), name("high")).Val() == 0 {
+			t.Fatal("the name is free in a lane while it is waited for in another")
+		}
+	}
+	if err := <-joined; err != nil {
+		t.Error(err)
+	}
+}
+
 // An outage of Redis disowns the streams of all lanes, and they come again.
 func TestLanesOutage(t *testing.T) {
 	server := testenv.RedisAOF(t)
@@ -481,6 +508,13 @@ func TestLanesRefuse(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("the error %v lacks %s", err, words)
 		}
+	}
+	_, err := balancer.OpenLanes(t.Context(), client, balancer.Config{Namespace: strings.Repeat("n", 42)}, three...)
+	if err == nil || !strings.Contains(err.Error(), `lane "normal": namespace "nnn`) {
+		t.Error("the error is", err)
+	}
+	if keys := client.Keys(t.Context(), "*nnn*").Val(); len(keys) > 0 {
+		t.Error("of lanes that were refused are left", keys)
 	}
 	l := openLanes(t, client, three...)
 	if _, err := l.Join(t.Context(), balancer.WorkerConfig{Capacity: 2}); err == nil || !strings.Contains(err.Error(), "Capacity is 2, and there are 3 lanes") {

@@ -35,8 +35,12 @@ func join(ctx context.Context, config WorkerConfig, balancers []*Balancer, lanes
 	}
 	begun, err := s.begin(ctx, config, balancers, lanes)
 	if err != nil {
+		for _, inc := range begun {
+			inc.session.Stop(context.WithoutCancel(ctx))
+		}
 		for _, w := range s.workers {
 			w.end()
+			w.background.Wait()
 			w.name.Release(context.WithoutCancel(ctx)) // it would be taken for a TTL
 		}
 		return nil, err
@@ -47,21 +51,22 @@ func join(ctx context.Context, config WorkerConfig, balancers []*Balancer, lanes
 	return s, nil
 }
 
-// begin gets the names first, which may take a TTL, and then the sessions, which would not
-// last for that.
+// begin gets the names first, which may take a TTL, and keeps them, and then the sessions,
+// which would not last for that. After an error it returns those that have begun.
 func (s *share) begin(ctx context.Context, config WorkerConfig, balancers []*Balancer, lanes []Lane) (begun []*incarnation, err error) {
 	for i, b := range balancers {
 		w, err := b.enter(ctx, config, s, lanes[i])
 		if err != nil {
 			return nil, err
 		}
+		w.background.Go(func() { w.name.Run(w.life) })
 		s.workers = append(s.workers, w)
 		config.Name = w.ID() // the same in all lanes
 	}
 	for _, w := range s.workers {
 		inc, err := w.begin(ctx)
 		if err != nil {
-			return nil, err
+			return begun, err
 		}
 		begun = append(begun, inc)
 	}

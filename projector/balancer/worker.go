@@ -85,7 +85,7 @@ func (b *Balancer) Join(ctx context.Context, config WorkerConfig) (*Worker, erro
 	return s.workers[0], nil
 }
 
-// enter makes a worker of a share, which does nothing before [Worker.start].
+// enter makes a worker of a share, which does nothing before [Worker.start] but keep its name.
 func (b *Balancer) enter(ctx context.Context, config WorkerConfig, s *share, lane Lane) (*Worker, error) {
 	name, err := lease.AcquireName(ctx, b.client, lease.NameConfig{
 		Namespace: b.Namespace(), Given: config.Name, Getenv: config.Getenv, TTL: config.TTL,
@@ -106,7 +106,6 @@ func (b *Balancer) enter(ctx context.Context, config WorkerConfig, s *share, lan
 
 // start has the worker be given streams, by a session that it has begun.
 func (w *Worker) start(inc *incarnation) {
-	w.background.Go(func() { w.name.Run(w.life) })
 	w.background.Go(func() { w.run(inc) })
 	w.background.Go(w.settle)
 	w.background.Go(w.mind)
