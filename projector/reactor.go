@@ -34,6 +34,9 @@ type ReactorConfig struct {
 	// Since has events passed over, unread, whose time is before it: a reactor that is
 	// added to streams with a history would have all of that done outside otherwise. It
 	// goes by the time that an event carries, so what is imported is as old as it says.
+	// Of a stream whose beginning was removed the first event that is left says it of
+	// those before: where it is before Since they are passed over too, otherwise the stream
+	// is parked.
 	// Defaults to the zero time, before which there is nothing.
 	Since time.Time
 	// Events knows the events of those categories.
