@@ -189,3 +189,27 @@ func TestIdleDoesNotSpin(t *testing.T) {
 		}
 	}
 }
+
+// What partitions bring together for one place goes to a worker with room, and waits for
+// none of the TTLs after which it would be looked for anyway.
+func TestHandedOnWhereItDoesNotFit(t *testing.T) {
+	for kind, client := range map[string]redis.UniversalClient{"cluster": largePool(t), "redis": testenv.Redis(t)} {
+		t.Run(kind, func(t *testing.T) {
+			const partitions, n = 16, 60
+			b := open(t, client, partitions)
+			w := join(t, b, balancer.WorkerConfig{Capacity: 1, TTL: waitLong})
+			announce(t, b, "before")
+			assigned(t, w, 1)
+			mustFinish(t, w, "before") // it listens to all
+			announce(t, b, names(n)...)
+			other := join(t, b, balancer.WorkerConfig{Capacity: n, TTL: waitLong})
+			begun := time.Now()
+			owned(t, n, w, other)
+			if took := time.Since(begun); took > waitLong/2 || len(w.Held()) > 1 {
+				t.Errorf("after %s one with a single place has %d", took, len(w.Held()))
+			} else {
+				t.Log("it took", took)
+			}
+		})
+	}
+}
