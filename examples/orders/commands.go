@@ -104,7 +104,7 @@ it is stopped goes to other pickers at once, and when it is killed after the TTL
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&config.Name, "as", "", "the picker's `name`; else that of POD_NAME, POD_IP or the host")
-	flags.IntVar(&config.Capacity, "places", 4, "how many orders it has at a time")
+	flags.IntVar(&config.Capacity, "places", 10, "how many orders it has at a time; with fewer than 10 the lanes do not come to their shares")
 	flags.DurationVar(&config.TTL, "within", time.Second, "how long its orders rest after it died")
 	flags.DurationVar(&takes, "takes", time.Second, "how long it takes to pick an order")
 	return cmd

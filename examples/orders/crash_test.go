@@ -56,7 +56,7 @@ func newWarehouse(t *testing.T, orders int) *warehouse {
 // picker starts a picker in a process of its own.
 func (w *warehouse) picker(name, takes string) *story.Child {
 	w.t.Helper()
-	c, err := w.crew.Start(w.t.Context(), name, nil, "pick", "--within", "500ms", "--takes", takes)
+	c, err := w.crew.Start(w.t.Context(), name, nil, "pick", "--places", "4", "--within", "500ms", "--takes", takes)
 	if err != nil {
 		w.t.Fatal(err)
 	}

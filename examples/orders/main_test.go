@@ -52,9 +52,9 @@ func TestStory(t *testing.T) {
 	}
 	for _, want := range []string{
 		"1 and 2 are charged", "3 is declined", "4 times out twice", "order-5  1", "1 stream of charges retried",
-		"nobody had to be told to try again", "picker-1 begins with all of them", "All 7 are picked, each once",
-		"all of them among the first 14 of the 35", "13 are left, and not 10", "10 are left",
-		"where 46 is wanted: projection fronts", "54 were charged by the bank once, and picked once.",
+		"nobody had to be told to try again", "picker-1 begins with all of them", "another picker has the order: token", "All 9 are picked, each once",
+		"for both it knows that key", "all of them among the first 18 of the 42", "13 are left, and not 10", "10 are left",
+		"where 55 is wanted: projection fronts", "63 were charged by the bank once, and picked once.",
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("it does not say %q:\n%s", want, out)

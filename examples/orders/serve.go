@@ -20,12 +20,12 @@ const (
 	// can do.
 	trafficEvery = 400 * time.Millisecond
 	// trafficTakes is how long it takes to pick one, and trafficPlaces how many a picker has.
-	trafficTakes  = 4 * time.Second
-	trafficPlaces = 5
+	trafficTakes  = 8 * time.Second
+	trafficPlaces = 10
 	// trafficIdle is how long an order stays that nothing happens to any more.
 	trafficIdle = 2 * time.Minute
 	// unpicked is how many orders wait when no more are placed until some are picked.
-	unpicked = 40
+	unpicked = 50
 )
 
 // serve has a program be what the command dev runs: with a bank, fronts and two pickers in the

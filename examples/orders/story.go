@@ -63,7 +63,7 @@ func tell(ctx context.Context, server *embedded.Server, out io.Writer) (err erro
 	go serveUntil(ctx, listener, t.bank)
 	t.crew = newCrew(server.URL(), bankVariable+"=http://"+listener.Addr().String())
 	defer t.crew.Kill()
-	for _, chapter := range []func(context.Context) error{t.pay, t.mend, t.outage, t.crash, t.priorities, t.bounded, t.count} {
+	for _, chapter := range []func(context.Context) error{t.pay, t.mend, t.outage, t.repeat, t.crash, t.priorities, t.bounded, t.count} {
 		if err := chapter(ctx); err != nil {
 			return err
 		}
@@ -197,6 +197,59 @@ func (t *telling) outage(ctx context.Context) error {
 	return nil
 }
 
+// repeat has charges come through that nobody is told of, so that the bank is asked again.
+func (t *telling) repeat(ctx context.Context) error {
+	t.say("\nOne more order comes. The bank charges it, and its reply is lost. Then office-2 closes, another order comes, and")
+	t.say("office-1 is killed when the bank has charged that one too and office-1 does not know yet.")
+	t.bank.Lose(1)
+	if err := t.place(ctx, "lost", "ann", "high", 300, 1); err != nil {
+		return err
+	}
+	if err := t.crew.Until(ctx, "the order whose reply was lost is charged", func() error { return t.are(ctx, order.StateCharged, "lost") }); err != nil {
+		return err
+	}
+	if err := t.crew.Stop("office-2"); err != nil {
+		return err
+	}
+	killed, office := make(chan struct{}), t.crew.Named("office-1")
+	t.bank.Behind(func(string) {
+		t.bank.Behind(func(string) {})
+		office.Kill()
+		close(killed)
+	})
+	if err := t.place(ctx, "killed", "ben", "normal", 300, 1); err != nil {
+		return err
+	}
+	select {
+	case <-killed:
+	case <-time.After(story.Patience):
+		return errors.New("the bank was not asked to charge the order killed")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	o, err := t.history(ctx, "killed")
+	if err != nil {
+		return err
+	}
+	if o.State != order.StatePlaced || t.bank.Charges("killed") != 1 {
+		return fmt.Errorf("the order is %s, and charged by the bank %d times", o.State, t.bank.Charges("killed"))
+	}
+	if _, err := t.crew.Start(ctx, "office-3", nil, "run", "--ttl", "1s"); err != nil {
+		return err
+	}
+	if err := t.crew.Until(ctx, "the order of the office that was killed is charged", func() error { return t.are(ctx, order.StateCharged, "killed") }); err != nil {
+		return err
+	}
+	for _, id := range []string{"lost", "killed"} {
+		if err := errors.Join(story.AtLeast(len(t.bank.Calls(id)), 2, "calls for order "+id), story.Expect(t.bank.Charges(id), 1, "charges of order "+id)); err != nil {
+			return err
+		}
+	}
+	t.say("office-3 opens. For both orders the bank was asked again, with the same key, and for both it knows that key:")
+	t.say("each is charged once.")
+	return nil
+}
+
 // crash has a picker killed while it has orders.
 func (t *telling) crash(ctx context.Context) error {
 	n := len(t.placed)
@@ -232,12 +285,26 @@ func (t *telling) crash(ctx context.Context) error {
 	if err := story.Expect(len(all), n, "entries that are pending"); err != nil {
 		return err
 	}
-	t.say("picker-2 and picker-3 begin. Two seconds after picker-1's last sign of life they take over its orders, and pick")
-	t.say("them. (That is --within 2s; it is one second unless it is set.)")
-	for _, name := range []string{"picker-2", "picker-3"} {
-		if _, err := t.crew.Start(ctx, name, nil, "pick", "--within", "2s", "--takes", "10ms"); err != nil {
-			return err
-		}
+	t.say("picker-2 begins. Two seconds after picker-1's last sign of life it takes over its orders. (That is --within 2s; it")
+	t.say("is one second unless it is set.)")
+	if _, err := t.crew.Start(ctx, "picker-2", nil, "pick", "--places", "20", "--within", "2s", "--takes", "1h"); err != nil {
+		return err
+	}
+	if err := t.crew.Until(ctx, "picker-2 has begun all orders", func() error { return t.begunAfter(ctx, before) }); err != nil {
+		return err
+	}
+	refused, err := t.late(ctx, before)
+	if err != nil {
+		return err
+	}
+	t.say("Had picker-1 only been stuck, and noted now that it has picked its orders, each of them would refuse that:")
+	t.say("\n  %v\n", refused)
+	t.say("picker-2 is stopped, which gives its orders back, so picker-3 has them at once.")
+	if _, err := t.crew.Start(ctx, "picker-3", nil, "pick", "--within", "2s", "--takes", "10ms"); err != nil {
+		return err
+	}
+	if err := t.crew.Stop("picker-2"); err != nil {
+		return err
 	}
 	if err := t.allPicked(ctx); err != nil {
 		return err
@@ -247,26 +314,54 @@ func (t *telling) crash(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if picked.State != order.StatePicked || picked.Picks != 1 || picked.Picker == "picker-1" || picked.Token <= before[id] {
+		if picked.State != order.StatePicked || picked.Picks != 1 || picked.Picker != "picker-3" || picked.Token <= before[id] {
 			return fmt.Errorf("order %s is %+v, and picker-1 had token %d", id, picked, before[id])
 		}
 	}
-	t.say("All %d are picked, each once, with a token higher than the one picker-1 had: had it only been stuck, what it", n)
-	t.say("wrote afterwards would be refused.")
-	return t.crew.Stop("picker-2", "picker-3")
+	t.say("All %d are picked, each once.", n)
+	return t.crew.Stop("picker-3")
+}
+
+// begunAfter returns an error unless all orders were begun with higher tokens.
+func (t *telling) begunAfter(ctx context.Context, tokens map[string]uint64) error {
+	now, err := t.takenBy(ctx)
+	if err != nil {
+		return err
+	}
+	for id, token := range tokens {
+		if now[id] <= token {
+			return fmt.Errorf("order %s was begun with token %d, and after that with %d", id, token, now[id])
+		}
+	}
+	return nil
+}
+
+// late writes, to all orders, what a picker would that has lost them, and returns with what
+// words that is refused.
+func (t *telling) late(ctx context.Context, tokens map[string]uint64) (refused error, err error) {
+	at := t.shop.repository(t.store)
+	for _, id := range t.placed {
+		for _, write := range []order.Decision{order.Take("picker-1", tokens[id]), order.Pick("picker-1", tokens[id])} {
+			if _, refused = at.Execute(ctx, id, write); !errors.Is(refused, order.ErrStale) {
+				return nil, fmt.Errorf("order %s takes what picker-1 writes with token %d: %v", id, tokens[id], refused)
+			}
+		}
+	}
+	return refused, nil
 }
 
 const (
-	slowOrders, rushOrders = 30, 5
+	slowOrders, rushOrders = 30, 12
 	// rushedBy is by which order that is begun all urgent ones have been, at the latest. The
-	// places of a picker are 4: one waits for normal orders, and two of the other three are
-	// for high ones while there are any.
-	rushedBy = 14
+	// places of a picker are 10: one waits for normal orders, and of the other nine one is
+	// for low ones and all others for high ones, while there are any. Had both as many, the
+	// last urgent one would be the 20th or a later one.
+	rushedBy = 18
 )
 
 // priorities has many orders come that are not urgent, and then a few that are.
 func (t *telling) priorities(ctx context.Context) error {
-	t.say("\n%d orders come that are not urgent, and then %d that are. Then there is one picker, with 4 places.", slowOrders, rushOrders)
+	t.say("\n%d orders come that are not urgent, and then %d that are. Then there is one picker, with 10 places.", slowOrders, rushOrders)
 	first := len(t.placed)
 	if err := t.place(ctx, "slow", "cat", "low", 300, slowOrders); err != nil {
 		return err
@@ -291,7 +386,10 @@ func (t *telling) priorities(ctx context.Context) error {
 		}
 		begun = append(begun, all...)
 	}
-	slices.SortFunc(begun, func(a, b taken) int { return a.at.Compare(b.at) })
+	// At the same millisecond the urgent ones count as the later ones.
+	slices.SortFunc(begun, func(a, b taken) int {
+		return cmp.Or(a.at.Compare(b.at), strings.Compare(b.lane, a.lane))
+	})
 	last, between := 0, 0
 	for i, b := range begun {
 		if b.lane == "high" {
@@ -323,12 +421,12 @@ func (t *telling) bounded(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.say("The front keeps a log, arrivals-web, of all %d orders. Of that the newest 10 are wanted from now on. The offices are", arrived)
+	t.say("The front keeps a log, arrivals-web, of all %d orders. Of that the newest 10 are wanted from now on. The office is", arrived)
 	t.say("closed, and 12 more orders come, which the read model of the fronts does not know yet.")
 	if err := t.atEnd(ctx, order.FrontsProjection); err != nil {
 		return err
 	}
-	if err := t.crew.Stop("office-1", "office-2"); err != nil {
+	if err := t.crew.Stop("office-3"); err != nil {
 		return err
 	}
 	const unseen = 12
@@ -343,8 +441,8 @@ func (t *telling) bounded(ctx context.Context) error {
 	if err := t.left(ctx, unseen+1); err != nil {
 		return err
 	}
-	t.say("%d are left, and not 10: the 12 are needed, and the one before them. The offices open, and then the rest may go.", unseen+1)
-	if _, err := t.crew.Start(ctx, "office-3", nil, "run", "--ttl", "1s"); err != nil {
+	t.say("%d are left, and not 10: the 12 are needed, and the one before them. The office opens, and then the rest may go.", unseen+1)
+	if _, err := t.crew.Start(ctx, "office-4", nil, "run", "--ttl", "1s"); err != nil {
 		return err
 	}
 	if err := t.atEnd(ctx, order.FrontsProjection); err != nil {
@@ -373,8 +471,11 @@ func (t *telling) count(ctx context.Context) error {
 		if o.Picks != 1 {
 			return fmt.Errorf("order %s was picked %d times", id, o.Picks)
 		}
+		if err := story.Expect(t.bank.Charges(id), 1, "charges of order "+id); err != nil {
+			return err
+		}
 	}
-	if err := story.Expect(t.bank.Charges(), len(t.placed), "charges"); err != nil {
+	if err := story.Expect(t.bank.Total(), len(t.placed), "charges"); err != nil {
 		return err
 	}
 	for _, name := range []string{charges, dispatches, order.OrdersProjection, order.LanesProjection} {
@@ -392,7 +493,7 @@ func (t *telling) count(ctx context.Context) error {
 	if err := t.are(ctx, "", t.placed...); err != nil {
 		return err
 	}
-	if err := t.crew.Stop("office-3", "picker-4"); err != nil {
+	if err := t.crew.Stop("office-4", "picker-4"); err != nil {
 		return err
 	}
 	t.say("In the end %d orders were placed, of which 1 was declined; %d were charged by the bank once, and picked once.", len(t.placed)+1, len(t.placed))

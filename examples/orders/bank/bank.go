@@ -1,6 +1,6 @@
 // Package bank is a make-believe of a payment service, which fails in all the ways that
-// matter to whoever asks it: it declines, it does not know whom to charge, it times out, and
-// it is down.
+// matter to whoever asks it: it declines, it does not know whom to charge, it times out, its
+// reply is lost behind a charge, and it is down.
 package bank
 
 import (
@@ -42,13 +42,19 @@ type Bank struct {
 	down    bool
 	opened  map[string]bool
 	charged map[string]string      // payments by key: a charge that is repeated is one
+	charges map[string]int         // by order: how often it was charged
 	calls   map[string][]time.Time // by order
 	turned  int                    // calls while it was down
+	lose    int                    // of how many of the next charges the reply is lost
+	behind  func(order string)     // called behind a charge
 }
 
 // New returns a bank that is up.
 func New() *Bank {
-	return &Bank{opened: make(map[string]bool), charged: make(map[string]string), calls: make(map[string][]time.Time)}
+	return &Bank{
+		opened: make(map[string]bool), charged: make(map[string]string), charges: make(map[string]int),
+		calls: make(map[string][]time.Time), behind: func(string) {},
+	}
 }
 
 // SetDown has it be down, or up again.
@@ -65,8 +71,30 @@ func (b *Bank) Turned() int {
 	return b.turned
 }
 
-// Charges returns how many charges came through.
-func (b *Bank) Charges() int {
+// Lose has it charge the next n orders, and lose its reply to whoever asked.
+func (b *Bank) Lose(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lose += n
+}
+
+// Behind has f called with the order behind every charge, before whoever asked is told. It
+// may be called by several goroutines at once. Charges that are only repeated are none.
+func (b *Bank) Behind(f func(order string)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.behind = f
+}
+
+// Charges returns how often an order was charged: once for each key that it was asked with.
+func (b *Bank) Charges(order string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.charges[order]
+}
+
+// Total returns how many charges came through, of all orders together.
+func (b *Bank) Total() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.charged)
@@ -100,37 +128,49 @@ func (b *Bank) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	status, answer := b.serve(r.URL.Path, asked)
+	status, answer, after := b.serve(r.URL.Path, asked)
+	after()
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(answer) // whoever has gone asks again
 }
 
-func (b *Bank) serve(path string, asked request) (int, reply) {
+// serve answers a call, and returns what is to be done before whoever asked is told.
+func (b *Bank) serve(path string, asked request) (status int, answer reply, after func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	after = func() {}
 	switch {
 	case b.down:
 		b.turned++
-		return http.StatusServiceUnavailable, reply{}
+		return http.StatusServiceUnavailable, reply{}, after
 	case path == "/accounts":
 		b.opened[asked.User] = true
-		return http.StatusOK, reply{}
+		return http.StatusOK, reply{}, after
 	case path != "/charges":
-		return http.StatusNotFound, reply{Error: "there is no " + path}
+		return http.StatusNotFound, reply{Error: "there is no " + path}, after
 	}
 	b.calls[asked.Order] = append(b.calls[asked.Order], time.Now())
 	switch {
 	case asked.User == Unknown && !b.opened[asked.User]:
-		return http.StatusUnprocessableEntity, reply{Error: "there is no account of " + asked.User}
+		return http.StatusUnprocessableEntity, reply{Error: "there is no account of " + asked.User}, after
 	case asked.User == Hasty && len(b.calls[asked.Order]) <= timeouts:
-		return http.StatusGatewayTimeout, reply{}
+		return http.StatusGatewayTimeout, reply{}, after
 	case asked.AmountCents > Limit:
-		return http.StatusPaymentRequired, reply{Error: "it is more than the account holds"}
+		return http.StatusPaymentRequired, reply{Error: "it is more than the account holds"}, after
 	}
 	if b.charged[asked.Key] == "" {
 		b.charged[asked.Key] = fmt.Sprintf("payment-%d", len(b.charged)+1)
+		b.charges[asked.Order]++
+		behind, lost := b.behind, b.lose > 0
+		b.lose = max(0, b.lose-1)
+		after = func() {
+			behind(asked.Order)
+			if lost {
+				panic(http.ErrAbortHandler) // closes the connection
+			}
+		}
 	}
-	return http.StatusOK, reply{Payment: b.charged[asked.Key]}
+	return http.StatusOK, reply{Payment: b.charged[asked.Key]}, after
 }
 
 // Client asks a bank. It is safe for concurrent use.
