@@ -142,3 +142,24 @@ func TestStuckPicker(t *testing.T) {
 		t.Error("then the order was picked by", pickers)
 	}
 }
+
+// A picker that is given an order with a token lower than one the order knows, as when Redis
+// has lost the lanes and its clock has gone back, says so and gives the order back: it does
+// not keep it for ever, and in silence.
+func TestLowerToken(t *testing.T) {
+	t.Parallel()
+	w := newWarehouse(t, 1)
+	const higher = 1 << 62
+	if _, err := w.shop.repository(w.store).Execute(t.Context(), "0", order.Take("gone", higher)); err != nil {
+		t.Fatal(err)
+	}
+	c := w.picker("one", "1ms")
+	w.says(c, order.ErrStale.Error(), 2) // so it was given back, and came again
+	o, err := w.history(t.Context(), "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Picks != 0 || o.Token != higher {
+		t.Errorf("the order is %+v", o)
+	}
+}

@@ -66,11 +66,15 @@ func (p *picker) pick(a balancer.Assignment) error {
 		err = p.note(ctx, stream, order.Pick(p.worker.ID(), a.Token))
 	}
 	switch {
-	case ctx.Err() != nil, errors.Is(err, order.ErrStale):
-		return nil // another one has it
+	case ctx.Err() != nil:
+		return nil // another one has it, or is to
 	case errors.Is(err, order.ErrPicked), errors.Is(err, order.ErrNotCharged):
 		// It was picked, and only that could not be told; or has gone since.
 	case err != nil:
+		// Also ErrStale: another one has come to the order with a higher token, which this
+		// one is not told yet, and then HandBack refuses; or Redis has lost the lanes, its
+		// clock has gone back, and tokens are lower than before. Whoever is given it next
+		// has a higher one.
 		return errors.Join(err, p.worker.HandBack(ctx, a))
 	}
 	return p.worker.Finish(ctx, a)
