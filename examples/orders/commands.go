@@ -157,6 +157,10 @@ func picking(ctx context.Context, client redis.UniversalClient, namespace string
 	if err != nil {
 		return nil, err
 	}
+	all, err := handedOutIn(ctx, l)
+	if err != nil {
+		return nil, err
+	}
 	given := make(map[string]time.Duration)
 	pending, err := pendingIn(ctx, client, l)
 	if err != nil {
@@ -165,23 +169,23 @@ func picking(ctx context.Context, client redis.UniversalClient, namespace string
 	for _, p := range pending {
 		given[p.lane+" "+p.order] = p.idle
 	}
+	for i, o := range all {
+		all[i].Idle = given[o.Lane+" "+o.Order]
+	}
+	return all, nil
+}
+
+// handedOutIn returns the same without saying since when.
+func handedOutIn(ctx context.Context, l *balancer.Lanes) (pickingView, error) {
 	all := pickingView{}
 	for s, err := range l.Streams(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, handedOut{Order: s.Stream, Lane: s.Lane, Picker: s.Worker, Idle: given[s.Lane+" "+s.Stream]})
+		all = append(all, handedOut{Order: s.Stream, Lane: s.Lane, Picker: s.Worker})
 	}
 	slices.SortStableFunc(all, func(a, b handedOut) int { return strings.Compare(a.Lane+a.Order, b.Lane+b.Order) })
 	return all, nil
-}
-
-// cutLast is strings.Cut at the last separator.
-func cutLast(s, separator string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, separator); i >= 0 {
-		return s[:i], s[i+len(separator):], true
-	}
-	return s, "", false
 }
 
 // newBank is the command that runs a bank.

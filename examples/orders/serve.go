@@ -116,7 +116,7 @@ func (s *shop) fronts(ctx context.Context, store eventstore.Store, l *balancer.L
 		case n%50 == 13:
 			p.User = bank.Hasty
 		}
-		front := []string{"web", "phone"}[rand.IntN(2)]
+		front := fronts[rand.IntN(len(fronts))]
 		if err := s.place(ctx, store, front, fmt.Sprintf("%s-%d", front, n), p); err != nil {
 			return err
 		}
