@@ -67,17 +67,18 @@ func newChannel(name string, events *eventstore.Registry, to *provider.Client) p
 	return p
 }
 
-// verdict says to the engine what an error of the provider means. What it refuses it will
-// always refuse, so the user is parked. Where it is away, or its reply was lost, that says
-// nothing about the event: it is tried again until there is an answer.
+// verdict says to the engine what an error of the provider means. Where it is away, or its
+// reply was lost, that says nothing about the event: it is tried again until there is an
+// answer. What it refuses, or makes nothing of, will be no better next time, so the stream is
+// parked.
 func verdict(err error) error {
 	switch {
-	case errors.Is(err, provider.ErrRefused):
-		return projector.Unrecoverable(err)
+	case err == nil:
+		return nil
 	case errors.Is(err, provider.ErrUnavailable):
 		return projector.Transient(err)
 	}
-	return err
+	return projector.Unrecoverable(err)
 }
 
 // keepChannels returns the reactors of channels. All there is to keep is how far each has

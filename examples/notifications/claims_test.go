@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/projectord/projectord/internal/keyspace"
 	"github.com/projectord/projectord/internal/story"
 	"github.com/projectord/projectord/internal/testenv"
+	"github.com/projectord/projectord/projector"
 )
 
 // scene is a stage on a real Redis, of one test.
@@ -275,5 +278,29 @@ func TestUnknownChannel(t *testing.T) {
 	t.Parallel()
 	if _, err := newApp(func(string) string { return "email,fax" }); err == nil || !strings.Contains(err.Error(), `"fax"`) {
 		t.Errorf("a channel that there is not: %v", err)
+	}
+}
+
+// A provider that is away is asked again; a call that it refuses, or makes nothing of, is not.
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(provider.New(provider.Config{}))
+	t.Cleanup(server.Close)
+	to := &provider.Client{URL: server.URL}
+	if err := verdict(to.Set(t.Context(), provider.Fault{Channel: push, Fail: 1, Refuse: "user-1"})); err != nil {
+		t.Fatal(err)
+	}
+	d := provider.Delivery{Channel: push, Event: "1", User: "user-1"}
+	if err := verdict(to.Deliver(t.Context(), d)); !errors.Is(err, projector.ErrTransient) {
+		t.Errorf("a call that fails: %v", err)
+	}
+	if err := verdict(to.Deliver(t.Context(), d)); !errors.Is(err, projector.ErrUnrecoverable) {
+		t.Errorf("a call that is refused: %v", err)
+	}
+	if err := verdict(to.Deliver(t.Context(), provider.Delivery{Channel: push})); !errors.Is(err, projector.ErrUnrecoverable) {
+		t.Errorf("a call that makes no sense: %v", err)
+	}
+	if err := verdict(to.Deliver(t.Context(), provider.Delivery{Channel: push, Event: "1", User: "user-2"})); err != nil {
+		t.Errorf("a call that is answered: %v", err)
 	}
 }

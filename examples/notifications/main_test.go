@@ -121,6 +121,24 @@ func TestServe(t *testing.T) {
 	}
 	post(t, at+"/api/v1/streams/provider-sms/events", `{"type":"provider_slowed","data":{"slow":"0s"}}`)
 	testenv.Wait(t, waitLong, func() error { return story.AtLeast(counts()[sms], before[sms]+1, "short messages") })
+	// What the provider makes nothing of is parked at once.
+	post(t, at+"/api/v1/streams/provider-push/events", `{"type":"provider_slowed","data":{"slow":"soon"}}`)
+	testenv.Wait(t, waitLong, func() error {
+		var parked struct {
+			Parked []struct {
+				Stream   string `json:"stream"`
+				Attempts int    `json:"attempts"`
+			} `json:"parked"`
+		}
+		said := get(t, at+"/api/v1/parked?projection=faults")
+		if err := json.Unmarshal([]byte(said), &parked); err != nil {
+			return fmt.Errorf("%w: %s", err, said)
+		}
+		if len(parked.Parked) != 1 || parked.Parked[0].Stream != "provider-push" || parked.Parked[0].Attempts != 1 {
+			return fmt.Errorf("parked are %s", said)
+		}
+		return nil
+	})
 	if status := get(t, at+"/api/v1/status"); !strings.Contains(status, `"projection": "chat"`) {
 		t.Errorf("the status is %s", status)
 	}

@@ -54,7 +54,7 @@ type ProviderSlowed struct {
 func newFaults(events *eventstore.Registry, to *provider.Client) projector.Projection {
 	p := projector.NewReactor("faults", projector.ReactorConfig{Categories: []string{"provider"}, Events: events})
 	projector.OnReact(p, func(ctx context.Context, e ProviderSlowed, r *eventstore.Recorded) error {
-		return to.Set(ctx, provider.Fault{Channel: r.Stream.ID(), Slow: e.Slow})
+		return verdict(to.Set(ctx, provider.Fault{Channel: r.Stream.ID(), Slow: e.Slow}))
 	})
 	return p
 }
