@@ -403,7 +403,7 @@ func (t *telling) priorities(ctx context.Context) error {
 	}
 	t.say("The urgent ones are begun first, all of them among the first %d of the %d. Meanwhile the others go on too,", rushedBy, slowOrders+rushOrders)
 	t.say("more slowly, as the low lane has its share: nobody waits for ever. What has been taken more often than picked")
-	t.say("are the orders that picker-1 had begun.")
+	t.say("are the orders that picker-1 and picker-2 had begun.")
 	if err := t.atEnd(ctx, order.LanesProjection); err != nil {
 		return err
 	}
