@@ -198,9 +198,12 @@ func TestHandedOnWhereItDoesNotFit(t *testing.T) {
 			const partitions, n = 16, 60
 			b := open(t, client, partitions)
 			w := join(t, b, balancer.WorkerConfig{Capacity: 1, TTL: waitLong})
-			announce(t, b, "before")
-			assigned(t, w, 1)
-			mustFinish(t, w, "before") // it listens to all
+			for i := range 50 { // by then it listens to all
+				before := fmt.Sprint("before-", i)
+				announce(t, b, before)
+				assigned(t, w, 1)
+				mustFinish(t, w, before)
+			}
 			announce(t, b, names(n)...)
 			other := join(t, b, balancer.WorkerConfig{Capacity: n, TTL: waitLong})
 			begun := time.Now()
