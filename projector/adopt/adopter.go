@@ -110,7 +110,7 @@ func (a *Adopter) Run(ctx context.Context) {
 		if err == nil {
 			err = a.holding(ctx, role)
 		}
-		if err != nil && ctx.Err() == nil && !errors.Is(err, lease.ErrRoleTaken) && remind.due(time.Now()) {
+		if err != nil && ctx.Err() == nil && !errors.Is(err, lease.ErrRoleTaken) && !errors.Is(err, errWentBack) && remind.due(time.Now()) {
 			a.config.Logger.Warn("the source is not adopted for a moment", "reason", err)
 		}
 		pause(ctx, min(a.config.TTL, time.Second))

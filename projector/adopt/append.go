@@ -88,6 +88,9 @@ func (t *turn) flush(ctx context.Context, items []item) (map[*key]failure, error
 				f.appended(outcomes[i].Last)
 				t.targets.Add(f.stream, f.target)
 			case errors.As(err, &conflict):
+				if conflict.Actual < f.target.head {
+					return nil, t.wentBack("streams", []string{f.stream.String()})
+				}
 				unknown = append(unknown, f)
 			case final(err):
 				f.fail(failed, err)

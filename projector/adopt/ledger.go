@@ -258,6 +258,20 @@ func (l *Ledger) position(ctx context.Context, source, name string) (p Position,
 	return parsePosition(text)
 }
 
+// texts returns how positions are kept, "" for none.
+func (l *Ledger) texts(ctx context.Context, source string, names []string) ([]string, error) {
+	key := keyspace.Adopted(l.namespace, source)
+	texts := make([]string, len(names))
+	err := redisx.Retry(ctx, func() error {
+		all, err := l.client.HMGet(ctx, key, names...).Result()
+		for i, text := range all {
+			texts[i], _ = text.(string)
+		}
+		return err
+	})
+	return texts, explained(key, err)
+}
+
 // kept is a parking and the text it is kept as.
 type kept struct {
 	Parking

@@ -1,6 +1,7 @@
 package adopt
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -56,8 +57,17 @@ func TestPositionsNeverGoBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		k.pos = at(9, 9, 1)
-		if err := turn.move(t.Context(), []*key{k}); err != nil || k.stored != at(9, 9, 1).text() {
-			t.Errorf("after the loss of the position: %q (%v)", k.stored, err)
+		if err := turn.move(t.Context(), []*key{k}); !errors.Is(err, errWentBack) {
+			t.Errorf("after the loss of the position: %v", err)
+		}
+		if _, err := l.move(t.Context(), "crm", []move{{name, "", at(2, 2, 0).text()}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := turn.move(t.Context(), []*key{k}); !errors.Is(err, errWentBack) {
+			t.Errorf("where the position is behind: %v", err)
+		}
+		if got, err := l.position(t.Context(), "crm", name); err != nil || got != at(2, 2, 0) {
+			t.Errorf("a position that went back is written over: %+v (%v)", got, err)
 		}
 	})
 }

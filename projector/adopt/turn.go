@@ -2,6 +2,7 @@ package adopt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -23,6 +24,8 @@ const (
 	// An idle key is looked at again after idleLeast, and then less and less often.
 	idleLeast = 10 * time.Millisecond
 	idleMost  = time.Second
+	// mostNamed is how many keys are named at a time where something is wrong with many.
+	mostNamed = 20
 	// blockMost is how long reading waits for something new.
 	blockMost = 250 * time.Millisecond
 	// checkEvery is how often it is asked of an idle key what was added and is gone, and
@@ -164,6 +167,9 @@ func (t *turn) round(ctx context.Context) error {
 	}
 	all, err := t.read(ctx, due)
 	if err != nil {
+		return err
+	}
+	if err := t.stands(ctx, due, all); err != nil {
 		return err
 	}
 	failed := make(map[*key]failure)
@@ -495,13 +501,18 @@ func (t *turn) move(ctx context.Context, keys []*key) error {
 			return err
 		}
 		var again []*key
+		var back []string
 		for i, k := range keys {
-			switch is := stands[i]; is {
-			case "":
+			is := stands[i]
+			if is == "" {
 				k.stored = moves[i].to
-			case " ": // it was deleted
-				k.stored = ""
-				again = append(again, k)
+				continue
+			}
+			switch behind, err := k.isBehind(strings.TrimSpace(is)); {
+			case err != nil:
+				return err
+			case behind:
+				back = append(back, k.name)
 			default:
 				p, err := parsePosition(is)
 				if err != nil {
@@ -516,7 +527,70 @@ func (t *turn) move(ctx context.Context, keys []*key) error {
 				again = append(again, k)
 			}
 		}
+		if len(back) > 0 {
+			return t.wentBack("keys", back)
+		}
 		keys = again
+	}
+	return nil
+}
+
+// errWentBack says that a namespace does not have what was written to it and acknowledged,
+// as after a failover of its Redis.
+var errWentBack = errors.New("the namespace has gone back behind what was adopted into it")
+
+// wentBack ends the turn: what it knows does not hold any more. The next one takes the
+// positions that there are, and reads again what is behind them.
+func (t *turn) wentBack(what string, names []string) error {
+	t.logger.Warn("the namespace has gone back behind what was adopted into it, as after a failover of its Redis: what its positions do not count is read again", what, strings.Join(names[:min(len(names), mostNamed)], " "), "of", len(names))
+	return errWentBack
+}
+
+// isBehind reports whether the position that is kept of a key is behind the one that was.
+func (k *key) isBehind(is string) (bool, error) {
+	if k.stored == "" || is == k.stored {
+		return false, nil
+	}
+	if is == "" {
+		return true, nil
+	}
+	p, err := parsePosition(is)
+	if err != nil {
+		return false, fmt.Errorf("the position of %s: %w", k.name, err)
+	}
+	was, err := parsePosition(k.stored)
+	return p.ID.Compare(was.ID) < 0, err
+}
+
+// stands returns an error where the namespace has gone back: before anything is appended
+// by what is known of it, and now and then for keys that have nothing new.
+func (t *turn) stands(ctx context.Context, due []*key, all []got) error {
+	var keys []*key
+	var names []string
+	for i, k := range due {
+		if k.stored != "" && (len(all[i].entries) > 0 || all[i].asked) {
+			keys, names = append(keys, k), append(names, k.name)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	texts, err := t.ledger.texts(ctx, t.source.Name, names)
+	if err != nil {
+		return err
+	}
+	var back []string
+	for i, k := range keys {
+		behind, err := k.isBehind(texts[i])
+		if err != nil {
+			return err
+		}
+		if behind {
+			back = append(back, k.name)
+		}
+	}
+	if len(back) > 0 {
+		return t.wentBack("keys", back)
 	}
 	return nil
 }
