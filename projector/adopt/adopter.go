@@ -56,8 +56,6 @@ type Stats struct {
 }
 
 const (
-	backoffLeast = 50 * time.Millisecond
-	backoffMost  = 2 * time.Second
 	// releaseWithin is how long giving back the role may take.
 	releaseWithin = time.Second
 	// remindEvery is how often it is told that something goes on being wrong.

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/projectord/projectord/eventstore"
@@ -18,6 +21,8 @@ const (
 	// decoded to.
 	mostEvents = eventstore.MaxAppendEvents
 	mostBytes  = eventstore.MaxAppendBytes / 4
+	// mostConflicts is how often a stream is tried in a round that others append to.
+	mostConflicts = 16
 	// reads is how many streams are looked into at a time.
 	reads = 8
 )
@@ -26,6 +31,7 @@ const (
 // appends at exactly that version knows all there is.
 type target struct {
 	head  eventstore.Version
+	last  uuid.UUID     // the id of that event, by which it is known to be the same stream
 	marks map[string]ID // key → the last of its entries that was adopted
 	// whole says that the stream was looked through to its beginning: nothing was
 	// adopted of keys that have no mark.
@@ -59,70 +65,139 @@ type flow struct {
 	target *target
 	// now is how many of the items the append under way has.
 	now int
+	// conflicts is how often the stream was found to be at another version, and actual
+	// which one that was the last time.
+	conflicts int
+	actual    eventstore.Version
+	// refused is why nothing more is appended in this round, and again says that the next
+	// one may do better.
+	refused error
+	again   bool
 }
 
 // failure is why a key cannot go on, and where.
 type failure struct {
 	id  ID
 	err error
+	// again says that it is no fault of the entry: the key is read again from there.
+	again bool
 }
 
-// flush appends items, whatever it takes, and returns which keys cannot go on: nothing of
-// those was appended to the streams concerned from there on. It returns an error when ctx
-// ends.
+// fail notes a failure of a key: the first entry counts, and of that what lasts.
+func fail(failed map[*key]failure, k *key, f failure) {
+	was, ok := failed[k]
+	if c := f.id.Compare(was.id); !ok || c < 0 || c == 0 && was.again {
+		failed[k] = f
+	}
+}
+
+// flush appends items, and returns which keys cannot go on, or not in this round: nothing of
+// those was appended to the streams concerned from there on. It takes a few attempts at each
+// stream, so that none holds up the others. It returns an error when ctx ends, or the
+// namespace went back.
 func (t *turn) flush(ctx context.Context, items []item) (map[*key]failure, error) {
-	failed := make(map[*key]failure)
-	open := t.flows(items)
-	wait := backoffLeast
-	for len(open) > 0 {
-		outcomes := t.store.AppendMany(ctx, t.appends(open))
+	all := t.flows(items)
+	for open := slices.Clone(all); len(open) > 0; {
+		for i, outcome := range t.store.AppendMany(ctx, t.appends(open)) {
+			if err := t.settle(open[i], outcome); err != nil {
+				return nil, err
+			}
+		}
+		group, within := errgroup.WithContext(ctx)
+		group.SetLimit(reads)
+		for _, f := range open {
+			if f.conflicts > 0 && f.isOpen() {
+				group.Go(func() error { return t.catchUp(within, f) })
+			}
+		}
+		if err := group.Wait(); err != nil {
+			return nil, err
+		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		var left, unknown []*flow
-		var trouble error
-		for i, f := range open {
-			conflict := (*eventstore.ConflictError)(nil)
-			switch err := outcomes[i].Err; {
-			case err == nil:
-				f.appended(outcomes[i].Last)
-				t.targets.Add(f.stream, f.target)
-			case errors.As(err, &conflict):
-				if conflict.Actual < f.target.head {
-					return nil, t.wentBack("streams", []string{f.stream.String()})
-				}
-				unknown = append(unknown, f)
-			case final(err):
-				f.fail(failed, err)
-			default:
-				trouble = err
-			}
-			if len(f.items) > 0 {
-				left = append(left, f)
-			}
-		}
-		if err := t.learnAll(ctx, unknown, failed); err != nil {
-			return nil, err
-		}
-		open = open[:0]
-		for _, f := range left {
-			if f.items = f.target.without(f.items); len(f.items) > 0 {
-				open = append(open, f)
-			}
-		}
-		if trouble != nil {
-			// The same again: what was stored is found by its ids.
-			t.trouble("events cannot be appended", trouble)
-			pause(ctx, wait)
-			wait = min(2*wait, backoffMost)
+		open = slices.DeleteFunc(open, func(f *flow) bool { return !f.isOpen() })
+	}
+	failed := make(map[*key]failure)
+	for _, f := range all {
+		for _, it := range f.items {
+			fail(failed, it.key, failure{it.id, f.refused, f.again})
 		}
 	}
 	return failed, nil
 }
 
+// isOpen reports whether there is something left to append.
+func (f *flow) isOpen() bool { return len(f.items) > 0 && f.refused == nil }
+
+// refuse has nothing more be appended in this round.
+func (f *flow) refuse(err error, again bool) {
+	f.refused, f.again = fmt.Errorf("stream %s: %w", f.stream, err), again
+}
+
+// settle notes what became of the append under way. The error is that the namespace went
+// back.
+func (t *turn) settle(f *flow, outcome eventstore.Outcome) error {
+	conflict := (*eventstore.ConflictError)(nil)
+	switch err := outcome.Err; {
+	case err == nil:
+		f.appended(outcome.Last)
+		t.targets.Add(f.stream, f.target)
+	case errors.As(err, &conflict):
+		if conflict.Actual < f.target.head {
+			return t.wentBack("streams", []string{f.stream.String()})
+		}
+		f.conflicts++
+		f.actual = conflict.Actual
+	default:
+		// What was stored all the same is found by the next round.
+		f.refuse(err, !final(err))
+	}
+	return nil
+}
+
+// catchUp finds out what was appended to a stream meanwhile. Where that happens again, it
+// appends right behind that, since others may go on appending.
+func (t *turn) catchUp(ctx context.Context, f *flow) error {
+	for {
+		switch err := t.learn(ctx, f); {
+		case err != nil && (ctx.Err() != nil || errors.Is(err, errWentBack)):
+			return err
+		case err != nil:
+			damaged := (*eventstore.EventError)(nil)
+			f.refuse(fmt.Errorf("what was adopted into it cannot be read: %w", err), !errors.As(err, &damaged))
+			return nil
+		}
+		t.targets.Add(f.stream, f.target)
+		f.items = f.target.without(f.items)
+		switch {
+		case len(f.items) == 0:
+			return nil
+		case f.conflicts >= mostConflicts && f.target.head < f.actual:
+			f.refuse(fmt.Errorf("its head is %d, but its last event is %d: somebody removed events past projectord", f.actual, f.target.head), false)
+			return nil
+		case f.conflicts >= mostConflicts:
+			f.refuse(errors.New("others append to it all the time"), true)
+			return nil
+		case f.conflicts == 1:
+			return nil // it is appended with the others
+		}
+		was := f.conflicts
+		for f.conflicts == was && f.isOpen() {
+			if err := t.settle(f, t.store.AppendMany(ctx, t.appends([]*flow{f}))[0]); err != nil {
+				return err
+			}
+		}
+		if !f.isOpen() {
+			return nil
+		}
+	}
+}
+
 // final reports whether trying an append again cannot help.
 func final(err error) bool {
-	return errors.Is(err, eventstore.ErrTombstoned) || errors.Is(err, eventstore.ErrInvalidEvent) || errors.Is(err, eventstore.ErrInvalidStream)
+	return errors.Is(err, eventstore.ErrTombstoned) || errors.Is(err, eventstore.ErrInvalidEvent) || errors.Is(err, eventstore.ErrInvalidStream) ||
+		redis.HasErrorPrefix(err, "WRONGTYPE")
 }
 
 // flows tells items apart by stream, and leaves out those of which it is known that they
@@ -184,60 +259,46 @@ func (f *flow) appended(last eventstore.Version) {
 	for _, it := range f.items[:f.now] {
 		f.target.marks[it.key.name] = it.id
 	}
-	f.target.head = last
+	f.target.head, f.target.last = last, f.items[f.now-1].event.ID
 	f.items = f.items[f.now:]
 }
 
-// fail notes that what is left cannot be appended.
-func (f *flow) fail(failed map[*key]failure, err error) {
-	for _, it := range f.items {
-		if was, ok := failed[it.key]; !ok || it.id.Compare(was.id) < 0 {
-			failed[it.key] = failure{it.id, err}
+// learn finds out how far the keys of a flow were adopted into its stream: of one that is
+// known by what is behind that, else backward from its end.
+func (t *turn) learn(ctx context.Context, f *flow) (err error) {
+	if f.target.head > 0 {
+		err = t.learnOn(ctx, f.stream, f.target)
+		switch {
+		case errors.Is(err, eventstore.ErrTruncated): // so it is not known what was there
+		case err != nil || f.target.knows(f.items):
+			return err
 		}
 	}
-	f.items = nil
+	f.target, err = t.learnAnew(ctx, f.stream, f.items)
+	return err
 }
 
-// learnAll finds out how far the keys of flows were adopted into their streams.
-func (t *turn) learnAll(ctx context.Context, flows []*flow, failed map[*key]failure) error {
-	group, within := errgroup.WithContext(ctx)
-	group.SetLimit(reads)
-	errs := make([]error, len(flows))
-	for i, f := range flows {
-		group.Go(func() error {
-			for wait := backoffLeast; ; wait = min(2*wait, backoffMost) {
-				known, err := t.learn(within, f.stream, f.items)
-				switch damaged := (*eventstore.EventError)(nil); {
-				case within.Err() != nil:
-					return within.Err()
-				case errors.As(err, &damaged):
-					errs[i] = fmt.Errorf("what was adopted into it cannot be read: %w", err)
-				case err != nil:
-					t.trouble("streams cannot be read", err)
-					pause(within, wait)
-					continue
-				default:
-					f.target = known
-				}
-				return nil
+// learnOn reads on behind what is known of a stream. The event that this ended with has to be
+// there still.
+func (t *turn) learnOn(ctx context.Context, stream eventstore.StreamID, known *target) error {
+	for e, err := range t.store.Read(ctx, stream, eventstore.Range{From: known.head}) {
+		switch {
+		case err != nil:
+			return err
+		case e.Version > known.head:
+			if name, id, ok := t.source.mark(&e); ok {
+				known.marks[name] = id
 			}
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	for i, f := range flows {
-		if errs[i] != nil {
-			f.fail(failed, errs[i])
-		} else {
-			t.targets.Add(f.stream, f.target)
+			known.head, known.last = e.Version, e.ID
+		case e.ID != known.last:
+			return t.wentBack("streams", []string{stream.String()})
 		}
 	}
 	return nil
 }
 
-// learn reads a stream backward until it is known of each key how far it was adopted.
-func (t *turn) learn(ctx context.Context, stream eventstore.StreamID, items []item) (*target, error) {
+// learnAnew reads a stream backward until it is known of each key how far it was adopted.
+func (t *turn) learnAnew(ctx context.Context, stream eventstore.StreamID, items []item) (*target, error) {
 	missing := make(map[string]bool)
 	for _, it := range items {
 		missing[it.key.name] = true
@@ -254,9 +315,14 @@ func (t *turn) learn(ctx context.Context, stream eventstore.StreamID, items []it
 			if err != nil {
 				return nil, err
 			}
-			known.head, lowest = max(known.head, e.Version), e.Version
-			if err := known.see(&e, t.source.Name, missing); err != nil {
-				return nil, err
+			if lowest = e.Version; lowest > known.head {
+				known.head, known.last = e.Version, e.ID
+			}
+			if name, id, ok := t.source.mark(&e); ok {
+				if _, newer := known.marks[name]; !newer {
+					known.marks[name] = id
+				}
+				delete(missing, name)
 			}
 			if len(missing) == 0 {
 				return known, nil
@@ -279,23 +345,15 @@ func (t *turn) learn(ctx context.Context, stream eventstore.StreamID, items []it
 	return known, nil
 }
 
-// see notes what an event, older than those seen before, tells of what was adopted.
-func (t *target) see(e *eventstore.Recorded, source string, missing map[string]bool) error {
+// mark returns which entry of which key an event was made of, if it was adopted from the
+// source.
+func (s Source) mark(e *eventstore.Recorded) (name string, id ID, ok bool) {
 	extra := e.Metadata.Extra
-	if extra[SourceKey] != source {
-		return nil
-	}
-	name := extra[KeyKey]
-	if _, ok := t.marks[name]; ok {
-		return nil
+	if extra[SourceKey] != s.Name {
+		return "", id, false
 	}
 	id, err := ParseID(extra[EntryKey])
-	if err != nil {
-		return &eventstore.EventError{Stream: e.Stream, Version: e.Version, Err: fmt.Errorf("its metadata %s: %w", EntryKey, err)}
-	}
-	t.marks[name] = id
-	delete(missing, name)
-	return nil
+	return extra[KeyKey], id, err == nil
 }
 
 // pause waits, or until ctx ends.

@@ -24,6 +24,8 @@ const (
 	// An idle key is looked at again after idleLeast, and then less and less often.
 	idleLeast = 10 * time.Millisecond
 	idleMost  = time.Second
+	// heldLeast is the same of one that could not be appended.
+	heldLeast = 50 * time.Millisecond
 	// mostNamed is how many keys are named at a time where something is wrong with many.
 	mostNamed = 20
 	// blockMost is how long reading waits for something new.
@@ -41,6 +43,9 @@ type key struct {
 	stored string // pos as it is kept; "" where it is not yet
 	due    time.Time
 	idle   time.Duration // how long it is left alone when it has nothing new
+	// held says that it has entries which could not be appended, and are tried again when
+	// it is due.
+	held bool
 	// checked is when Redis was last asked what was added, and since how many entries
 	// were done with since then.
 	checked time.Time
@@ -178,12 +183,12 @@ func (t *turn) round(ctx context.Context) error {
 	for i, k := range due {
 		t.recreated(k, &all[i])
 		if all[i].err != nil {
-			failed[k] = failure{k.pos.ID, all[i].err}
+			failed[k] = failure{id: k.pos.ID, err: all[i].err}
 		}
 		for _, e := range all[i].entries {
 			of, err := t.decode(k, e, now)
 			if err != nil {
-				failed[k] = failure{e.ID, err}
+				failed[k] = failure{id: e.ID, err: err}
 				break
 			}
 			items = append(items, of...)
@@ -194,11 +199,13 @@ func (t *turn) round(ctx context.Context) error {
 		return err
 	}
 	for k, f := range refused {
-		if was, ok := failed[k]; !ok || f.id.Compare(was.id) < 0 {
-			failed[k] = f
+		fail(failed, k, f)
+	}
+	for _, it := range items {
+		if f, fails := failed[it.key]; !fails || it.id.Compare(f.id) < 0 {
+			t.counts.events.Add(1)
 		}
 	}
-	t.counts.events.Add(int64(len(items)))
 	return t.done(ctx, due, all, failed)
 }
 
@@ -279,20 +286,25 @@ func (t *turn) due(now time.Time) (due []*key) {
 // wait waits until it may be time for a key.
 func (t *turn) wait(ctx context.Context) {
 	most, now := blockMost, time.Now()
+	block := blockMost
 	var names []string
 	var from []ID
 	for name, k := range t.keys {
 		if k.parked {
 			continue
 		}
-		names, from = append(names, name), append(from, k.pos.ID)
 		most = min(most, max(k.due.Sub(now), 2*idleLeast))
+		if k.held { // which has something new anyway
+			block = min(block, max(k.due.Sub(now), time.Millisecond))
+			continue
+		}
+		names, from = append(names, name), append(from, k.pos.ID)
 	}
 	if t.reader.cluster || len(names) == 0 || len(names) > mostKeys {
 		pause(ctx, most)
 		return
 	}
-	for name := range t.reader.wait(ctx, names, from, blockMost) {
+	for name := range t.reader.wait(ctx, names, from, block) {
 		if k := t.keys[name]; k != nil {
 			k.due, k.idle = now, idleLeast
 		}
@@ -434,7 +446,10 @@ func (t *turn) done(ctx context.Context, due []*key, all []got, failed map[*key]
 			k.pos = next
 			moved = append(moved, k)
 		}
-		k.rest(now, len(g.entries) > 0)
+		if fails {
+			k.behind = max(k.behind, int64(len(g.entries))-n)
+		}
+		k.rest(now, n, fails && f.again, len(g.entries) > 0)
 	}
 	if err := t.move(ctx, moved); err != nil {
 		return err
@@ -442,6 +457,8 @@ func (t *turn) done(ctx context.Context, due []*key, all []got, failed map[*key]
 	for i, k := range due {
 		f, fails := failed[k]
 		switch {
+		case fails && f.again:
+			t.trouble("entries of a key cannot be appended", fmt.Errorf("key %s from entry %s on: %w", k.name, f.id, f.err))
 		case fails:
 			if err := t.park(ctx, k, all[i], f); err != nil {
 				return err
@@ -456,14 +473,19 @@ func (t *turn) done(ctx context.Context, due []*key, all []got, failed map[*key]
 	return nil
 }
 
-// rest says when a key is read again.
-func (k *key) rest(now time.Time, news bool) {
-	if news {
-		k.due, k.idle = now, idleLeast
-		return
+// rest says when a key is read again, of which n entries were done with.
+func (k *key) rest(now time.Time, n int64, held, news bool) {
+	switch {
+	case held && (n > 0 || !k.held):
+		k.idle = heldLeast
+	case news && !held:
+		k.idle = idleLeast
 	}
-	k.due = now.Add(k.idle)
-	k.idle = min(2*k.idle, idleMost)
+	k.held, k.due = held, now
+	if held || !news {
+		k.due = now.Add(k.idle)
+		k.idle = min(2*k.idle, idleMost)
+	}
 }
 
 // ended counts, at the end of a key, what was added to it and never seen.
