@@ -29,6 +29,9 @@ type Config struct {
 	// TTL is after how long another process takes over from one that died. At least
 	// 100 ms; defaults to [lease.DefaultTTL].
 	TTL time.Duration
+	// Deadline is how long decoding an entry may take, up to twice that where others before
+	// it took time. At least 1 ms; defaults to [DefaultDeadline].
+	Deadline time.Duration
 	// Logger defaults to [slog.Default].
 	Logger *slog.Logger
 }
@@ -55,6 +58,9 @@ type Stats struct {
 	Parked, Behind int64
 }
 
+// DefaultDeadline is how long decoding an entry may take.
+const DefaultDeadline = 30 * time.Second
+
 const (
 	// releaseWithin is how long giving back the role may take.
 	releaseWithin = time.Second
@@ -70,10 +76,14 @@ func New(config Config) (*Adopter, error) {
 		config.Logger = slog.Default()
 	}
 	config.TTL = cmp.Or(config.TTL, lease.DefaultTTL)
+	config.Deadline = cmp.Or(config.Deadline, DefaultDeadline)
 	config.Source.Discover = cmp.Or(config.Source.Discover, DefaultDiscover)
 	ledger, err := NewLedger(config.Client, config.Namespace)
 	if err == nil {
 		err = config.Source.check()
+	}
+	if err == nil && config.Deadline < time.Millisecond {
+		err = fmt.Errorf("Deadline is %s; at least 1 ms is needed", config.Deadline)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("adopt: %w", err)

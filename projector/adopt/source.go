@@ -34,7 +34,9 @@ type Source struct {
 	Events *eventstore.Registry
 	// Decode makes events of an entry; none passes it over. It is a function of the
 	// entry, and called by one goroutine at a time. An error, or a panic, parks the
-	// key at the entry. [Fields.Decode] is one for the common case.
+	// key at the entry, and so does one that takes longer than [Config.Deadline], which is
+	// left alone with its goroutine: it may still be at it when others are called.
+	// [Fields.Decode] is one for the common case.
 	Decode func(Entry) ([]Adopted, error)
 }
 

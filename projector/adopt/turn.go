@@ -185,13 +185,13 @@ func (t *turn) round(ctx context.Context) error {
 		if all[i].err != nil {
 			failed[k] = failure{id: k.pos.ID, err: all[i].err}
 		}
-		for _, e := range all[i].entries {
-			of, err := t.decode(k, e, now)
-			if err != nil {
-				failed[k] = failure{id: e.ID, err: err}
-				break
-			}
-			items = append(items, of...)
+		of, f, err := t.decode(ctx, k, all[i].entries, now)
+		if err != nil {
+			return err
+		}
+		items = append(items, of...)
+		if f != nil {
+			failed[k] = *f
 		}
 	}
 	refused, err := t.flush(ctx, items)
@@ -207,16 +207,6 @@ func (t *turn) round(ctx context.Context) error {
 		}
 	}
 	return t.done(ctx, due, all, failed)
-}
-
-// decode returns the events of an entry; none of one that was left out.
-func (t *turn) decode(k *key, e Entry, now time.Time) ([]item, error) {
-	if len(t.skips) > 0 {
-		if _, skipped := t.skips[skipField(k.name, e.ID)]; skipped {
-			return nil, nil
-		}
-	}
-	return t.source.decode(k, e, now)
 }
 
 // refresh takes notice of new keys, and of parked ones that were retried.

@@ -28,7 +28,8 @@ func (s *space) sources(ctx context.Context) ([]adopt.Source, error) {
 	return all, nil
 }
 
-// adopting adopts the sources of the program beside the worker, until end is called.
+// adopting adopts the sources of the program beside the worker, until end is called, which
+// waits no longer than the drain timeout says.
 func (r *running) adopting(ctx context.Context, s *space, told *metrics.Adoption) (end func(), err error) {
 	sources, err := s.sources(ctx)
 	if err != nil {
@@ -36,7 +37,7 @@ func (r *running) adopting(ctx context.Context, s *space, told *metrics.Adoption
 	}
 	var adopters []*adopt.Adopter
 	for _, source := range sources {
-		a, err := adopt.New(adopt.Config{Store: s.backends.Store, Client: s.client, Namespace: r.Namespace, Source: source, TTL: r.TTL, Logger: r.logger})
+		a, err := adopt.New(adopt.Config{Store: s.backends.Store, Client: s.client, Namespace: r.Namespace, Source: source, TTL: r.TTL, Deadline: r.Deadline, Logger: r.logger})
 		if err != nil {
 			return nil, usage("%w", err)
 		}
@@ -48,5 +49,12 @@ func (r *running) adopting(ctx context.Context, s *space, told *metrics.Adoption
 		told.Watch(a)
 		running.Go(func() { a.Run(ctx) })
 	}
-	return func() { stop(); running.Wait() }, nil
+	late, cancel := outlast(ctx, r.DrainTimeout)
+	return func() {
+		defer cancel()
+		stop()
+		if await(late, func() error { running.Wait(); return nil }) != nil {
+			r.logger.Warn("adopting did not end in time: others take it over when the lock expires", "within", r.DrainTimeout.String(), "expires", r.TTL.String())
+		}
+	}, nil
 }
