@@ -77,6 +77,14 @@ func (e Entry) Get(name string) (value string, ok bool) {
 	return "", false
 }
 
+// size returns about how many bytes the fields take.
+func (e Entry) size() (n int) {
+	for _, f := range e.Fields {
+		n += len(f.Name) + len(f.Value)
+	}
+	return n
+}
+
 // Text returns the value of a field. That there is none is an error, as in the following,
 // which names entry, key and field.
 func (e Entry) Text(name string) (string, error) {

@@ -1,9 +1,11 @@
 package adopt
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/projectord/projectord/eventstore"
 )
@@ -121,5 +123,26 @@ func TestConfig(t *testing.T) {
 		if _, err := New(Config{Namespace: "shop", Source: s}); err == nil || !strings.Contains(err.Error(), strings.TrimSpace(says)) {
 			t.Errorf("got %v, want that it says %s", err, says)
 		}
+	}
+}
+
+// TestManyFields checks that an entry of very many fields takes no longer than it has to. With
+// what grows with their square it takes a minute.
+func TestManyFields(t *testing.T) {
+	t.Parallel()
+	e := Entry{Key: "k", ID: ID{1, 1}, Fields: []Field{{"id", "1"}}}
+	for n := range 100_000 {
+		e.Fields = append(e.Fields, Field{fmt.Sprint("f", n), "1"})
+	}
+	begin := time.Now()
+	if _, err := (Fields{Category: "room", ID: "id", Type: "x"}).Decode(e); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	e.Fields = append(e.Fields, Field{"more", strings.Repeat("x", eventstore.MaxEventBytes)})
+	if _, err := (Fields{Category: "room", ID: "id", Type: "x"}).Decode(e); !errors.Is(err, eventstore.ErrInvalidEvent) {
+		t.Errorf("more than an event may have: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package adopt
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -73,19 +74,23 @@ func (f Fields) Decode(e Entry) ([]Adopted, error) {
 // payload returns the fields as a map, in their order. Of those of one name the last
 // counts.
 func (f Fields) payload(e Entry) ([]byte, error) {
-	var kept []Field
+	if n := e.size(); n > eventstore.MaxEventBytes {
+		return nil, fmt.Errorf("%w: the fields of entry %s are %d bytes, more than %d", eventstore.ErrInvalidEvent, e.ID, n, eventstore.MaxEventBytes)
+	}
+	last := make(map[string]int, len(e.Fields))
 	for i, field := range e.Fields {
-		if !slices.ContainsFunc(e.Fields[i+1:], func(later Field) bool { return later.Name == field.Name }) {
-			kept = append(kept, field)
-		}
+		last[field.Name] = i
 	}
 	var b bytes.Buffer
 	to := msgpack.NewEncoder(&b)
 	to.UseCompactInts(true)
-	if err := to.EncodeMapLen(len(kept)); err != nil {
+	if err := to.EncodeMapLen(len(last)); err != nil {
 		return nil, err
 	}
-	for _, field := range kept {
+	for i, field := range e.Fields {
+		if last[field.Name] != i {
+			continue
+		}
 		if err := to.EncodeString(field.Name); err != nil {
 			return nil, err
 		}

@@ -21,6 +21,10 @@ const (
 	mostKeys  = 256
 	mostCount = 1000
 	budget    = 4 << 20
+	// sizeUnknown is how large entries of a key are taken to be of which none was read, and
+	// sizeNews those of one that had none.
+	sizeUnknown = budget / 16
+	sizeNews    = 1 << 10
 	// An idle key is looked at again after idleLeast, and then less and less often.
 	idleLeast = 10 * time.Millisecond
 	idleMost  = time.Second
@@ -53,6 +57,7 @@ type key struct {
 	// behind is how many entries it has that were not read, when that was measured.
 	behind   int64
 	measured time.Time
+	size     int // bytes that an entry has, about
 	parked   bool
 	noted    bool // there is a note that it is parked
 	below    bool // its ids begin below the position
@@ -69,7 +74,6 @@ type turn struct {
 	targets *lru.Cache[eventstore.StreamID, *target]
 	skips   map[string]Skip
 	found   chan []string
-	size    int // bytes that an entry has, about
 	// refreshed is when it was last looked whether parked keys were retried.
 	refreshed time.Time
 	remind    reminder
@@ -80,7 +84,7 @@ type turn struct {
 func (a *Adopter) newTurn(ctx context.Context) (*turn, error) {
 	t := &turn{
 		Adopter: a, source: a.config.Source, store: a.config.Store, logger: a.config.Logger,
-		keys: make(map[string]*key), found: make(chan []string), size: 1 << 10, refreshed: time.Now(),
+		keys: make(map[string]*key), found: make(chan []string), refreshed: time.Now(),
 	}
 	from := a.config.Source.Client
 	if from == nil {
@@ -123,7 +127,7 @@ func (t *turn) add(name string) {
 	if t.keys[name] != nil || t.source.Client == nil && own(t.config.Namespace, name) {
 		return
 	}
-	k := &key{name: name, idle: idleLeast}
+	k := &key{name: name, idle: idleLeast, size: sizeUnknown}
 	if p, ok := t.positions[name]; ok {
 		k.pos, k.stored = p, p.text()
 		delete(t.positions, name)
@@ -304,24 +308,20 @@ func (t *turn) wait(ctx context.Context) {
 // read reads keys, and asks of those that were read to their ends what was added to them.
 func (t *turn) read(ctx context.Context, due []*key) ([]got, error) {
 	names, from := make([]string, len(due)), make([]ID, len(due))
+	one := 0 // bytes of one entry of each
 	for i, k := range due {
 		names[i], from[i] = k.name, k.pos.ID
+		one += k.size
 	}
-	count := min(max(budget/(t.size*len(due)), 1), mostCount)
+	count := min(max(budget/one, 1), mostCount)
 	all, err := t.reader.read(ctx, names, from, count)
 	if err != nil {
 		return nil, fmt.Errorf("reading keys of source %s: %w", t.source.Name, err)
 	}
 	now := time.Now()
 	var ends, full []int
-	bytes, entries := 0, 0
 	for i, g := range all {
-		for _, e := range g.entries {
-			entries++
-			for _, f := range e.Fields {
-				bytes += len(f.Name) + len(f.Value)
-			}
-		}
+		due[i].learnSize(g.entries)
 		quiet := len(g.entries) == 0
 		if g.err == nil && len(g.entries) < count && (!quiet || due[i].noted || now.Sub(due[i].checked) > checkEvery) {
 			ends = append(ends, i)
@@ -330,7 +330,6 @@ func (t *turn) read(ctx context.Context, due []*key) ([]got, error) {
 			full = append(full, i)
 		}
 	}
-	t.learnSize(bytes, entries)
 	if err := t.measure(ctx, due, all, full); err != nil {
 		return nil, err
 	}
@@ -381,15 +380,22 @@ func (t *turn) measure(ctx context.Context, due []*key, all []got, full []int) e
 }
 
 // learnSize notes how large entries are: larger ones at once, smaller ones by and by.
-func (t *turn) learnSize(bytes, entries int) {
-	if entries == 0 {
+func (k *key) learnSize(entries []Entry) {
+	if len(entries) == 0 {
+		if k.size == sizeUnknown {
+			k.size = sizeNews
+		}
 		return
 	}
-	is := max(bytes/entries, 64)
-	if is < t.size {
-		is = (3*t.size + is) / 4
+	bytes := 0
+	for _, e := range entries {
+		bytes += e.size()
 	}
-	t.size = min(is, budget)
+	is := max(bytes/len(entries), 64)
+	if is < k.size && k.size != sizeUnknown {
+		is = (3*k.size + is) / 4
+	}
+	k.size = min(is, budget)
 }
 
 // recreated tells where a key is another one than that which was read before: it was
