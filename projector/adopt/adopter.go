@@ -83,7 +83,7 @@ func New(config Config) (*Adopter, error) {
 		err = config.Source.check()
 	}
 	if err == nil && config.Deadline < time.Millisecond {
-		err = fmt.Errorf("Deadline is %s; at least 1 ms is needed", config.Deadline)
+		err = fmt.Errorf("the deadline is %s; at least 1 ms is needed", config.Deadline)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("adopt: %w", err)

@@ -286,7 +286,7 @@ func (t *turn) learnOn(ctx context.Context, stream eventstore.StreamID, known *t
 		case err != nil:
 			return err
 		case e.Version > known.head:
-			if name, id, ok := t.source.mark(&e); ok {
+			if name, id, ok := t.source.mark(&e); ok && t.source.made(&e, name, id) {
 				known.marks[name] = id
 			}
 			known.head, known.last = e.Version, e.ID
@@ -319,10 +319,10 @@ func (t *turn) learnAnew(ctx context.Context, stream eventstore.StreamID, items 
 				known.head, known.last = e.Version, e.ID
 			}
 			if name, id, ok := t.source.mark(&e); ok {
-				if _, newer := known.marks[name]; !newer {
+				if _, newer := known.marks[name]; !newer && t.source.made(&e, name, id) {
 					known.marks[name] = id
+					delete(missing, name)
 				}
-				delete(missing, name)
 			}
 			if len(missing) == 0 {
 				return known, nil
@@ -345,8 +345,8 @@ func (t *turn) learnAnew(ctx context.Context, stream eventstore.StreamID, items 
 	return known, nil
 }
 
-// mark returns which entry of which key an event was made of, if it was adopted from the
-// source.
+// mark returns which entry of which key an event was made of, if it says that it was adopted
+// from the source.
 func (s Source) mark(e *eventstore.Recorded) (name string, id ID, ok bool) {
 	extra := e.Metadata.Extra
 	if extra[SourceKey] != s.Name {
@@ -354,6 +354,17 @@ func (s Source) mark(e *eventstore.Recorded) (name string, id ID, ok bool) {
 	}
 	id, err := ParseID(extra[EntryKey])
 	return extra[KeyKey], id, err == nil
+}
+
+// made reports whether an event was made of an entry, as its id tells: metadata can be
+// written, or copied, by anybody.
+func (s Source) made(e *eventstore.Recorded, name string, id ID) bool {
+	for index := range mostEvents {
+		if s.eventID(Entry{Key: name, ID: id}, index) == e.ID {
+			return true
+		}
+	}
+	return false
 }
 
 // pause waits, or until ctx ends.

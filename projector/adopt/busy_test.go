@@ -33,9 +33,14 @@ func (r reading) Read(ctx context.Context, stream eventstore.StreamID, in events
 // own appends events to a lead as a program does that knows nothing of the adopter.
 func (f *fixture) own(lead string, events int) {
 	f.Helper()
+	f.ownWith(lead, events, nil)
+}
+
+func (f *fixture) ownWith(lead string, events int, extra map[string]string) {
+	f.Helper()
 	all := make([]eventstore.Event, events)
 	for i := range all {
-		all[i] = eventstore.Event{Type: "own", SchemaVersion: 1, Data: []byte("\x81\xa1n\xa1o")}
+		all[i] = eventstore.Event{Type: "own", SchemaVersion: 1, Data: []byte("\x81\xa1n\xa1o"), Metadata: eventstore.Metadata{Extra: extra}}
 	}
 	if _, err := f.store.Append(f.Context(), eventstore.MustStreamID("lead", lead), eventstore.Any, all...); err != nil {
 		f.Error(err)
@@ -176,4 +181,24 @@ func TestBadTarget(t *testing.T) {
 	trouble.Store(false)
 	f.wait(f.at(later, bad[later], 0))
 	f.wait(f.has("later", "2"))
+}
+
+// TestForged checks that events which only say that they were adopted keep nothing from being
+// adopted.
+func TestForged(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	name := f.key("one")
+	forge := func(entry string) {
+		f.ownWith("1", 1, map[string]string{SourceKey: "crm", KeyKey: name, EntryKey: entry})
+	}
+	forge("9999999999999-0")
+	f.adopting(f.adopter(f.source(name), f.store))
+	for n, entry := range []string{"9999999999999-0", "zzz", ""} {
+		f.wait(f.at(name, f.add(name, "type", "called", "lead", "1", "n", fmt.Sprint(n)), 0))
+		forge(entry)
+	}
+	last := f.add(name, "type", "called", "lead", "1", "n", "3")
+	f.wait(f.at(name, last, 0))
+	f.wait(f.has("1", "o", "0", "o", "1", "o", "2", "o", "3"))
 }

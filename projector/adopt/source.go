@@ -58,7 +58,7 @@ type Adopted struct {
 }
 
 // The keys under which the metadata of an adopted event says where it comes from. A stream
-// is adopted into by what they say, so nobody else writes them.
+// is adopted into by what they say; they count only in events whose id follows from them.
 const (
 	SourceKey = "adopted_source"
 	KeyKey    = "adopted_key"
