@@ -45,6 +45,9 @@ type Adopter struct {
 	counts struct{ entries, events, lost, parked, behind atomic.Int64 }
 	// tried says that keys that were parked before this process began were tried again.
 	tried atomic.Bool
+	// up says that it is at work, and reads its source.
+	up     atomic.Bool
+	remind reminder
 }
 
 // Stats are what an adopter has done since it was made, and how its source stands.
@@ -56,6 +59,8 @@ type Stats struct {
 	// Parked is how many keys are parked, and Behind about how many entries the others have
 	// that are not adopted yet. Both are 0 in a process that is not at work.
 	Parked, Behind int64
+	// Up says that this process is at work, and could read the source the last time.
+	Up bool
 }
 
 // DefaultDeadline is how long decoding an entry may take.
@@ -104,7 +109,7 @@ func (a *Adopter) Source() string { return a.config.Source.Name }
 func (a *Adopter) Stats() Stats {
 	return Stats{
 		Entries: a.counts.entries.Load(), Events: a.counts.events.Load(), Lost: a.counts.lost.Load(),
-		Parked: a.counts.parked.Load(), Behind: a.counts.behind.Load(),
+		Parked: a.counts.parked.Load(), Behind: a.counts.behind.Load(), Up: a.up.Load(),
 	}
 }
 
@@ -112,13 +117,12 @@ func (a *Adopter) Stats() Stats {
 // another one has it, it asks again. It blocks until ctx ends, whatever fails meanwhile, and
 // ends with what is under way appended or not, which the next one finds out.
 func (a *Adopter) Run(ctx context.Context) {
-	var remind reminder
 	for ctx.Err() == nil {
 		role, err := lease.AcquireRole(ctx, a.config.Client, lease.RoleConfig{Namespace: a.config.Namespace, Role: "adopt:" + a.config.Source.Name, TTL: a.config.TTL})
 		if err == nil {
 			err = a.holding(ctx, role)
 		}
-		if err != nil && ctx.Err() == nil && !errors.Is(err, lease.ErrRoleTaken) && !errors.Is(err, errWentBack) && remind.due(time.Now()) {
+		if err != nil && ctx.Err() == nil && !errors.Is(err, lease.ErrRoleTaken) && !errors.Is(err, errWentBack) && a.remind.due(time.Now()) {
 			a.config.Logger.Warn("the source is not adopted for a moment", "reason", err)
 		}
 		pause(ctx, min(a.config.TTL, time.Second))
@@ -150,8 +154,7 @@ func (a *Adopter) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { a.counts.parked.Store(0); a.counts.behind.Store(0) }()
-	a.config.Logger.Info("the source is adopted here", "keys", len(t.keys))
+	defer func() { a.counts.parked.Store(0); a.counts.behind.Store(0); a.up.Store(false) }()
 	finding, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() { defer close(done); t.discover(finding) }()

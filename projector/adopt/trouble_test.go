@@ -241,6 +241,18 @@ func TestLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.addAs(name, "5-1", "type", "called", "lead", "1", "n", "below")
+		for range 3 { // by one adopter after another, which count it once
+			turn, err := f.adopter(f.source(name), f.store).newTurn(t.Context())
+			if err == nil {
+				err = turn.round(t.Context())
+			}
+			if err == nil {
+				err = f.at(name, last, lost(10))()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 		f.adopting(f.adopter(f.source(name), f.store))
 		f.wait(f.at(name, last, lost(10)))
 		f.wait(func() error {
@@ -368,6 +380,44 @@ func TestRun(t *testing.T) {
 	if one.Stats().Entries != 2 || two.Stats().Entries != 1 {
 		t.Errorf("they adopted %+v and %+v", one.Stats(), two.Stats())
 	}
+}
+
+// TestSourceDown checks that a source which cannot be read is not up, and not said to be
+// adopted.
+func TestSourceDown(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	server := testenv.StartRedis(t)
+	f.from = server.Client(t)
+	name := f.key("one")
+	s := f.source(name)
+	s.Client = f.from
+	a := f.adopter(s, f.store)
+	up := func(want bool) func() error {
+		return func() error {
+			if got := a.Stats().Up; got != want {
+				return fmt.Errorf("up is %t; log: %s", got, f.log.String())
+			}
+			return nil
+		}
+	}
+	f.adopting(a)
+	f.wait(f.at(name, f.add(name, "type", "called", "lead", "1", "n", "1"), 0))
+	f.wait(up(true))
+	server.Kill()
+	f.wait(up(false))
+	f.wait(func() error {
+		if n := strings.Count(f.log.String(), "reading keys of source"); n < 3 {
+			return fmt.Errorf("it tried %d times", n)
+		}
+		return nil
+	})
+	if n := strings.Count(f.log.String(), "is adopted here"); n != 1 {
+		t.Errorf("it is said %d times to be adopted", n)
+	}
+	server.Restart()
+	f.wait(f.at(name, f.add(name, "type", "called", "lead", "1", "n", "2"), 0))
+	f.wait(up(true))
 }
 
 // TestRebuild builds a read model anew from what was adopted, when the source is gone.

@@ -76,7 +76,6 @@ type turn struct {
 	found   chan []string
 	// refreshed is when it was last looked whether parked keys were retried.
 	refreshed time.Time
-	remind    reminder
 	positions map[string]Position // of keys that are not read yet
 	notes     map[string]kept
 }
@@ -150,10 +149,20 @@ func (t *turn) discover(ctx context.Context) {
 				return ctx.Err()
 			}
 		})
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case err == nil:
+			t.reads()
+		case ctx.Err() == nil:
 			t.trouble("new keys cannot be looked for", err)
 		}
 		pause(ctx, t.source.Discover)
+	}
+}
+
+// reads notes that the source can be read.
+func (t *turn) reads() {
+	if !t.up.Swap(true) {
+		t.logger.Info("the source is adopted here")
 	}
 }
 
@@ -178,6 +187,7 @@ func (t *turn) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.reads()
 	if err := t.stands(ctx, due, all); err != nil {
 		return err
 	}
@@ -406,6 +416,10 @@ func (t *turn) recreated(k *key, g *got) {
 	}
 	fewer := g.added != Unknown && k.pos.Added != Unknown && g.added < k.pos.Added
 	below := g.last.Compare(k.pos.ID) < 0
+	// What was told and counted before this turn began is nothing new.
+	if k.checked.IsZero() && below && g.added != Unknown && g.added == k.pos.Added {
+		k.below = true
+	}
 	g.anew = fewer || below && !k.below
 	if g.anew {
 		t.logger.Warn("the key was deleted and created anew: what it has behind the position is adopted, and what is before that never will be", "key", k.name, "position", k.pos.ID.String())
