@@ -39,13 +39,15 @@ var (
 		"Entries that were found to be trimmed or deleted before they were adopted. Servers that do not count what is added let none be found.")
 	descAdoptedParked = sourceDesc("projectord_adopted_parked_keys",
 		"Keys that are not adopted any further until they are retried or the entry is skipped. 0 in processes that do not adopt the source now: take the maximum over processes.")
+	descAdoptedUp = sourceDesc("projectord_adopted_up",
+		"1 where this process adopts the source and could read it the last time, else 0: take the maximum over processes.")
 	descAdoptedLag = sourceDesc("projectord_adopted_lag_entries",
 		"Entries that were added and not adopted yet, about, without those of parked keys. 0 in processes that do not adopt the source now: take the maximum over processes.")
 )
 
 // Describe implements [prometheus.Collector].
 func (m *Adoption) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descAdopted, descAdoptedLost, descAdoptedParked, descAdoptedLag} {
+	for _, d := range []*prometheus.Desc{descAdopted, descAdoptedLost, descAdoptedParked, descAdoptedUp, descAdoptedLag} {
 		descs <- d
 	}
 }
@@ -60,6 +62,11 @@ func (m *Adoption) Collect(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.MustNewConstMetric(descAdopted, prometheus.CounterValue, float64(s.Entries), a.Source())
 		metrics <- prometheus.MustNewConstMetric(descAdoptedLost, prometheus.CounterValue, float64(s.Lost), a.Source())
 		metrics <- prometheus.MustNewConstMetric(descAdoptedParked, prometheus.GaugeValue, float64(s.Parked), a.Source())
+		up := 0.0
+		if s.Up {
+			up = 1
+		}
+		metrics <- prometheus.MustNewConstMetric(descAdoptedUp, prometheus.GaugeValue, up, a.Source())
 		metrics <- prometheus.MustNewConstMetric(descAdoptedLag, prometheus.GaugeValue, float64(s.Behind), a.Source())
 	}
 }
