@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/projectord/projectord/eventstore"
 )
 
@@ -112,9 +114,12 @@ func TestEventID(t *testing.T) {
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	decode := Fields{}.Decode
+	ring := redis.NewRing(&redis.RingOptions{})
+	defer ring.Close()
 	for says, s := range map[string]Source{
 		"like that of a category":      {Name: "A", Keys: []string{"k"}, Decode: decode},
 		"neither Keys nor a Pattern":   {Name: "a", Decode: decode},
+		"has a redis.Ring":             {Name: "a", Keys: []string{"k"}, Decode: decode, Client: ring},
 		"has no Decode":                {Name: "a", Keys: []string{"k"}},
 		"Discover is -1s":              {Name: "a", Keys: []string{"k"}, Decode: decode, Discover: -1e9},
 		"is of namespace shop itself":  {Name: "a", Keys: []string{"{shop:3}:log"}, Decode: decode},

@@ -70,7 +70,10 @@ func (s Source) check() error {
 	if err := eventstore.CheckCategory(s.Name); err != nil {
 		return fmt.Errorf("the name of a source is like that of a category: %w", err)
 	}
+	_, ring := s.Client.(*redis.Ring)
 	switch {
+	case ring:
+		return fmt.Errorf("source %s has a redis.Ring: give each of its servers a source of its own", s.Name)
 	case len(s.Keys) == 0 && s.Pattern == "":
 		return fmt.Errorf("source %s has neither Keys nor a Pattern", s.Name)
 	case s.Decode == nil:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"github.com/projectord/projectord/projector/adopt"
@@ -69,7 +70,8 @@ func newAdoptedLs(p *program) *cobra.Command {
 		Long: `Lists each key with the entry that is done with, how many entries are behind that, and how
 many were trimmed or deleted before they were adopted. A dash is what the server does not
 tell: one older than Redis 7 does not count what is added, and the Redis of a source that is
-not the namespace's is known to the program that adopts it alone.
+not the namespace's is known to the program that adopts it alone. Where it does not answer within
+3 seconds the reason says so.
 
 A key is reading; or parked, at an entry and for a reason; or gone, when there is none of
 that name any more. What its producer keeps needs to be no more than what is behind the
@@ -106,19 +108,38 @@ func (s *space) adopted(ctx context.Context, source []string) (adoptedListView, 
 		if err != nil {
 			return nil, err
 		}
-		stands := make([]adopt.Standing, len(keys))
-		if client == nil {
-			for i := range stands {
-				stands[i].Behind = adopt.Unknown
-			}
-		} else if stands, err = adopt.Look(ctx, client, keys); err != nil {
-			return nil, fmt.Errorf("source %s: %w", name, err)
-		}
+		stands, note := look(ctx, client, keys)
 		for i, k := range keys {
-			v = append(v, viewAdopted(k, stands[i]))
+			view := viewAdopted(k, stands[i])
+			if view.Reason == "" {
+				view.Reason = note
+			}
+			v = append(v, view)
 		}
 	}
 	return v, nil
+}
+
+// tellWithin is how long a source may take to tell how its keys stand.
+const tellWithin = 3 * time.Second
+
+// look returns how keys stand. Where their Redis does not tell, that is unknown, and a note
+// says why: other sources can be told of all the same.
+func look(ctx context.Context, client redis.UniversalClient, keys []adopt.Key) (stands []adopt.Standing, note string) {
+	if client != nil {
+		ctx, cancel := context.WithTimeout(ctx, tellWithin)
+		defer cancel()
+		stands, err := adopt.Look(ctx, client, keys)
+		if err == nil {
+			return stands, ""
+		}
+		note = "the Redis of the source does not tell: " + err.Error()
+	}
+	stands = make([]adopt.Standing, len(keys))
+	for i := range stands {
+		stands[i].Behind = adopt.Unknown
+	}
+	return stands, note
 }
 
 func viewAdopted(k adopt.Key, stands adopt.Standing) adoptedView {

@@ -86,6 +86,7 @@ func (c *skippingEntry) run(ctx context.Context, source, key string, entry adopt
 				return done{}, unconfirmed("source %s would leave out entry %s of %s for good (%s)", source, entry, key, k.Parked.Reason)
 			}
 		}
+		return done{}, fmt.Errorf("%s of source %s is %w at %s: %s lists what is", key, source, adopt.ErrNotParked, entry, c.call("adopted ls %s", source))
 	}
 	why := adopt.Skip{By: c.by, Reason: c.reason, Since: time.Now().UTC()}
 	return done{Message: fmt.Sprintf("source %s leaves out entry %s of %s, and goes on behind it", source, entry, key)},

@@ -116,6 +116,34 @@ func TestAdopted(t *testing.T) {
 	f.wantValue("gone", exitDone, "adopted ls", "0.state")
 }
 
+// TestAdoptedElsewhereDown checks that a source whose Redis is down is listed, and others with
+// it; and that what is not parked cannot be skipped, with --yes or without.
+func TestAdoptedElsewhereDown(t *testing.T) {
+	t.Parallel()
+	f := shop(t)
+	server := testenv.StartRedis(t)
+	away, here := server.Client(t), f.namespace+"_here"
+	app := adoptingApp(here)
+	near := app.Adopt
+	app.Adopt = func(ctx context.Context, b *Backends) ([]adopt.Source, error) {
+		all, err := near(ctx, b)
+		far := all[0]
+		far.Name, far.Keys, far.Client = "far", []string{"k"}, away
+		return append(all, far), err
+	}
+	f.xadd(here, "cart", "1", "item", "tea", "qty", "2")
+	if err := away.XAdd(t.Context(), &redis.XAddArgs{Stream: "k", Values: []string{"cart", "2", "item", "mug", "qty", "1"}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	f = f.as(app)
+	f.work(both(f.says(here, "adopted", "ls"), f.says("far", "adopted", "ls")))
+	server.Kill()
+	f.want(exitDone, words("adopted ls"), here, "the Redis of the source does not tell")
+	f.wantValue("k", exitDone, "adopted ls far", "0.key")
+	f.wantValue(0, exitDone, "adopted ls till", "0.behind")
+	f.want(exitAbsent, words("adopted skip till "+here+" 7-7 --by ann --reason x"), "is not parked at 7-7")
+}
+
 func TestAdoptTwice(t *testing.T) {
 	t.Parallel()
 	f := shop(t)
