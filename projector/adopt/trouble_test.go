@@ -290,6 +290,46 @@ func TestDiscover(t *testing.T) {
 	})
 }
 
+// TestGoneKey checks that a key that was found is not read any more when it is gone, and goes on
+// from its position when it is found again.
+func TestGoneKey(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	name := f.key("found")
+	s := f.source(f.key("named"))
+	s.Pattern = name
+	turn, err := f.adopter(s, f.store).newTurn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rounds := func() {
+		t.Helper()
+		for _, k := range turn.keys {
+			k.due, k.checked = time.Time{}, time.Time{}
+		}
+		if err := turn.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := f.add(name, "type", "called", "lead", "1", "n", "1")
+	turn.add(name)
+	rounds()
+	f.wait(f.at(name, last, 0))
+	if err := f.client.Del(t.Context(), name).Err(); err != nil {
+		t.Fatal(err)
+	}
+	rounds()
+	if turn.keys[name] != nil || turn.keys[f.key("named")] == nil {
+		t.Errorf("read are %v", turn.keys)
+	}
+	f.addAs(name, last.String(), "type", "called", "lead", "1", "n", "again")
+	last = f.add(name, "type", "called", "lead", "1", "n", "2")
+	turn.add(name)
+	rounds()
+	f.wait(f.at(name, last, 0))
+	f.wait(f.has("1", "1", "2"))
+}
+
 // TestManyKeys adopts 10,000 keys.
 func TestManyKeys(t *testing.T) {
 	t.Parallel()

@@ -479,8 +479,20 @@ func (t *turn) done(ctx context.Context, due []*key, all []got, failed map[*key]
 				return err
 			}
 		}
+		if all[i].gone && !fails && !slices.Contains(t.source.Keys, k.name) {
+			t.forget(k)
+		}
 	}
 	return nil
+}
+
+// forget has a key not be read any more that is gone, until it is found again. Its position
+// stays.
+func (t *turn) forget(k *key) {
+	delete(t.keys, k.name)
+	if k.stored != "" {
+		t.positions[k.name] = k.pos
+	}
 }
 
 // rest says when a key is read again, of which n entries were done with.
