@@ -186,6 +186,18 @@ func TestRefused(t *testing.T) {
 	f.wait(f.has("2", "1"))
 }
 
+// TestKeyNotUTF8 checks that a key whose name no event can say is parked, and no other.
+func TestKeyNotUTF8(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	odd, well := f.key("a\xff"), f.key("well")
+	bad := f.add(odd, "type", "called", "lead", "1", "n", "1")
+	f.adopting(f.adopter(f.source(odd, well), f.store))
+	f.wait(f.parked(odd, bad, "UTF-8"))
+	f.wait(f.at(well, f.add(well, "type", "called", "lead", "1", "n", "2"), 0))
+	f.wait(f.has("1", "2"))
+}
+
 // TestLost checks that what is trimmed before it is adopted is counted.
 func TestLost(t *testing.T) {
 	testenv.EachKind(t, func(t *testing.T, client redis.UniversalClient) {
