@@ -33,7 +33,10 @@ type ReactorConfig struct {
 	Types []string
 	// Since has events passed over, unread, whose time is before it: a reactor that is
 	// added to streams with a history would have all of that done outside otherwise. It
-	// goes by the time that an event carries, so what is imported is as old as it says.
+	// goes by the time that an event carries, so what is imported is as old as it says, and
+	// what a host appends whose clock is behind may be passed over though it came later: let it
+	// be earlier than the first event wanted by more than clocks differ. It is a constant
+	// of the program: with [time.Now] each start would pass over what was not handled yet.
 	// Of a stream whose beginning was removed the first event that is left says it of
 	// those before: where it is before Since they are passed over too, otherwise the stream
 	// is parked.
@@ -48,7 +51,7 @@ type ReactorConfig struct {
 func NewReactor(name string, config ReactorConfig) *Reactor {
 	return &Reactor{
 		declaration: declare(name, config.Version, config.Categories, config.Types, config.Events),
-		since:       config.Since,
+		since:       config.Since.Truncate(time.Microsecond), // as times are stored
 		handlers:    eventstore.NewFolds[reaction](config.Events),
 	}
 }
