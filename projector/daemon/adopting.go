@@ -54,7 +54,7 @@ func (r *running) adopting(ctx context.Context, s *space, told *metrics.Adoption
 		defer cancel()
 		stop()
 		if await(late, func() error { running.Wait(); return nil }) != nil {
-			r.logger.Warn("adopting did not end in time: others take it over when the lock expires", "within", r.DrainTimeout.String(), "expires", r.TTL.String())
+			r.logger.Warn("adopting did not end in time: others take it over when its lock has expired", "within", r.DrainTimeout.String())
 		}
 	}, nil
 }
