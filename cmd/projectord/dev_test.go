@@ -118,8 +118,8 @@ func TestDev(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("it ended with %v: %s", err, log.String())
 	}
-	if log.String() != "" {
-		t.Errorf("it logged %s", log.String())
+	if text := log.String(); !strings.HasPrefix(text, "stopping: ") || strings.Count(text, "\n") != 1 {
+		t.Errorf("it logged %q, and not only that it stops", text)
 	}
 	var exit *exec.ExitError
 	if text, err := run("status"); !errors.As(err, &exit) || exit.ExitCode() != 6 {
