@@ -230,6 +230,51 @@ func TestStalledBehindRetention(t *testing.T) {
 	}
 }
 
+// TestStalledBehindAnEnd checks the same where the stream was ended, and what came before
+// that removed: it may be read on from what was known before, without an error.
+func TestStalledBehindAnEnd(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, testenv.Redis(t))
+	key := f.key("one")
+	stalled, goOn := make(chan struct{}), make(chan struct{})
+	var armed atomic.Bool
+	f.adopting(f.adopter(f.source(key), hooked{f.store, func(ctx context.Context, do func(context.Context) []eventstore.Outcome) []eventstore.Outcome {
+		if armed.CompareAndSwap(true, false) {
+			close(stalled)
+			<-goOn
+		}
+		return do(ctx)
+	}}))
+	f.add(key, "type", "called", "lead", "1", "n", "1")
+	f.wait(f.has("1", "1"))
+	armed.Store(true)
+	last := f.add(key, "type", "called", "lead", "1", "n", "2")
+	<-stalled
+	end := f.adopting(f.adopter(f.source(key), f.store))
+	f.wait(f.has("1", "1", "2"))
+	f.wait(f.at(key, last, 0))
+	stream := eventstore.MustStreamID("lead", "1")
+	if _, err := f.store.Delete(t.Context(), stream, eventstore.Exact(2), eventstore.Reason{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.store.Truncate(t.Context(), stream, 3, false); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	close(goOn)
+	f.wait(f.at(key, f.add(key, "type", "called", "lead", "1", "n", "3"), 0))
+	var got []string
+	for e, err := range f.store.Read(t.Context(), stream, eventstore.Range{Backward: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, e.String())
+	}
+	if strings.Join(got, " ") != "lead-1@4 lead-1@3" {
+		t.Errorf("the stream has %v", got)
+	}
+}
+
 // TestOrder checks that the entries of each key keep their order in a stream, also where
 // others append to it.
 func TestOrder(t *testing.T) {

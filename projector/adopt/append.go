@@ -279,12 +279,19 @@ func (t *turn) learn(ctx context.Context, f *flow) (err error) {
 }
 
 // learnOn reads on behind what is known of a stream. The event that this ended with has to be
-// there still.
+// there still. Where it was removed with the beginning of the stream, that is an error only as
+// long as the stream has not ended since: then reading begins with the end.
 func (t *turn) learnOn(ctx context.Context, stream eventstore.StreamID, known *target) error {
+	next := known.head
 	for e, err := range t.store.Read(ctx, stream, eventstore.Range{From: known.head}) {
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
+		}
+		if e.Version != next {
+			return fmt.Errorf("%w: event %d of %s is the first behind %d", eventstore.ErrTruncated, e.Version, stream, known.head)
+		}
+		next++
+		switch {
 		case e.Version > known.head:
 			if name, id, ok := t.source.mark(&e); ok && t.source.made(&e, name, id) {
 				known.marks[name] = id

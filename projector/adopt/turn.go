@@ -548,7 +548,7 @@ func (t *turn) move(ctx context.Context, keys []*key) error {
 		var back []string
 		for i, k := range keys {
 			is := stands[i]
-			if is == "" {
+			if is == "" || is == moves[i].to { // the latter where a reply was lost
 				k.stored = moves[i].to
 				continue
 			}
