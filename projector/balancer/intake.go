@@ -230,8 +230,13 @@ func (in *intake) fill(ctx context.Context, n int) error {
 		}
 		block = min(block, in.untilSweep(p))
 	}
-	if n <= 0 || slices.ContainsFunc(in.partitions, in.isUnsure) {
+	if n <= 0 {
 		pause(ctx, time.Millisecond)
+		return nil
+	}
+	if slices.ContainsFunc(in.partitions, in.isUnsure) {
+		// What makes it so may last, such as a stream whose finishing waits to be tried again.
+		pause(ctx, lookAgain)
 		return nil
 	}
 	return in.wait(ctx, n, block)

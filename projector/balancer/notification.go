@@ -59,6 +59,7 @@ type Assignment struct {
 	// at least the time of the server in µs, so they grow also where Redis has lost the last
 	// one; where its clock goes back as well, they may not.
 	Token uint64
-	// TakenOver says that a worker that died, or handed it back, had the stream before.
+	// TakenOver says that a worker that died, or handed it back, had the stream before, or was
+	// given it beyond its capacity and handed it on unseen.
 	TakenOver bool
 }
