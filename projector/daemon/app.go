@@ -53,7 +53,8 @@ type App struct {
 	// the setting http-token, and so are not secret; what a page asks the API for takes it. A
 	// page may have scripts and styles in it, and a browser lets it ask nobody but this daemon.
 	// For a directory take [os.Root.FS]: [os.DirFS] shows what symbolic links lead to out of
-	// it, and either shows files whose names begin with a dot.
+	// it, and either shows files whose names begin with a dot. A file that is made when it is
+	// asked for, by [fs.ReadFileFS], is one that Open does not have, and stays small.
 	Pages fs.FS
 	// Dev, where not nil, says what the command dev works with, in place of the above.
 	// Without it that works with what the program has.

@@ -57,7 +57,8 @@ func (v *server) checkFiles() error {
 }
 
 // showFile answers with a file of the program, always the whole. It is copied as the client
-// reads it: many that read slowly take no more memory than their connections.
+// reads it: many that read slowly take no more memory than their connections, but for files
+// that are made when they are asked for.
 func (v *server) showFile(w http.ResponseWriter, r *http.Request) {
 	name := fileName(r.URL.Path)
 	file, size, err := v.openFile(name)
