@@ -202,7 +202,11 @@ func TestScenario30_RebuildOfExtremes(t *testing.T) {
 		for i := range long {
 			long[i] = int64(i % 5)
 		}
-		for range 100 {
+		batches := 100
+		if strings.HasSuffix(f.Name(), "/Embedded") {
+			batches = 20 // that server looks through a stream from its beginning for each page
+		}
+		for range batches {
 			h.append(f, 1, long...)
 		}
 		f.start("long", f.planned(totalsOf(3, 3)))
