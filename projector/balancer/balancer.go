@@ -164,7 +164,9 @@ type Announcement struct {
 // that no announcement is lost.
 //
 // Announce takes one round trip for any number of streams. After an error some may be
-// announced; announcing them again is harmless.
+// announced, and they may be announced again: what somebody has finished meanwhile is then
+// handed out once more. The same can happen where it is Announce that repeats a round trip
+// whose reply was lost, so what a stream's work does has to bear being done again.
 func (b *Balancer) Announce(ctx context.Context, announcements ...Announcement) error {
 	entries := make([]lease.Entry, len(announcements))
 	for i, a := range announcements {
